@@ -1,0 +1,96 @@
+"""The one interface of every place files are taken from or put into; its comments are the contract.
+
+Every adapter (folder, memory, FTP, FTPS, SFTP …) passes tests/contract/. An adapter translates foreign errors at its
+border into the tree of `errors.py` (`raise … from exc`): it classifies, the caller decides. It never retries, never
+logs, never chooses names. Every call has a deadline: a silent peer ends as `Transient`, never as a hang.
+
+Paths: `folder` is relative to the endpoint's URL, with `/` between parts and blank for the root; `name` is one path
+part, never `/`, NUL, blank, `.` or `..` (`ValueError`: a bug of the caller), and is never resolved out of its folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from cegid_daemon.model import Identity, Listed
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What an endpoint can do; the caller asks instead of trying."""
+
+    renames: bool = True  # rename within the endpoint is atomic for whoever lists
+    replaces: bool = True  # rename over an existing name works, atomically
+    remote: bool = False  # settle by two equal listings, poll instead of events
+
+
+class Reading(Protocol):
+    """An open file of an endpoint."""
+
+    @property
+    def identity(self) -> Identity:
+        """The identity of what was opened, taken from the open file where the endpoint can."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The bytes, in chunks of at most 1 MiB.
+
+        After the last chunk the identity is taken again.
+        Raises SourceChanged if it differs from the first or from the number of bytes given out.
+        """
+
+
+class Endpoint(Protocol):
+    """A place files are taken from or put into."""
+
+    abilities: Abilities
+
+    @property
+    def where(self) -> str:
+        """The place itself without secrets (`file:/srv/inbox`, `sftp://aurora@host:22/exchange`).
+
+        Stored with each delivery: two endpoints with the same text are the same place.
+        """
+
+    def list(self, folder: str) -> list[Listed]:
+        """The entries of `folder` itself, in no order; sub-folders and other things with `regular=False`.
+
+        A symlink is not regular, wherever it points. Raises Absent if the folder is not there.
+        """
+
+    def stat(self, folder: str, name: str) -> Listed | None:
+        """The entry `name` as it is now, or None if there is none. Raises Absent if the folder is not there."""
+
+    def read(self, folder: str, name: str) -> AbstractContextManager[Reading]:
+        """Opens a regular file. Never follows a symlink, never opens (or blocks on) a FIFO: SourceChanged.
+
+        Raises Absent if it is not there, Transient if it may not be read now.
+        """
+
+    def put(self, folder: str, name: str, chunks: Iterable[bytes]) -> Identity:
+        """Writes a whole file under `name`, replacing what is there, and makes it durable before it returns.
+
+        Returns the identity read back from the receiver. Raises Transient if the size read back is not what was
+        sent, or the disk is full; what was half written may remain under `name` (a temporary name of the caller's).
+        """
+
+    def rename(self, folder: str, name: str, to_folder: str, to_name: str, *, replace: bool) -> None:
+        """Renames in one step that no lister can see half of; a file is never absent under both names.
+
+        Raises Absent if `name` is not there, Exists if `to_name` is and `replace` is False (or the endpoint cannot
+        replace), Unsure if the answer was lost. Missing `to_folder` is not made.
+        """
+
+    def remove(self, folder: str, name: str) -> None:
+        """Removes a file. Raises Absent if it is not there."""
+
+    def make_folder(self, folder: str) -> None:
+        """Makes `folder` and its missing parents below the endpoint's root; one that is there is no error."""
+
+    def sync(self, folder: str) -> None:
+        """Makes renames in `folder` durable where the endpoint can (fsync of a directory); elsewhere does nothing."""
+
+    def close(self) -> None:
+        """Ends connections. The endpoint may be used again afterwards: it connects anew."""

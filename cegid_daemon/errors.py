@@ -1,0 +1,165 @@
+"""The error tree. Every error a person meets says what, where, why, and what to do now.
+
+    CegidDaemonError
+    ├── ConfigurationError        the configuration or a template of it cannot be used
+    ├── MessageError              one message is at fault; the others go on
+    │   ├── BadInput              the received file breaks its layout
+    │   ├── TemplateFault         the template failed on this message
+    │   ├── BadOutput             what the template made is not fit to leave
+    │   └── LimitExceeded         the rewriting took too long, or too much memory, or killed its worker
+    ├── EndpointError             a place files are taken from or put into
+    │   ├── Transient             will very likely heal by itself: try again later
+    │   ├── Permanent             trying again will not help: a person repairs
+    │   ├── Absent                what was asked for is not there
+    │   ├── Exists                the name is taken and may not be replaced
+    │   ├── Untrusted             the other side is not who it should be
+    │   └── Unsure                the answer was lost: it may or may not have happened
+    ├── SourceChanged             the file is not, or no longer, what was listed: look again later
+    ├── JournalError              the journal cannot be used
+    │   ├── JournalDamaged        SQLite finds it broken
+    │   └── JournalNewer          a newer cegid-daemon wrote it
+    ├── AlreadyRunning            another daemon holds the state folder
+    └── Refused                   an operator asked for something that cannot be done
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something is wrong; blank and zero fields are unknown. Lines, columns and records count from 1."""
+
+    route: str = ""
+    file: str = ""  # the received file, the template, or the configuration file
+    line: int = 0
+    column: int = 0
+    record: int = 0
+    field: str = ""  # a field of the record, or a configuration key
+
+    def __str__(self) -> str:
+        parts = [
+            f"route {self.route}" if self.route else "",
+            f"file {self.file!r}" if self.file else "",
+            f"line {self.line}" if self.line else "",
+            f"column {self.column}" if self.column else "",
+            f"record {self.record}" if self.record else "",
+            f"field {self.field}" if self.field else "",
+        ]
+        return ", ".join(part for part in parts if part)
+
+
+class CegidDaemonError(Exception):
+    """Something went wrong, and this is what, where, why and what to do now."""
+
+    def __init__(self, what: str, *, where: Place | None = None, why: str = "", remedy: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where or Place()
+        self.why = why
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        """One line: `what (where): why. remedy`."""
+        where = str(self.where)
+        text = f"{self.what} ({where})" if where else self.what
+        if self.why:
+            text += f": {self.why}"
+        return f"{text.rstrip('.')}. {self.remedy}" if self.remedy else text
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors cross from the worker process to the daemon whole."""
+        return (_rebuild, (type(self), self.what, self.where, self.why, self.remedy))
+
+    def at(self, **place: Any) -> CegidDaemonError:
+        """The same error, with the parts of its place that were still unknown filled in."""
+        known = {key: value for key, value in asdict(self.where).items() if value}
+        self.where = Place(**{**place, **known})
+        return self
+
+
+def _rebuild(kind: type[CegidDaemonError], what: str, where: Place, why: str, remedy: str) -> CegidDaemonError:
+    return kind(what, where=where, why=why, remedy=remedy)
+
+
+class ConfigurationError(CegidDaemonError):
+    """The configuration cannot be used; `faults` holds every fault found, one error each."""
+
+    def __init__(self, what: str, *, faults: tuple[CegidDaemonError, ...] = (), where: Place | None = None,
+                 why: str = "", remedy: str = "") -> None:  # fmt: skip
+        super().__init__(what, where=where, why=why, remedy=remedy)
+        self.faults = faults
+
+
+class MessageError(CegidDaemonError):
+    """One message is at fault; the others go on."""
+
+
+class BadInput(MessageError):
+    """The received file breaks its layout."""
+
+
+class TemplateFault(MessageError):
+    """The template failed on this message."""
+
+
+class BadOutput(MessageError):
+    """What the template made is not fit to leave."""
+
+
+class LimitExceeded(MessageError):
+    """The rewriting took too long, or too much memory, or killed its worker."""
+
+
+class EndpointError(CegidDaemonError):
+    """A place files are taken from or put into did not do what was asked."""
+
+
+class Transient(EndpointError):
+    """Will very likely heal by itself: try again later."""
+
+
+class Permanent(EndpointError):
+    """Trying again will not help: a person has to repair something."""
+
+
+class Absent(EndpointError):
+    """What was asked for is not there."""
+
+
+class Exists(EndpointError):
+    """The name is taken and may not be replaced."""
+
+
+class Untrusted(EndpointError):
+    """The other side is not who it should be (host key, certificate)."""
+
+
+class Unsure(EndpointError):
+    """The answer was lost: it may or may not have happened."""
+
+
+class SourceChanged(CegidDaemonError):
+    """The file is not, or no longer, what was listed: look again later."""
+
+
+class JournalError(CegidDaemonError):
+    """The journal cannot be used."""
+
+
+class JournalDamaged(JournalError):
+    """SQLite finds the journal broken."""
+
+
+class JournalNewer(JournalError):
+    """A newer cegid-daemon wrote this journal."""
+
+
+class AlreadyRunning(CegidDaemonError):
+    """Another daemon holds the state folder."""
+
+
+class Refused(CegidDaemonError):
+    """An operator asked for something that cannot be done."""

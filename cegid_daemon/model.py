@@ -1,0 +1,253 @@
+"""The nouns of the trade, frozen.
+
+Owns the words every room shares: stores, routes, listings, messages, deliveries, coverage. Knows no file, clock,
+database or network. Times are aware datetimes in UTC; names are `str` as `os.fsdecode` makes them (bytes that are no
+UTF-8 as surrogates).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from cegid_daemon.errors import CegidDaemonError
+
+INTEGRATION = "CEGID"
+
+
+class Direction(StrEnum):
+    """Which way a route carries: `import` from CEGID to the store, `export` from the store to CEGID."""
+
+    IMPORT = "import"
+    EXPORT = "export"
+
+
+class State(StrEnum):
+    """Where a message stands (product.md, Message states)."""
+
+    RECEIVED = "received"
+    REWRITTEN = "rewritten"
+    DELIVERED = "delivered"
+    DONE = "done"
+    WAITING = "waiting"
+    HELD = "held"
+    FAILED = "failed"
+    UNSURE = "unsure"
+    DISCARDED = "discarded"
+
+
+CLOSED = frozenset({State.DONE, State.FAILED, State.DISCARDED})
+
+
+class SourceState(StrEnum):
+    """What became of the file a message was made from."""
+
+    LYING = "lying"  # where the sender put it
+    FILING = "filing"  # its new name is stored, the rename may or may not have happened
+    FILED = "filed"  # under its new name (or deleted, where the route says so)
+    LEFT = "left"  # stays by configuration, remembered by identity
+    GONE = "gone"  # somebody else took it away or replaced it
+
+
+class DeliveryState(StrEnum):
+    """Where one part stands on its way to one endpoint (architecture.md, the crash table)."""
+
+    DUE = "due"
+    SENDING = "sending"
+    UPLOADED = "uploaded"
+    DELIVERED = "delivered"
+    UNSURE = "unsure"
+    REFUSED = "refused"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What tells one file under a name from the next one under the same name. 0 = the endpoint cannot say."""
+
+    size: int
+    mtime_ns: int = 0
+    inode: int = 0
+    ctime_ns: int = 0
+
+    def same_file(self, other: Identity) -> bool:
+        """Whether both can be the same content at rest. ctime changes by a rename and is therefore left out."""
+        return (self.size, self.mtime_ns, self.inode) == (other.size, other.mtime_ns, other.inode)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One entry of an endpoint's listing."""
+
+    name: str
+    identity: Identity
+    regular: bool = True  # False: symlink, FIFO, socket, device, directory; never opened
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """An Aurora store and the first values of its CEGID integration settings."""
+
+    name: str
+    stock_buffer: int | None = None
+    log_requests: bool = True
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSpec:
+    """A place files are taken from or put into, as configured. `options` holds what only its adapter understands."""
+
+    name: str
+    url: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def scheme(self) -> str:
+        """`file`, `sftp`, `ftp`, `ftps`, `ftps+implicit`, `https` …"""
+        return self.url.partition(":")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSpec:
+    """Where a route takes its files from, and when one counts as whole."""
+
+    endpoint: str
+    folder: str = ""
+    match: tuple[str, ...] = ("*",)
+    ignore: tuple[str, ...] = ()
+    settle: timedelta = timedelta(seconds=1)
+    marker: str = ""
+    poll: timedelta = timedelta(seconds=30)
+    order: str = "name"  # or "oldest"
+    after: str = "archive"  # or "delete", "leave"
+    archive: str = ""  # blank: processed/YYYY-MM-DD
+    max_size: int = 0  # bytes; 0 = no bound
+    unique: str = ""  # a layout expression: the key that is delivered once
+
+
+@dataclass(frozen=True, slots=True)
+class TargetSpec:
+    """Where a route delivers to, and under which name."""
+
+    endpoint: str
+    folder: str = ""
+    name: str = "{{ source.name }}"
+    exists: str = "replace"  # or "version", "fail"
+    method: str = ""  # for the Aurora API
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """When a message that had to wait is tried again: doubling from `first` to `longest`, failed after `give_up`."""
+
+    first: timedelta = timedelta(seconds=5)
+    longest: timedelta = timedelta(minutes=15)
+    give_up: timedelta = timedelta(hours=24)
+
+    def pause(self, tries: int) -> timedelta:
+        """How long to wait after the `tries`-th failed try (from 1)."""
+        return min(self.longest, self.first * 2 ** min(tries - 1, 30))
+
+
+@dataclass(frozen=True, slots=True)
+class LogPolicy:
+    """How long the log keeps what. None = for ever."""
+
+    payload_days: int | None = 30
+    entry_days: int | None = 400
+    redact: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One kind of message, one direction, one store: source → layout → buffers → template → target.
+
+    `layout` and `template` are names; the texts behind them are frozen in the configuration's recipes.
+    A route without a template and target feeds the buffer book (a layout with `buffer`).
+    """
+
+    name: str
+    title: str
+    direction: Direction
+    store: str
+    source: SourceSpec
+    layout: str
+    template: str = ""
+    target: TargetSpec | None = None
+    retry: RetryPolicy = RetryPolicy()
+    log: LogPolicy = LogPolicy()
+
+    @property
+    def kind(self) -> str:
+        """The log's kind: `Request` came from CEGID, `Response` goes to CEGID."""
+        return "Request" if self.direction is Direction.IMPORT else "Response"
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What became of each record: `read == sent + sum(left_out) + sum(rejected)`."""
+
+    read: int = 0
+    sent: int = 0
+    left_out: Mapping[str, int] = field(default_factory=dict)  # reason -> records
+    rejected: Mapping[str, int] = field(default_factory=dict)  # reason -> records
+    notes: Mapping[str, int] = field(default_factory=dict)  # e.g. "cut to 35: LIBELLE" -> values
+
+    @property
+    def explained(self) -> bool:
+        """Whether every record read is accounted for."""
+        return self.read == self.sent + sum(self.left_out.values()) + sum(self.rejected.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """An error as the journal keeps it and the operator reads it."""
+
+    kind: str
+    what: str
+    where: str = ""
+    why: str = ""
+    remedy: str = ""
+
+    @classmethod
+    def of(cls, error: CegidDaemonError) -> Fault:
+        """What an error says, as plain text."""
+        return cls(type(error).__name__, error.what, str(error.where), error.why, error.remedy)
+
+    def __str__(self) -> str:
+        text = f"{self.what} ({self.where})" if self.where else self.what
+        text += f": {self.why}" if self.why else ""
+        return f"{text.rstrip('.')}. {self.remedy}" if self.remedy else text
+
+
+def utc_text(moment: datetime) -> str:
+    """Fixed-width UTC text that sorts as time does: `2026-11-23T07:42:00.123456Z`."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def utc_moment(text: str) -> datetime:
+    """The moment behind a `utc_text`."""
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+
+
+_UNSAFE = re.compile(r"[\\\x00-\x1f\x7f\udc80-\udcff]")
+_ESCAPED = re.compile(r"\\x([0-9a-f]{2})")
+
+
+def escape_name(name: str) -> str:
+    r"""A file name as the journal and the log store it: odd bytes as `\xNN`, reversible (`unescape_name`)."""
+    return _UNSAFE.sub(lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", name)
+
+
+def unescape_name(text: str) -> str:
+    """The file name behind an `escape_name`."""
+    return _ESCAPED.sub(lambda found: _byte(int(found[1], 16)), text)
+
+
+def _byte(value: int) -> str:
+    return chr(value) if value < 0x80 else chr(0xDC00 + value)

@@ -1,0 +1,129 @@
+"""What a rewriting is made with: layout, templates, output. Frozen, plain, comparable, and the same in every process.
+
+A `Recipe` is everything but the bytes and the buffers; the journal keeps each one once by the SHA-256 of `as_json`, so
+that a past rewriting can be computed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field of a fixed-width line: `at` counts characters from 1 on the line as it stands, head included."""
+
+    name: str
+    at: int
+    width: int
+    trim: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Stocks:
+    """A stock value that stands inside a record (`[[layout.NAME.stocks]]`); `each` blank = the record itself."""
+
+    each: str = ""
+    sku: str = ""
+    stock: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """How a file shows that it is whole: a trailer line with this start, and how many records it declares."""
+
+    trailer: str = ""
+    count: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a CEGID file is laid out (product.md, Layouts). Expressions are texts over the record `r`; blank = none."""
+
+    name: str
+    kind: str  # delimited | fixed | records | xml
+    encoding: str = "auto"
+    delimiter: str = ";"
+    quote: str = ""
+    header: bool = True
+    columns: tuple[str, ...] = ()
+    decimal: str = "."
+    fields: tuple[Field, ...] = ()
+    head: str = ""
+    types: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    record: str = ""
+    root: str = ""
+    skip: tuple[str, ...] = ()  # each counted by its own text
+    sku: str = ""
+    product: str = ""
+    stock: str = ""
+    stocks: tuple[Stocks, ...] = ()
+    sum_by: str = ""
+    delta: bool = False  # stock movements: never buffered
+    proof: Proof | None = None
+    untrimmed: tuple[str, ...] = ()  # fields kept with their blanks (GA_ARTICLE)
+    buffer: str = ""  # the layout feeds the buffer book: the buffer value of a record
+
+
+@dataclass(frozen=True, slots=True)
+class Templates:
+    """A frozen bundle: the template of the route and every text it extends, includes or imports, by name."""
+
+    main: str
+    texts: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """How the rewritten text becomes bytes, and what is checked before anything leaves."""
+
+    encoding: str = "utf-8"
+    transliterate: bool = False
+    newline: str = "keep"  # keep | lf | crlf
+    bom: bool = False
+    check: str = "none"  # xml | xsd | columns | none
+    schema: str = ""  # the text of the XSD where check is "xsd"
+    schema_name: str = ""
+    batch: int = 0  # records per delivered part; 0 = one part
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything a rewriting needs but the bytes and the buffers."""
+
+    layout: Layout
+    templates: Templates | None
+    output: Output = Output()
+    target_name: str = ""  # the name template of the target
+    unique: str = ""  # the key expression of records that are delivered once
+    versions: Mapping[str, str] = field(default_factory=dict)  # of the libraries that shape the result
+
+    def as_json(self) -> dict[str, Any]:
+        """The recipe without template texts, which stand by name and SHA-256 (`texts` gives them)."""
+        body = asdict(self)
+        if self.templates is not None:
+            body["templates"] = {
+                "main": self.templates.main,
+                "texts": {name: sha256_text(text) for name, text in sorted(self.templates.texts.items())},
+            }
+        body["output"]["schema"] = sha256_text(self.output.schema) if self.output.schema else ""
+        return body
+
+    def texts(self) -> dict[str, str]:
+        """Every text the recipe stands on, by its SHA-256."""
+        texts = list(self.templates.texts.values()) if self.templates else []
+        return {sha256_text(text): text for text in [*texts, self.output.schema] if text}
+
+    @property
+    def sha256(self) -> str:
+        """The recipe's name in the journal: the SHA-256 of its canonical JSON."""
+        return sha256_text(json.dumps(self.as_json(), sort_keys=True, ensure_ascii=False))
+
+
+def sha256_text(text: str) -> str:
+    """SHA-256 of the text in UTF-8, as hex."""
+    return hashlib.sha256(text.encode()).hexdigest()
