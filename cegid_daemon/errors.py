@@ -17,7 +17,9 @@
     ├── SourceChanged             the file is not, or no longer, what was listed: look again later
     ├── JournalError              the journal cannot be used
     │   ├── JournalDamaged        SQLite finds it broken
-    │   └── JournalNewer          a newer cegid-daemon wrote it
+    │   ├── JournalNewer          a newer cegid-daemon wrote it
+    │   ├── JournalMissing        a journal was here, and is gone
+    │   └── JournalUnavailable    full or read-only disk, or locked: wait and try again
     ├── AlreadyRunning            another daemon holds the state folder
     └── Refused                   an operator asked for something that cannot be done
 """
@@ -155,6 +157,14 @@ class JournalDamaged(JournalError):
 
 class JournalNewer(JournalError):
     """A newer cegid-daemon wrote this journal."""
+
+
+class JournalMissing(JournalError):
+    """A journal was kept here, and its file is gone."""
+
+
+class JournalUnavailable(JournalError):
+    """The journal cannot be read or written now (full or read-only disk, locked): wait and try again."""
 
 
 class AlreadyRunning(CegidDaemonError):

@@ -1,0 +1,77 @@
+"""The journal: the daemon's only memory, one SQLite file with a room for each of its uses.
+
+Importing this package loads no room, so that worker processes can use `reader` and `book_reader` alone and stay small.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cegid_daemon.journal.book import BufferBook
+    from cegid_daemon.journal.connection import Connection
+    from cegid_daemon.journal.ledger import Ledger
+    from cegid_daemon.journal.log import LogBook
+    from cegid_daemon.journal.payloads import Payloads
+    from cegid_daemon.journal.retention import Retention
+    from cegid_daemon.journal.search import Search
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """The rooms of an open journal; they share one connection, and so each other's transactions."""
+
+    connection: Connection
+    payloads: Payloads
+    book: BufferBook
+    log: LogBook
+    search: Search
+    retention: Retention
+    ledger: Ledger
+
+    @classmethod
+    def open(cls, path: Path, *, readonly: bool = False, checkpoints: bool = True) -> Journal:
+        """Opens the journal at `path`, makes one where none ever was, and brings its tables up to date.
+
+        `checkpoints=False` for a command beside the daemon. Raises JournalMissing, JournalDamaged, JournalNewer,
+        JournalUnavailable.
+        """
+        from cegid_daemon.journal.connection import Connection
+
+        connection = Connection(path, readonly, checkpoints=checkpoints)
+        try:
+            return cls._around(connection)
+        except BaseException:
+            connection.close()
+            raise
+
+    @classmethod
+    def _around(cls, connection: Connection) -> Journal:
+        from cegid_daemon.journal.book import BufferBook
+        from cegid_daemon.journal.ledger import Ledger
+        from cegid_daemon.journal.log import LogBook
+        from cegid_daemon.journal.payloads import Payloads
+        from cegid_daemon.journal.retention import Retention
+        from cegid_daemon.journal.search import Search
+
+        payloads = Payloads(connection)
+        search = Search(connection, payloads)
+        return cls(
+            connection=connection,
+            payloads=payloads,
+            book=BufferBook(connection),
+            log=LogBook(connection, payloads),
+            search=search,
+            retention=Retention(connection, payloads),
+            ledger=Ledger(connection, payloads),
+        )
+
+    def checkpoint(self) -> None:
+        """Moves the write-ahead log into the file as far as readers allow."""
+        self.connection.checkpoint()
+
+    def close(self) -> None:
+        """Closes the file; nothing of the journal may be used afterwards."""
+        self.connection.close()

@@ -1,0 +1,143 @@
+"""How a journal file comes into being, and what is refused to pass for one.
+
+A new journal is made aside and linked into place, so it appears whole; a marker beside it remembers that there was one,
+so a journal that went missing is never replaced by an empty one in silence. Never touches a file that is there.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import tempfile
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from cegid_daemon.errors import JournalDamaged, JournalError, JournalMissing, JournalNewer, JournalUnavailable, Place
+from cegid_daemon.journal.schema import migrations
+
+_MAGIC = b"SQLite format 3\x00"
+_MARKER_TEXT = """\
+cegid-daemon keeps a journal beside this file and will not begin an empty one while this file is here.
+If the journal is gone, put a backup of it in its place. To begin anew, knowing that everything is forgotten
+(what was delivered, buffers, the log), remove this file.
+"""
+
+
+def marker(path: Path) -> Path:
+    """The file that remembers that there was a journal at `path`."""
+    return path.with_name(f"{path.name}.kept")
+
+
+def make_unless_there(path: Path) -> None:
+    """Makes an empty journal if none is, or ever was, at `path`. Raises JournalMissing, JournalUnavailable."""
+    if os.path.lexists(path):
+        return
+    traces = [marker(path), *(path.with_name(path.name + suffix) for suffix in ("-wal", "-journal"))]
+    if left := [trace.name for trace in traces if trace.exists()]:
+        raise _missing(path, left[0])
+    try:
+        _make(path)
+    except (OSError, sqlite3.OperationalError) as exc:
+        raise JournalUnavailable(
+            "the journal cannot be made", where=Place(file=str(path)), why=str(exc),
+            remedy="Give the daemon's user a state folder it may write to, with free space.",
+        ) from exc  # fmt: skip
+
+
+def _make(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".journal-") as aside:
+        fresh = Path(aside) / path.name
+        os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        _fill(fresh)
+        try:
+            os.link(fresh, path)  # unlike a rename, never replaces one made by another process meanwhile
+        except FileExistsError:
+            return
+    _sync_folder(path.parent)
+
+
+def _fill(fresh: Path) -> None:
+    raw = sqlite3.connect(fresh, isolation_level=None)
+    try:
+        raw.execute("PRAGMA page_size = 8192")
+        raw.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        raw.execute("PRAGMA synchronous = FULL")
+        migrations.apply(Database(raw, execute_plugins=False))
+        raw.execute("PRAGMA journal_mode = WAL").fetchone()
+    finally:
+        raw.close()
+
+
+def refuse_what_is_no_journal(path: Path) -> None:
+    """Looks at the first bytes, so that a foreign or empty file is never written to."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(len(_MAGIC))
+    except FileNotFoundError as exc:
+        raise _missing(path, "") from exc
+    except OSError as exc:
+        raise JournalUnavailable("the journal cannot be opened", where=Place(file=str(path)), why=str(exc)) from exc
+    if head != _MAGIC:
+        raise _damaged(path, "the file is empty" if not head else "the file is not an SQLite database")
+
+
+def pending_migrations(db: Database, path: Path) -> int:
+    """How many migrations the journal lacks. Raises JournalNewer for one unknown, JournalDamaged if it has none."""
+    known = {migration.name for migration in migrations.pending(db)}
+    applied = {migration.name for migration in migrations.applied(db)}
+    if not applied:
+        raise _damaged(path, "the file is an SQLite database, but no journal")
+    ours = {migration.name for migration in migrations._migrations}
+    if unknown := sorted(applied - ours):
+        raise JournalNewer(
+            "a newer cegid-daemon wrote this journal", where=Place(file=str(path)), why=f"it knows {unknown[0]}",
+            remedy="Install that version again, or put a backup made by this version in its place.",
+        )  # fmt: skip
+    return len(known)
+
+
+def mark(path: Path, readonly: bool) -> None:
+    """Remembers that there is a journal, and keeps others from reading it."""
+    if readonly:
+        return
+    try:
+        path.chmod(0o600)
+        if not marker(path).exists():
+            marker(path).write_text(_MARKER_TEXT, encoding="utf-8")
+            _sync_folder(path.parent)
+    except OSError as exc:
+        raise JournalUnavailable(
+            "the state folder cannot be written", where=Place(file=str(path)), why=str(exc)
+        ) from exc
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _missing(path: Path, trace: str) -> JournalError:
+    return JournalMissing(
+        "the journal is missing",
+        where=Place(file=str(path)),
+        why=f"{trace} beside it says that there was one" if trace else "there is no such file",
+        remedy=(
+            f"Put a copy made by `cegid-daemon backup` in its place, or remove {trace} to begin anew."
+            if trace
+            else "Start the daemon once, or look at `state` in the configuration."
+        ),
+    )
+
+
+def _damaged(path: Path, why: str) -> JournalDamaged:
+    return JournalDamaged(
+        "this is not a journal that can be used",
+        where=Place(file=str(path)),
+        why=why,
+        remedy="Keep the file aside and put a copy made by `cegid-daemon backup` in its place.",
+    )
