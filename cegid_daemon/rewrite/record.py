@@ -1,0 +1,96 @@
+"""The record: what expressions and templates see as `r`.
+
+Owns the shape every layout reads into: fields as text items, the names computed from them set over fields of the same
+name, and the way to inner records. Never reads a file and never decides a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+COMPUTED = ("sku", "product", "stock", "raw_stock", "buffer", "buffer_level")
+ATTRIBUTES = frozenset({"each", "line", "number", "parent", "raw"})
+
+Number = int | Decimal | str
+"""A stock as a template sees it: `int`, `PlainDecimal` where it has a fraction, `""` where it is blank."""
+
+
+class Record(dict[str, Any]):
+    """One record of a file: its fields by name, as text.
+
+    `sku product stock raw_stock buffer buffer_level` are items too, where the layout names them. In templates an item
+    wins over an attribute of the same name; beside items only the names in `ATTRIBUTES` mean anything.
+    """
+
+    number: int = 0  # from 1 in the file; 0 for inner records
+    line: int = 0  # from 1; 0 = unknown
+    parent: Record | None = None  # the record an inner record stands in
+    _hidden: dict[str, str] | None = None  # fields that a computed name was set over
+    _set: frozenset[str] = frozenset()  # the computed names that were set
+    _inner: dict[str, Sequence[Record]] | None = None
+
+    def each(self, path: str) -> Sequence[Record]:
+        """The inner records under `path`: `Variations/Variation` in XML, a record type (`CCL`) in multi-record files."""
+        inner = self._inner
+        return inner.get(path, ()) if inner else ()
+
+    @property
+    def raw(self) -> Mapping[str, str]:
+        """The fields as they came, without the computed names."""
+        return RawFields(self)
+
+    def compute(self, computed: dict[str, Any]) -> None:
+        """Sets computed names over the fields; a field of the same name stays reachable in `raw`."""
+        hidden = {name: self[name] for name in computed.keys() - self._set if name in self}
+        if hidden:
+            self._hidden = {**(self._hidden or {}), **hidden}
+        self._set = self._set.union(computed)
+        self.update(computed)
+
+    def hold(self, path: str, inner: Sequence[Record]) -> None:
+        """From now on `each(path)` gives `inner`."""
+        if self._inner is None:
+            self._inner = {}
+        self._inner[path] = inner
+
+
+class RawFields(Mapping[str, str]):
+    """A record's fields as they came from the file."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+
+    def __getitem__(self, name: str) -> str:
+        record = self._record
+        if record._hidden is not None and name in record._hidden:
+            return record._hidden[name]
+        if name in record._set:
+            raise KeyError(name)
+        value: str = record[name]
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        hidden = self._record._hidden or {}
+        return (name for name in self._record if name in hidden or name not in self._record._set)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+class PlainDecimal(Decimal):
+    """A decimal that prints plainly: a point, no exponent, no trailing zeros."""
+
+    def __str__(self) -> str:
+        text = format(self, "f")
+        return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def plain(value: Decimal | None) -> Number:
+    """The number as templates see it; see `Number`."""
+    if value is None:
+        return ""
+    if value == value.to_integral_value():
+        return int(value)
+    return PlainDecimal(value)
