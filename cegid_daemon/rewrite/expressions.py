@@ -1,29 +1,119 @@
 """Layout expressions: Jinja's grammar over one record `r`, compiled once to Python closures.
 
-Owns what an expression means (text, exact decimals, blanks). Never runs a template and never reaches anything but `r`.
+Owns parsing and what an expression is asked for: text, number, yes or no. `closures` owns what each piece means. Never
+runs a template and never reaches anything but `r`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from decimal import Decimal
 
+from jinja2 import Environment, TemplateSyntaxError, nodes
+from jinja2.lexer import Lexer, Token
+from jinja2.parser import Parser
+
+from cegid_daemon.errors import ConfigurationError, Place
+from cegid_daemon.rewrite.closures import Closures
 from cegid_daemon.rewrite.recipe import Layout
 from cegid_daemon.rewrite.record import Record
 
 
 def compile_text(source: str, layout: Layout, columns: Collection[str] | None = None) -> Callable[[Record], str]:
-    """The expression as text. `columns`: the fields that exist, where that is known (else an absent field is blank)."""
-    raise NotImplementedError
+    """The expression as text.
+
+    `columns`: the fields there are, where that is known: naming another raises `BadInput`. Where it is not known (XML)
+    an absent field is blank. Raises `ConfigurationError` for what is no expression or not supported.
+    """
+    return Closures(source, layout.decimal, columns).text(parse(source, layout))
 
 
 def compile_number(
     source: str, layout: Layout, columns: Collection[str] | None = None
 ) -> Callable[[Record], Decimal | None]:
-    """The expression as an exact decimal; None = blank."""
-    raise NotImplementedError
+    """The expression as an exact decimal; None = blank. It raises `BadInput` for a text that is no number."""
+    return Closures(source, layout.decimal, columns).number(parse(source, layout))
 
 
 def compile_condition(source: str, layout: Layout, columns: Collection[str] | None = None) -> Callable[[Record], bool]:
-    """The expression as yes or no."""
-    raise NotImplementedError
+    """The expression as yes or no: a blank text, a blank number and zero are no."""
+    return Closures(source, layout.decimal, columns).condition(parse(source, layout))
+
+
+def fields_of(source: str, layout: Layout) -> frozenset[str]:
+    """The fields of `r` itself that an expression reads."""
+    tree = parse(source, layout)
+    used = {_field(node) for node in (tree, *tree.find_all((nodes.Getattr, nodes.Getitem)))}
+    return frozenset(used - {""})
+
+
+def faults(layout: Layout) -> list[ConfigurationError]:
+    """What is wrong with the layout's own expressions, all of it; an empty list: nothing."""
+    texts = [layout.sku, layout.product, layout.stock, layout.buffer, *layout.skip]
+    texts += [text for stocks in layout.stocks for text in (stocks.sku, stocks.stock)]
+    texts += [layout.proof.count] if layout.proof else []
+    return [fault for text in texts if text for fault in _fault(text, layout)]
+
+
+def _fault(source: str, layout: Layout) -> Iterator[ConfigurationError]:
+    try:
+        compile_text(source, layout)
+    except ConfigurationError as error:
+        yield error
+
+
+def parse(source: str, layout: Layout) -> nodes.Expr:
+    """The expression's syntax tree; raises `ConfigurationError` where Jinja cannot read it."""
+    try:
+        parser = Parser(_ENVIRONMENT, source, state="variable")
+        tree = parser.parse_expression()
+        if not parser.stream.eos:
+            raise TemplateSyntaxError(f"{parser.stream.current.value!r} was not expected", 1)
+    except (TemplateSyntaxError, RecursionError) as error:
+        raise _unreadable(source, layout, _why(error)) from error
+    return tree
+
+
+def _why(error: TemplateSyntaxError | RecursionError) -> str:
+    return (error.message or "") if isinstance(error, TemplateSyntaxError) else "it is nested too deeply"
+
+
+def _unreadable(source: str, layout: Layout, why: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"the expression {source!r} of layout {layout.name!r} cannot be read",
+        where=Place(field=f"layout.{layout.name}"),
+        why=why,
+        remedy="Write it as a Jinja expression over the record r, as in r.GQ_PHYSIQUE - r.GQ_RESERVECLI",
+    )
+
+
+def _field(node: nodes.Node) -> str:
+    of_record = isinstance(node, nodes.Getattr | nodes.Getitem) and node.node == nodes.Name("r", "load")
+    if of_record and isinstance(node, nodes.Getattr):
+        return node.attr
+    if of_record and isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const):
+        return str(node.arg.value)
+    return ""
+
+
+class _ExactLexer(Lexer):
+    """Jinja's lexer, with `0.1` as the decimal that was written and not the binary fraction next to it."""
+
+    def wrap(
+        self, stream: object, name: str | None = None, filename: str | None = None
+    ) -> Iterator[Token]:  # fmt: skip
+        for raw in stream:  # type: ignore[attr-defined]
+            if raw[1] == "float":
+                yield Token(raw[0], "float", Decimal(raw[2].replace("_", "")))  # type: ignore[arg-type]
+            else:
+                yield from super().wrap([raw], name, filename)
+
+
+class _ExpressionEnvironment(Environment):
+    @property
+    def lexer(self) -> Lexer:
+        return _LEXER
+
+
+_LEXER = _ExactLexer(Environment(autoescape=True))
+_ENVIRONMENT = _ExpressionEnvironment(autoescape=True)

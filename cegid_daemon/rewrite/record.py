@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from cegid_daemon.rewrite.numbers import plain_text, whole
+
 COMPUTED = ("sku", "product", "stock", "raw_stock", "buffer", "buffer_level")
 ATTRIBUTES = frozenset({"each", "line", "number", "parent", "raw"})
 
@@ -32,7 +34,7 @@ class Record(dict[str, Any]):
     _inner: dict[str, Sequence[Record]] | None = None
 
     def each(self, path: str) -> Sequence[Record]:
-        """The inner records under `path`: `Variations/Variation` in XML, a record type (`CCL`) in multi-record files."""
+        """The inner records under `path`: `Variations/Variation` in XML, a record type (`CCL`) in `records`."""
         inner = self._inner
         return inner.get(path, ()) if inner else ()
 
@@ -83,14 +85,11 @@ class PlainDecimal(Decimal):
     """A decimal that prints plainly: a point, no exponent, no trailing zeros."""
 
     def __str__(self) -> str:
-        text = format(self, "f")
-        return text.rstrip("0").rstrip(".") if "." in text else text
+        return plain_text(self)
 
 
 def plain(value: Decimal | None) -> Number:
     """The number as templates see it; see `Number`."""
     if value is None:
         return ""
-    if value == value.to_integral_value():
-        return int(value)
-    return PlainDecimal(value)
+    return int(value) if whole(value) else PlainDecimal(value)

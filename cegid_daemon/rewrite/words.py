@@ -1,0 +1,60 @@
+"""The filters and text methods a layout expression may use. All take a text and give a text or yes or no.
+
+Left out on purpose: `int` and `float`, which would turn what is no number into 0 in silence; arithmetic reads numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any
+
+from cegid_daemon.rewrite.numbers import plain_text
+
+Words = Mapping[str, Callable[..., Any]]
+
+
+def text(value: Any) -> str:
+    """Any value of an expression as text; a blank number is a blank text."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Decimal):
+        return plain_text(value)
+    return "" if value is None else str(value)
+
+
+def plain_argument(value: Any) -> Any:
+    """A constant argument as the words take it: lists as tuples of texts."""
+    if isinstance(value, list | tuple):
+        return tuple(text(Decimal(item) if _is_number(item) else item) for item in value)
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | Decimal) and not isinstance(value, bool)
+
+
+METHODS: Words = {
+    "endswith": str.endswith,
+    "isdigit": lambda value: value.isascii() and value.isdigit(),
+    "lower": str.lower,
+    "lstrip": str.lstrip,
+    "removeprefix": str.removeprefix,
+    "removesuffix": str.removesuffix,
+    "replace": str.replace,
+    "rstrip": str.rstrip,
+    "startswith": str.startswith,
+    "strip": str.strip,
+    "upper": str.upper,
+}
+
+FILTERS: Words = {
+    "capitalize": str.capitalize,
+    "first": lambda value: value[:1],
+    "last": lambda value: value[-1:],
+    "lower": str.lower,
+    "replace": str.replace,
+    "string": lambda value: value,
+    "trim": str.strip,
+    "upper": str.upper,
+}
