@@ -1,1 +1,32 @@
 """Places files are taken from and put into: one small protocol, one file an adapter, one contract suite for all."""
+
+from __future__ import annotations
+
+from cegid_daemon.endpoints.protocol import Abilities, Endpoint, Reading
+from cegid_daemon.errors import ConfigurationError, Place
+from cegid_daemon.model import EndpointSpec
+
+__all__ = ["SCHEMES", "Abilities", "Endpoint", "Reading", "open_endpoint"]
+
+SCHEMES = ("file", "memory")
+
+
+def open_endpoint(spec: EndpointSpec) -> Endpoint:
+    """The adapter for the scheme of `spec.url`, not yet connected. ConfigurationError if its url or options are wrong.
+
+    Adapters are imported when one is needed: a daemon that carries between folders loads no SSH.
+    """
+    match spec.scheme:
+        case "file":
+            from cegid_daemon.endpoints.folder import FolderEndpoint
+
+            return FolderEndpoint.of(spec)
+        case "memory":
+            from cegid_daemon.endpoints.memory import MemoryEndpoint
+
+            return MemoryEndpoint(spec.url.removeprefix("memory:"))
+    raise ConfigurationError(
+        f"no endpoint speaks {spec.scheme!r}",
+        where=Place(field=f"endpoint.{spec.name}.url"),
+        remedy=f"Use one of: {', '.join(SCHEMES)}.",
+    )

@@ -1,0 +1,109 @@
+"""When a listed file counts as whole, and in which order whole files are taken.
+
+Owns the rules of `settle`, `marker`, `match`, `ignore` and `order`, and remembers of each source which file was first
+seen when. Pure: a listing and `now` go in, a decision comes out; reads no clock and touches no file. Says nothing about
+whether a file was taken before: that is the journal's knowledge.
+
+A file is whole when its marker lies beside it; without a marker, when its identity has stayed the same for the quiet
+time over at least two looks, or when a local file was last touched longer ago than any doubt about clocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from cegid_daemon.masks import Masks
+from cegid_daemon.model import Identity, Listed, SourceSpec
+
+LONG_AGO = timedelta(minutes=1)  # a share's clock may differ from ours, but hardly by more
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A file that counts as whole; `marker` is to be removed with it."""
+
+    file: Listed
+    marker: Listed | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look at a source found."""
+
+    ready: tuple[Ready, ...] = ()  # in the order to take them
+    settling: int = 0  # files seen that are not whole yet
+    look_again: datetime | None = None  # when the first of them can be whole; None: only an event or a sweep can tell
+    odd: tuple[Listed, ...] = ()  # symlinks, pipes, folders …: each told once
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    identity: Identity
+    since: datetime
+
+
+class Settling:
+    """What is remembered of one source between looks."""
+
+    def __init__(self, source: SourceSpec, *, remote: bool) -> None:
+        self._source = source
+        self._remote = remote
+        self._masks = Masks(source.match, source.ignore)
+        self._own = {"failed", (source.archive or "processed").split("/")[0]}
+        self._seen: dict[str, _Seen] = {}
+        self._told: set[str] = set()
+
+    def look(self, listing: Iterable[Listed], now: datetime) -> Look:
+        """Decides on every entry of the source folder as it is listed at `now`."""
+        by_name = {entry.name: entry for entry in listing}
+        taken = [entry for entry in by_name.values() if self._wanted(entry.name)]
+        files = [entry for entry in taken if entry.regular]
+        odd = self._new_odd([entry for entry in taken if not entry.regular])
+        if self._source.marker:
+            ready, again = self._marked(files, by_name), None
+        else:
+            ready, again = self._settled(files, now)
+        settling = len(files) - len(ready)
+        return Look(tuple(sorted(ready, key=self._place_in_order)), settling, again, odd)
+
+    def _wanted(self, name: str) -> bool:
+        marker = self._source.marker
+        return self._masks.takes(name) and not (marker and name.endswith(marker))
+
+    def _new_odd(self, odd: list[Listed]) -> tuple[Listed, ...]:
+        fresh = tuple(entry for entry in odd if entry.name not in self._told and entry.name not in self._own)
+        self._told = {entry.name for entry in odd}
+        return fresh
+
+    def _marked(self, files: list[Listed], by_name: dict[str, Listed]) -> list[Ready]:
+        pairs = ((file, by_name.get(file.name + self._source.marker)) for file in files)
+        return [Ready(file, marker) for file, marker in pairs if marker is not None and marker.regular]
+
+    def _settled(self, files: list[Listed], now: datetime) -> tuple[list[Ready], datetime | None]:
+        self._seen = {file.name: self._first_seen(file, now) for file in files}
+        ready = [file for file in files if self._is_quiet(file, now)]
+        quiet = {file.name for file in ready}
+        waiting = [seen.since for name, seen in self._seen.items() if name not in quiet]
+        return [Ready(file) for file in ready], min(waiting) + self._source.settle if waiting else None
+
+    def _first_seen(self, file: Listed, now: datetime) -> _Seen:
+        """Since when the file has been as it is; from now if it changed, or if the clock was set back."""
+        seen = self._seen.get(file.name)
+        if seen is None or seen.identity != file.identity or seen.since > now:
+            return _Seen(file.identity, now)
+        return seen
+
+    def _is_quiet(self, file: Listed, now: datetime) -> bool:
+        return now - self._seen[file.name].since >= self._source.settle or self._long_untouched(file, now)
+
+    def _long_untouched(self, file: Listed, now: datetime) -> bool:
+        """Waiting files go at once at start. Change time counts too: modification time can be set to anything."""
+        if self._remote:
+            return False
+        touched = max(file.identity.mtime_ns, file.identity.ctime_ns) / 1e9
+        return now.timestamp() - touched >= max(self._source.settle, LONG_AGO).total_seconds()
+
+    def _place_in_order(self, ready: Ready) -> tuple[int, str]:
+        return (ready.file.identity.mtime_ns if self._source.order == "oldest" else 0, ready.file.name)
