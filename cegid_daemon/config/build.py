@@ -1,0 +1,193 @@
+"""Makes the frozen objects out of tables that have passed every rule.
+
+Owns defaults that depend on other keys (`exists`, `check`, `[defaults]`), relative paths, and the freezing of templates
+and layouts into recipes.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TypeVar
+
+from cegid_daemon import resources
+from cegid_daemon.config import layouts
+from cegid_daemon.config.crossing import Crossing, address
+from cegid_daemon.config.schema import (
+    EndpointTable,
+    LogTable,
+    OutputTable,
+    RetryTable,
+    Root,
+    RouteTable,
+    SourceTable,
+    Table,
+    TargetTable,
+)
+from cegid_daemon.config.settings import Config, ConsoleSpec
+from cegid_daemon.errors import Place, TemplateFault
+from cegid_daemon.model import (
+    Direction,
+    EndpointSpec,
+    LogPolicy,
+    RetryPolicy,
+    Route,
+    SourceSpec,
+    Store,
+    TargetSpec,
+)
+from cegid_daemon.rewrite.recipe import Output, Recipe
+from cegid_daemon.rewrite.templates import freeze
+
+_SHAPING = ("anyascii", "jinja2", "lxml")  # libraries that shape what a rewriting makes
+_Policy = TypeVar("_Policy", bound=Table)
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """Where a configuration's relative paths lead."""
+
+    here: Path
+    templates: Path
+
+    def read(self, name: str) -> str:
+        """The text of a file named in the configuration."""
+        return (self.here / name).read_text(encoding="utf-8")
+
+    def template(self, name: str) -> str | None:
+        """The text of a template: an own one, else a shipped one; None if there is neither. Line ends are kept."""
+        if name.startswith("/") or ".." in name.split("/"):
+            return None
+        for folder in (self.templates, resources.templates()):
+            if (folder / name).is_file():
+                return _template_text(folder / name, name)
+        return None
+
+    def url(self, url: str) -> str:
+        """An endpoint's address; a relative file: path starts at the configuration's folder."""
+        scheme, _, rest = url.partition(":")
+        if scheme != "file":
+            return url
+        return f"file:{os.path.normpath(self.here / rest.removeprefix('//'))}"
+
+
+def config_of(path: Path, root: Root, folders: Folders) -> Config:
+    """The configuration of `root`, which must have passed every rule."""
+    return Config(
+        path=path,
+        folder=folders.here,
+        state=_absolute(folders.here, root.state),
+        templates=folders.templates,
+        stores={name: Store(name, **dict(table)) for name, table in root.store.items()},
+        endpoints={name: _endpoint(name, table, folders) for name, table in root.endpoint.items()},
+        routes={name: _route(name, table, root) for name, table in root.route.items()},
+        recipes={name: _recipe(table, root, folders) for name, table in root.route.items()},
+        console=ConsoleSpec(root.console.listen, root.console.password),
+        warnings=tuple(_warnings(root, folders)),
+    )
+
+
+def crossings(root: Root, folders: Folders) -> list[Crossing]:
+    """What of each route matters to the others."""
+    return [_crossing(name, route, root, folders) for name, route in root.route.items()]
+
+
+def _crossing(name: str, route: RouteTable, root: Root, folders: Folders) -> Crossing:
+    def at(place: SourceTable | TargetTable) -> str:
+        # an endpoint with faults of its own is known by its name only
+        table = root.endpoint.get(place.endpoint)
+        return address(folders.url(table.url) if table else f"?{place.endpoint}", place.folder)
+
+    target = route.target
+    return Crossing(name, _source(route.source), at(route.source), at(target) if target else "",
+                    target.name if target else "")  # fmt: skip
+
+
+def _endpoint(name: str, table: EndpointTable, folders: Folders) -> EndpointSpec:
+    options = {key: getattr(table, key) for key in sorted(table.model_fields_set - {"url"})}
+    return EndpointSpec(name, folders.url(table.url), options)
+
+
+def _route(name: str, table: RouteTable, root: Root) -> Route:
+    direction = Direction(table.direction)
+    return Route(
+        name=name,
+        title=table.title or name,
+        direction=direction,
+        store=table.store,
+        source=_source(table.source),
+        layout=table.layout,
+        template=table.template or "",
+        target=_target(table.target, direction) if table.target else None,
+        retry=RetryPolicy(**dict(_over(root.defaults.retry, table.retry, RetryTable))),
+        log=LogPolicy(**dict(_over(root.defaults.log, table.log, LogTable))),
+    )
+
+
+def _over(default: _Policy, own: _Policy, kind: type[_Policy]) -> _Policy:
+    """The route's own keys over those of `[defaults]`."""
+    return kind.model_construct(**{key: getattr(one, key) for one in (default, own) for key in one.model_fields_set})
+
+
+def _source(table: SourceTable) -> SourceSpec:
+    return SourceSpec(**dict(table))
+
+
+def _target(table: TargetTable, direction: Direction) -> TargetSpec:
+    exists = table.exists or ("version" if direction is Direction.EXPORT else "replace")
+    return TargetSpec(**{**dict(table), "exists": exists})
+
+
+def _recipe(route: RouteTable, root: Root, folders: Folders) -> Recipe:
+    return Recipe(
+        layout=layouts.frozen(route.layout, root.layout[route.layout]),
+        templates=freeze(route.template, folders.template) if route.template else None,
+        output=_output(route.output, route.template or "", folders),
+        target_name=route.target.name if route.target else "",
+        unique=route.source.unique,
+        versions={name: version(name) for name in _SHAPING},
+    )
+
+
+def _output(table: OutputTable, template: str, folders: Folders) -> Output:
+    check = table.check or ("xml" if template.endswith(".xml.j2") else "none")
+    schema_name = check.removeprefix("xsd:") if check.startswith("xsd:") else ""
+    return Output(
+        encoding=table.encoding,
+        transliterate=table.transliterate,
+        newline=table.newline,
+        bom=table.bom,
+        check="xsd" if schema_name else check,
+        schema=folders.read(schema_name) if schema_name else "",
+        schema_name=schema_name,
+        batch=table.batch,
+    )
+
+
+def _warnings(root: Root, folders: Folders) -> list[str]:
+    routes = root.route.values()
+    places = {place.endpoint for route in routes for place in (route.source, route.target) if place is not None}
+    unused = [
+        *(f"endpoint {name!r} is used by no route" for name in root.endpoint if name not in places),
+        *(f"store {name!r} is used by no route" for name in root.store if name not in {one.store for one in routes}),
+        *(f"layout {name!r} is used by no route" for name in root.layout if name not in {one.layout for one in routes}),
+    ]
+    if "templates" in root.model_fields_set and not folders.templates.is_dir():
+        unused.append(f"the templates folder {str(folders.templates)!r} is not there; only shipped templates are used")
+    return unused if root.route else [*unused, "there is no route: nothing will be carried"]
+
+
+def _absolute(here: Path, name: str) -> Path:
+    return Path(os.path.normpath(here / name))
+
+
+def _template_text(path: Path, name: str) -> str:
+    try:
+        return path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise TemplateFault("the template is not UTF-8", where=Place(file=name), remedy="Save it as UTF-8.") from error
+    except OSError as error:
+        raise TemplateFault("the template cannot be read", where=Place(file=name), why=error.strerror or "",
+                            remedy="Make it readable for the daemon's user.") from error  # fmt: skip

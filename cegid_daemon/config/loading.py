@@ -1,0 +1,149 @@
+"""Reads a configuration file: TOML text → checked tables → frozen objects, with every fault at once.
+
+Owns the order of the checks, and that a fault in one table hides none in another: tables with faults are set aside and
+the rules go over the rest.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pydantic import ValidationError
+
+from cegid_daemon import resources
+from cegid_daemon.config import crossing, later
+from cegid_daemon.config.build import Folders, config_of, crossings
+from cegid_daemon.config.faults import Trouble, placed, troubles_of
+from cegid_daemon.config.layouts import with_presets
+from cegid_daemon.config.lines import key_lines
+from cegid_daemon.config.rules import troubles_of_tables
+from cegid_daemon.config.schema import Root
+from cegid_daemon.config.settings import Config
+from cegid_daemon.config.values import Surroundings
+from cegid_daemon.errors import ConfigurationError, Place
+
+Document = dict[str, Any]
+
+
+def load(path: Path) -> Config:
+    """The configuration in the file `path`.
+
+    Raises ConfigurationError whose `faults` holds every fault found, each with file, key and, where known, line.
+    """
+    path = Path(path).absolute()
+    text = _text(path)
+    document, troubles = later.separate(_document(path, text))
+    folders = _folders(path.parent, document)
+    layouts, found = with_presets(_table(document, "layout"), _layouts_named(document))
+    surroundings = _surroundings(path, document, folders)
+    if isinstance(document.get("layout", {}), dict):
+        document = {**document, "layout": layouts}
+    root, more = _validated(document, surroundings)
+    troubles += found + more + list(_ruled(root, folders))
+    if troubles:
+        _raise(path, text, troubles)
+    return config_of(path, root, folders)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        remedy = "Name another with --config, or make a starter folder: cegid-daemon init DIR."
+        raise _fault("there is no such configuration file", Place(file=str(path)), "", remedy) from error
+    except OSError as error:
+        remedy = "Make it readable for the daemon's user."
+        raise _fault("the configuration cannot be read", Place(file=str(path)), error.strerror or "", remedy) from error
+    except UnicodeDecodeError as error:
+        place = Place(file=str(path), line=error.object[: error.start].count(b"\n") + 1)
+        raise _fault("the configuration is not UTF-8", place, "TOML always is", "Save it as UTF-8.") from error
+
+
+def _document(path: Path, text: str) -> Document:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        said = str(error)
+        found = re.search(r" \(at line (\d+), column (\d+)\)", said)
+        line, column = (int(found[1]), int(found[2])) if found else (text.count("\n") + 1, 0)
+        why = said[: found.start()] if found else said.removesuffix(" (at end of document)")
+        place = Place(file=str(path), line=line, column=column)
+        raise _fault(
+            "the configuration is not TOML", place, why, "Correct this line; further faults show after it."
+        ) from error
+
+
+def _fault(what: str, where: Place, why: str, remedy: str) -> ConfigurationError:
+    """The one fault that stands alone: nothing more can be known."""
+    fault = ConfigurationError(what, where=where, why=why, remedy=remedy)
+    fault.faults = (fault,)
+    return fault
+
+
+def _folders(here: Path, document: Document) -> Folders:
+    named = document.get("templates", "templates")
+    return Folders(here, Path(os.path.normpath(here / (named if isinstance(named, str) else "templates"))))
+
+
+def _table(document: Document, name: str) -> Document:
+    table = document.get(name, {})
+    return table if isinstance(table, dict) else {}
+
+
+def _layouts_named(document: Document) -> set[str]:
+    routes = [route for route in _table(document, "route").values() if isinstance(route, dict)]
+    return {route["layout"] for route in routes if isinstance(route.get("layout"), str)}
+
+
+def _surroundings(path: Path, document: Document, folders: Folders) -> Surroundings:
+    names = {name: set(_table(document, name)) for name in ("endpoint", "store", "layout")}
+    names["layout"] |= resources.layout_presets().keys()
+    return Surroundings(
+        folder=folders.here,
+        environment=dict(os.environ),
+        private=not path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO),
+        names=names,
+        load_template=folders.template,
+    )
+
+
+def _validated(document: Document, surroundings: Surroundings) -> tuple[Root, list[Trouble]]:
+    """The tables without a fault, and what is wrong with the others."""
+    try:
+        return Root.model_validate(document, context=surroundings), []
+    except ValidationError as error:
+        faulty = {one["loc"][:2] for one in error.errors(include_input=False, include_context=False)}
+        return Root.model_validate(_without(document, faulty), context=surroundings), troubles_of(error, Root)
+
+
+def _without(document: Document, faulty: set[tuple[int | str, ...]]) -> Document:
+    kept: Document = {}
+    for name, value in document.items():
+        if (name,) in faulty or (name in ("console", "defaults") and any(one[0] == name for one in faulty)):
+            continue
+        if isinstance(value, dict):
+            kept[name] = {key: inner for key, inner in value.items() if (name, key) not in faulty}
+        else:
+            kept[name] = value
+    return kept
+
+
+def _ruled(root: Root, folders: Folders) -> Iterator[Trouble]:
+    yield from troubles_of_tables(root, folders.read)
+    yield from crossing.troubles_between(crossings(root, folders))
+
+
+def _raise(path: Path, text: str, troubles: list[Trouble]) -> NoReturn:
+    lines = key_lines(text)
+    faults = sorted((placed(one, str(path), lines) for one in troubles), key=lambda fault: fault.where.line)
+    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    remedy = "Correct them, then run: cegid-daemon check."
+    raise ConfigurationError(
+        f"the configuration has {count}", faults=tuple(faults), where=Place(file=str(path)), remedy=remedy
+    )

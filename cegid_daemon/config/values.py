@@ -1,0 +1,197 @@
+"""The kinds of value a key can have, each with its reading and the words the reference uses for it.
+
+Owns durations, sizes, days, masks, folders and the names that refer to other parts of the configuration. What a name
+may refer to comes in as `Surroundings`, the context of the validation.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any
+
+from jinja2 import meta
+from pydantic import AfterValidator, BeforeValidator, StringConstraints, ValidationInfo
+
+from cegid_daemon.config.faults import closest, refuse
+from cegid_daemon.config.secrets import Secret, read_secret
+from cegid_daemon.errors import CegidDaemonError
+from cegid_daemon.rewrite.recipe import Templates
+from cegid_daemon.rewrite.sandbox import Sandbox
+from cegid_daemon.rewrite.templates import compile as compile_template
+from cegid_daemon.rewrite.templates import freeze
+
+NAMES_OF_A_NAME = frozenset({"source", "message", "part", "route", "store", "now"})
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a value looks like, for the reference."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the values of one configuration file are checked against."""
+
+    folder: Path  # of the configuration file: relative paths start here
+    environment: Mapping[str, str]
+    private: bool  # nobody but its owner can read the file
+    names: Mapping[str, Collection[str]]  # "endpoint", "store", "layout" -> the names that exist
+    load_template: Callable[[str], str | None]  # the text of a template by its name
+
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600), "d": Decimal(86400)}
+_SIZE = re.compile(r"(\d+)(B|kB|KB|MB|GB|KiB|MiB|GiB)")
+_BYTES = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+def duration(value: Any) -> timedelta:
+    """`"500ms"`, `"1.5s"`, `"30s"`, `"15m"`, `"24h"`, `"7d"`."""
+    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if not found:
+        refuse("is no duration", remedy='Write a number and a unit in quotes, such as "1.5s", "15m", "24h" or "7d".')
+    try:
+        return timedelta(microseconds=int(Decimal(found[1]) * _SECONDS[found[2]] * 1_000_000))
+    except OverflowError:
+        refuse("is longer than any clock counts", remedy='Write a shorter duration, such as "24h".')
+
+
+def size(value: Any) -> int:
+    """Bytes, as a whole number or as `"500MB"`, `"1GiB"`."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    found = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if not found:
+        refuse("is no size", remedy='Write a number of bytes, or a text such as "500MB" or "1GiB".')
+    return int(found[1]) * _BYTES[found[2]]
+
+
+def days(value: Any) -> int | None:
+    """A whole number of days, or `"forever"` (None)."""
+    if value == "forever":
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        refuse("is no number of days", remedy='Write a whole number of days, or "forever".')
+    return value
+
+
+def masks(value: Any) -> tuple[str, ...]:
+    """One glob, a list of globs, or masks joined by `;` as CEGID writes them."""
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        refuse("is no mask", remedy='Write "*.csv", "AE*;AE*.txt" or ["AE*", "AE*.txt"].')
+    found = tuple(mask.strip() for text in texts for mask in text.split(";") if mask.strip())
+    if any("/" in mask for mask in found):
+        refuse("a mask is for file names and has no '/'", remedy="Put the folder into `folder`.")
+    return found
+
+
+def texts(value: Any) -> tuple[str, ...]:
+    """One text or a list of texts."""
+    found = [value] if isinstance(value, str) else value
+    if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
+        refuse("must be a text or a list of texts")
+    return tuple(found)
+
+
+def folder(value: str) -> str:
+    """A folder below an endpoint's root, without `.` and doubled slashes."""
+    parts = [part for part in value.split("/") if part not in ("", ".")]
+    if value.startswith("/") or ".." in parts or "\0" in value or "\\" in value:
+        refuse("a folder is below its endpoint: no leading '/', no '..', no '\\'", remedy="Put the rest into the url.")
+    return "/".join(parts)
+
+
+def encoding(value: str) -> str:
+    """An encoding Python knows, or `auto`."""
+    try:
+        if value != "auto":
+            "".encode(codecs.lookup(value).name)  # refuses codecs that are none of text
+    except LookupError:
+        refuse(f"{value!r} is no encoding", remedy='Write "utf-8", "cp1252", "utf-16" …')
+    return value
+
+
+def _reference(what: str) -> AfterValidator:
+    def known(value: str, info: ValidationInfo) -> str:
+        names = _surroundings(info).names[what]
+        if value not in names:
+            listed = f"Known: {', '.join(sorted(names))}." if names else f"Add a [{what}.{value}] table."
+            refuse(f"there is no {what} {value!r}", remedy=closest(value, names, listed))
+        return value
+
+    return AfterValidator(known)
+
+
+def _template(value: str, info: ValidationInfo) -> str:
+    load = _surroundings(info).load_template
+    _tried(lambda: compile_template(freeze(value, load)))
+    return value
+
+
+def _name_template(value: str) -> str:
+    _tried(lambda: compile_template(Templates("name", {"name": value})))
+    unknown = names_in(value) - NAMES_OF_A_NAME
+    if unknown:
+        refuse(f"the name template knows no {min(unknown)!r}", remedy=f"Known: {', '.join(sorted(NAMES_OF_A_NAME))}.")
+    return value
+
+
+def _tried(attempt: Callable[[], object]) -> None:
+    try:
+        attempt()
+    except CegidDaemonError as error:
+        place = str(error.where)
+        refuse(f"{error.what} ({place})" if place else error.what, why=error.why, remedy=error.remedy)
+
+
+def names_in(template: str) -> set[str]:
+    """The names a valid name template asks for."""
+    return meta.find_undeclared_variables(Sandbox(Templates("", {})).parse(template))
+
+
+def _secret(value: Any, info: ValidationInfo) -> Secret:
+    around = _surroundings(info)
+    return read_secret(value, folder=around.folder, environment=around.environment, private=around.private)
+
+
+def _readable_file(value: str, info: ValidationInfo) -> str:
+    path = _surroundings(info).folder / value
+    if not path.is_file():
+        refuse(f"file {str(path)!r} is not there", remedy="Create it, or mend the path.")
+    return str(path)
+
+
+def _surroundings(info: ValidationInfo) -> Surroundings:
+    if not isinstance(info.context, Surroundings):
+        raise TypeError("the configuration is validated with its Surroundings")
+    return info.context
+
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}$"
+Name = Annotated[str, StringConstraints(pattern=NAME)]
+Text = Annotated[str, Kind("text")]
+Duration = Annotated[timedelta, BeforeValidator(duration), Kind("duration")]
+Size = Annotated[int, BeforeValidator(size), Kind('bytes, or a size such as `"500MB"`')]
+Days = Annotated[int | None, BeforeValidator(days), Kind('days, or `"forever"`')]
+Masks = Annotated[tuple[str, ...], BeforeValidator(masks), Kind("glob, list of globs, or globs joined by `;`")]
+Texts = Annotated[tuple[str, ...], BeforeValidator(texts), Kind("list of texts")]
+Folder = Annotated[str, AfterValidator(folder), Kind("folder below the endpoint")]
+Encoding = Annotated[str, AfterValidator(encoding), Kind("encoding")]
+File = Annotated[str, AfterValidator(_readable_file), Kind("file")]
+EndpointName = Annotated[str, _reference("endpoint"), Kind("name of an endpoint")]
+StoreName = Annotated[str, _reference("store"), Kind("name of a store")]
+LayoutName = Annotated[str, _reference("layout"), Kind("name of a layout")]
+TemplateName = Annotated[str, AfterValidator(_template), Kind("template file")]
+NameTemplate = Annotated[str, AfterValidator(_name_template), Kind("name template")]
+Expression = Annotated[str, Kind("expression")]
+Expressions = Annotated[tuple[str, ...], BeforeValidator(texts), Kind("expression, or list of expressions")]
+SecretText = Annotated[Secret, BeforeValidator(_secret), Kind("secret")]
