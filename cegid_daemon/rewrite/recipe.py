@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -89,6 +89,7 @@ class Output:
     schema: str = ""  # the text of the XSD where check is "xsd"
     schema_name: str = ""
     batch: int = 0  # records per delivered part; 0 = one part
+    separator: str = ";"  # what the check "columns" counts in every row
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,3 +128,21 @@ class Recipe:
 def sha256_text(text: str) -> str:
     """SHA-256 of the text in UTF-8, as hex."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def recipe_from_json(body: Mapping[str, Any], text_of: Callable[[str], str]) -> Recipe:
+    """The recipe behind `as_json`; `text_of` gives the text of a SHA-256."""
+    layout = dict(body["layout"])
+    layout["fields"] = tuple(Field(**one) for one in layout["fields"])
+    layout["stocks"] = tuple(Stocks(**one) for one in layout["stocks"])
+    layout["types"] = {name: tuple(columns) for name, columns in layout["types"].items()}
+    layout["proof"] = Proof(**layout["proof"]) if layout["proof"] else None
+    layout.update({name: tuple(layout[name]) for name in ("columns", "skip", "untrimmed")})
+    templates = body["templates"]
+    bundle = templates and Templates(
+        templates["main"], {name: text_of(sha) for name, sha in templates["texts"].items()}
+    )
+    schema = body["output"]["schema"]
+    output = Output(**{**body["output"], "schema": text_of(schema) if schema else ""})
+    rest = {key: body[key] for key in ("target_name", "unique", "versions")}
+    return Recipe(layout=Layout(**layout), templates=bundle, output=output, **rest)

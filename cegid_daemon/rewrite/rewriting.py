@@ -1,0 +1,215 @@
+"""The rewriting of one message from end to end: layout, buffers, unique keys, template, output, parts.
+
+Owns the order of these and the account of every record: sent, left out by a reason, or the whole message fails. A pure
+stream: records come from an opener of bytes, parts go into a sink, and nothing of them counts until `rewrite` returns.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
+from typing import IO
+
+from cegid_daemon.errors import BadInput, ConfigurationError, MessageError, Place, TemplateFault
+from cegid_daemon.rewrite import buffers, filters, layouts, templates
+from cegid_daemon.rewrite.expressions import compile_text
+from cegid_daemon.rewrite.output import Outlet, pieces
+from cegid_daemon.rewrite.ports import Book, Job, PartMade, Rewritten, Sink
+from cegid_daemon.rewrite.recipe import Layout, Recipe
+from cegid_daemon.rewrite.record import Record
+from cegid_daemon.rewrite.sandbox import OnePass
+from cegid_daemon.rewrite.tally import Tally
+
+DELIVERED = "already delivered"
+REPEATED = "repeated in this file"
+UNUSED = "not used by the template"
+MOST_KEYS = 5_000
+_BLOCK = 1_000  # keys asked of the book at once
+_RECENT = 1_024  # records kept to name the one that holds a bad character
+_ENDLESS = -1
+
+Keyed = tuple[Record, str]
+"""A record with its unique key; blank where the recipe has no `unique`."""
+
+
+def rewrite(
+    recipe: Recipe,
+    job: Job,
+    open_source: Callable[[], Iterable[bytes]],
+    book: Book,
+    sink: Sink,
+    *,
+    scratch: Callable[[], IO[bytes]] = io.BytesIO,
+) -> Rewritten:
+    """Rewrites one message; no part means that there is nothing to send.
+
+    `open_source` opens the received bytes from the start, `scratch` a temporary file for what outgrows memory. Raises
+    `BadInput`, `TemplateFault` or `BadOutput`, and then nothing in the sink counts.
+    """
+    tally = Tally()
+    try:
+        records = layouts.read(recipe.layout, open_source, tally)
+        if recipe.layout.buffer:
+            return _fed(records, recipe.layout, book, sink, tally)
+        stocked = buffers.stocked(records, recipe.layout, book, tally, belongs=sink.belongs, scratch=scratch)
+        with filters.reading(recipe.layout.decimal, lambda text: tally.notes.update((text,))):
+            return _Rewriting(recipe, job, sink, tally).run(keyed(stocked, recipe, book, tally))
+    except MessageError as error:
+        error.at(route=job.route, file=job.source_name)
+        raise
+
+
+def _fed(records: Iterator[Record], layout: Layout, book: Book, sink: Sink, tally: Tally) -> Rewritten:
+    keys = SearchKeys()
+    for level, key, value, line in buffers.fed(records, layout, book, tally, belongs=sink.belongs):
+        sink.buffer(level, key, value, line)
+        keys.add(key)
+        tally.sent += 1
+    return Rewritten(tally.coverage(), keys=keys.all())
+
+
+def keyed(records: Iterator[Record], recipe: Recipe, book: Book, tally: Tally) -> Iterator[Keyed]:
+    """The records with their unique keys, without those that were delivered already or come again in this file."""
+    if not recipe.unique:
+        yield from ((record, "") for record in records)
+        return
+    key_of = compile_text(recipe.unique, recipe.layout)
+    met: set[str] = set()
+    while block := [(record, _key(record, key_of)) for record in islice(records, _BLOCK)]:
+        delivered = set(book.exported([key for _, key in block]))
+        for record, key in block:
+            if key in delivered or key in met:
+                tally.left_out[DELIVERED if key in delivered else REPEATED] += 1
+            else:
+                met.add(key)
+                yield record, key
+
+
+def _key(record: Record, key_of: Callable[[Record], str]) -> str:
+    key = key_of(record)
+    if not key:
+        raise BadInput(
+            "the unique key is blank",
+            where=Place(record=record.number, line=record.line),
+            why="without it nobody can tell whether the record was delivered already",
+            remedy="Correct the file, or the route's unique.",
+        )
+    return key
+
+
+class SearchKeys:
+    """The distinct keys a message can be found by: none when there are more than `MOST_KEYS`."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, None] | None = {}
+
+    def add(self, *keys: str) -> None:
+        """Adds keys; blank ones are none."""
+        if self._keys is None:
+            return
+        self._keys.update((key, None) for key in keys if key)
+        if len(self._keys) > MOST_KEYS:
+            self._keys = None
+
+    def add_record(self, record: Record) -> None:
+        """Adds a record's SKU and product."""
+        if self._keys is not None:
+            self.add(str(record.get("sku", "")), str(record.get("product", "")))
+
+    def all(self) -> tuple[str, ...]:
+        """The keys in the order they came."""
+        return tuple(self._keys or ())
+
+
+class PartRecords(OnePass, Iterator[Record]):
+    """The records of one part as its template sees them: once, in order."""
+
+    def __init__(self, source: Iterator[Keyed], most: int, taken: Callable[[Record, str], None]) -> None:
+        self._source = source
+        self._left = most
+        self._taken = taken
+        self.read = 0
+        self.recent: deque[Record] = deque(maxlen=_RECENT)
+
+    def __next__(self) -> Record:
+        if not self._left:
+            raise StopIteration
+        record, key = next(self._source)
+        self._left -= 1
+        self.read += 1
+        self.recent.append(record)
+        self._taken(record, key)
+        return record
+
+    def printed(self) -> None:
+        """All but the last records are in the output: only the last may still be printed from."""
+        while len(self.recent) > 2:
+            self.recent.popleft()
+
+    def rest(self) -> int:
+        """How many records the template left unread; they are gone then."""
+        return sum(1 for _ in islice(self._source, self._left if self._left >= 0 else None))
+
+
+class _Rewriting:
+    """What the parts of one message share."""
+
+    def __init__(self, recipe: Recipe, job: Job, sink: Sink, tally: Tally) -> None:
+        if recipe.templates is None:
+            raise ConfigurationError("the route has neither a template nor a layout with a buffer")
+        self._recipe = recipe
+        self._script = templates.compile(recipe.templates)
+        self._names = templates.names(job)
+        self._sink = sink
+        self._tally = tally
+        self._keys = SearchKeys()
+        self._unique: list[str] = []
+        self._inner = [stocks.each for stocks in recipe.layout.stocks if stocks.each]
+
+    def run(self, records: Iterator[Keyed]) -> Rewritten:
+        """Makes the parts, one for each `batch` of records."""
+        made: list[PartMade] = []
+        names: set[str] = set()
+        while (first := next(records, None)) is not None:
+            here = PartRecords(chain((first,), records), self._recipe.output.batch or _ENDLESS, self._take)
+            part = self._part(len(made) + 1, here)
+            if part.name in names:
+                raise TemplateFault(
+                    f"part {part.no} would have the name of an earlier part, {part.name!r}",
+                    remedy="Use {{ part }} in target.name.",
+                )
+            names.add(part.name)
+            made.append(part)
+        return Rewritten(self._tally.coverage(), tuple(made), self._keys.all(), tuple(self._unique))
+
+    def _part(self, no: int, records: PartRecords) -> PartMade:
+        seen = {**self._names, "part": no}
+        name = templates.file_name(self._recipe.target_name, seen)
+        writer = self._sink.part(no)
+        try:
+            outlet = Outlet(
+                self._recipe.output, self._script.name, writer, note=self._note, recent=lambda: records.recent
+            )
+            for piece in pieces(self._script.render({**seen, "records": records})):
+                outlet.write(piece)
+                records.printed()
+            outlet.finish()
+        finally:
+            writer.close()
+        self._tally.sent += records.read
+        self._tally.left_out[UNUSED] += records.rest()
+        return PartMade(no, name, records.read, outlet.size, outlet.sha256)
+
+    def _take(self, record: Record, key: str) -> None:
+        self._keys.add_record(record)
+        for path in self._inner:
+            for one in record.each(path):
+                self._keys.add_record(one)
+        if key:
+            self._keys.add(key)
+            self._unique.append(key)
+
+    def _note(self, text: str, times: int) -> None:
+        self._tally.notes[text] += times

@@ -1,0 +1,120 @@
+"""The Jinja environment templates run in.
+
+Owns what a template may reach: the sandbox, the filters, strict undefined names, escaping of XML templates, and that
+a record's fields are looked up before its methods. Templates cannot read a clock or draw random numbers, so that the
+same message gives the same bytes again. Reads no file: templates come in as a frozen bundle.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+from jinja2 import DictLoader, StrictUndefined, nodes
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from cegid_daemon.errors import TemplateFault
+from cegid_daemon.rewrite.filters import FILTERS, plain
+from cegid_daemon.rewrite.recipe import Templates
+from cegid_daemon.rewrite.record import ATTRIBUTES, Record
+
+_CLOCKS = frozenset({"now", "utcnow", "today"})
+
+
+class Sandbox(ImmutableSandboxedEnvironment):
+    """The environment of one bundle. A block tag takes its line with it (`trim_blocks`, `lstrip_blocks`).
+
+    Line ends in the output are those of the main template. Everything is escaped where the main template or the one
+    at hand is an `.xml.j2`.
+    """
+
+    def __init__(self, bundle: Templates) -> None:
+        xml = is_xml(bundle.main)
+        super().__init__(
+            loader=DictLoader(bundle.texts),
+            autoescape=lambda name: xml or is_xml(name or ""),
+            undefined=StrictUndefined,
+            finalize=plain,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+            newline_sequence="\r\n" if "\r\n" in bundle.texts.get(bundle.main, "") else "\n",
+            extensions=["jinja2.ext.loopcontrols"],
+            auto_reload=False,
+            cache_size=-1,
+        )
+        self.filters.update(FILTERS)
+        del self.filters["random"], self.globals["lipsum"]
+        length = self.filters["length"]
+        self.filters["length"] = self.filters["count"] = lambda value: length(_countable(value))
+
+    def compile(self, source: Any, name: str | None = None, *rest: Any, **options: Any) -> Any:
+        """Compiles a template whose filters know the name of the field they are applied to."""
+        if isinstance(source, str):
+            source = self.parse(source, name)
+            _name_fields(source)
+        return super().compile(source, name, *rest, **options)
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """`obj.attribute`; in a record the field comes first, then what every record has (`each`, `raw` …)."""
+        if not isinstance(obj, Record):
+            return super().getattr(obj, attribute)
+        if attribute in obj:
+            return obj[attribute]
+        return getattr(obj, attribute) if attribute in ATTRIBUTES else self._lacking(obj, attribute)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        """`obj[argument]`; in a record only a field."""
+        if not isinstance(obj, Record):
+            return super().getitem(obj, argument)
+        return obj[argument] if argument in obj else self._lacking(obj, argument)
+
+    def _lacking(self, obj: Record, name: Any) -> Any:
+        return self.undefined(f"the record has no field {name!r}", obj=obj, name=name)
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """Also refuses to read the clock by way of a moment (`now.now()`)."""
+        if isinstance(obj, date) and attr in _CLOCKS:
+            return False
+        return super().is_safe_attribute(obj, attr, value)
+
+
+def is_xml(name: str) -> bool:
+    """Whether a template of this name makes XML, and is escaped."""
+    return name.endswith(".xml.j2")
+
+
+class OnePass:
+    """Marks what can be read only once and therefore not be counted."""
+
+    __slots__ = ()
+
+
+def _countable(value: Any) -> Any:
+    if isinstance(value, OnePass):
+        raise TemplateFault(
+            "records cannot be counted before they are read",
+            why="they are streamed, and pass once",
+            remedy="Count in the loop (loop.index), or take records|list where the files are small.",
+        )
+    return value
+
+
+def _name_fields(template: nodes.Template) -> None:
+    """Tells our filters which field they are applied to, for their errors and notes."""
+    for one in template.find_all(nodes.Filter):
+        if one.name in FILTERS and all(given.key != "field" for given in one.kwargs):
+            one.kwargs.append(nodes.Keyword("field", nodes.Const(_field(one.node)), lineno=one.lineno))  # type: ignore[arg-type]
+
+
+def _field(node: nodes.Node | None) -> str:
+    match node:
+        case nodes.Filter():
+            return _field(node.node)
+        case nodes.Getattr():
+            return node.attr
+        case nodes.Getitem(arg=nodes.Const(value=str(name))):
+            return name
+        case nodes.Name():
+            return node.name
+    return ""

@@ -1,0 +1,226 @@
+"""Templates: gathered into a frozen bundle, compiled once, rendered in pieces; and the names of delivered files.
+
+Owns what a bundle holds, what a template sees (`names`), and that every failure of a template is a `TemplateFault` with
+template, line and record. Reads no file: `freeze` asks a loader, everything else works on the bundle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from pathlib import PurePosixPath
+from types import TracebackType
+from typing import Any
+
+from jinja2 import Template, TemplateSyntaxError, nodes
+
+from cegid_daemon.errors import CegidDaemonError, Place, TemplateFault
+from cegid_daemon.rewrite.ports import Job
+from cegid_daemon.rewrite.recipe import Templates
+from cegid_daemon.rewrite.record import Record
+from cegid_daemon.rewrite.sandbox import Sandbox
+
+LONGEST_NAME = 255
+_NAME = "target.name"
+_LONGEST_SUFFIX = 32
+_REMEDY = "Correct the template, then replay the message."
+
+
+@dataclass(frozen=True, slots=True)
+class MessageSeen:
+    """`message` in a template."""
+
+    id: int
+    name: str
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSeen:
+    """`source` in a template: the received file. `stem` and `suffix` (with its point) make up `name`."""
+
+    name: str
+    stem: str
+    suffix: str
+    folder: str
+
+
+def names(job: Job) -> dict[str, Any]:
+    """What every template sees of a message, besides `records` and `part`."""
+    path = PurePosixPath(job.source_name)
+    return {
+        "message": MessageSeen(job.message_id, job.message_name, job.received_at),
+        "source": SourceSeen(job.source_name, path.stem, path.suffix, job.source_folder),
+        "route": job.route,
+        "store": job.store,
+        "now": job.now,
+    }
+
+
+def freeze(main: str, loader: Callable[[str], str | None]) -> Templates:
+    """The template `main` with all it extends, includes and imports, as `loader` gives their texts (None: not there).
+
+    Raises `TemplateFault` for a template that is not there, does not parse, or is named by an expression.
+    """
+    parser = Sandbox(Templates(main, {}))
+    texts: dict[str, str] = {}
+    open_names: list[tuple[str, Place, bool]] = [(main, Place(), False)]
+    while open_names:
+        name, wanted_by, optional = open_names.pop()
+        if name in texts:
+            continue
+        text = loader(name)
+        if text is not None:
+            texts[name] = text
+            open_names.extend(_references(_parsed(parser, name, text), name))
+        elif not optional:
+            remedy = "Create it in the templates folder, or correct the name."
+            raise TemplateFault(f"there is no template {name!r}", where=wanted_by, remedy=remedy)
+    return Templates(main, dict(sorted(texts.items())))
+
+
+def compile(bundle: Templates) -> Script:
+    """The bundle, ready to render. Compiled once and kept; a syntax error in any of its texts is a `TemplateFault`."""
+    return _script(bundle.main, tuple(sorted(bundle.texts.items())))
+
+
+class Script:
+    """A compiled bundle."""
+
+    def __init__(self, bundle: Templates) -> None:
+        sandbox = Sandbox(bundle)
+        self.name = bundle.main
+        self._main = _compiled(sandbox, bundle.main)
+        for name in bundle.texts:
+            _compiled(sandbox, name)
+
+    def render(self, names: Mapping[str, Any]) -> Iterator[str]:
+        """The output in pieces, as the template makes it; what fails in the template is a `TemplateFault`.
+
+        Other errors of the house (a broken row found while `records` is read) pass as they are.
+        """
+        try:
+            yield from self._main.root_render_func(self._main.new_context(dict(names)))
+        except TemplateFault as fault:
+            raise fault.at(**_place(fault.__traceback__)) from fault.__cause__
+        except (CegidDaemonError, MemoryError):
+            raise
+        except Exception as error:
+            where = Place(**{"file": self.name, **_place(error.__traceback__)})
+            raise TemplateFault(_said(error), where=where, remedy=_REMEDY) from error
+
+
+def file_name(template: str, names: Mapping[str, Any]) -> str:
+    """The name of a delivered file, from the target's name template; at most 255 bytes, by a shorter stem.
+
+    Raises `TemplateFault` for a name that is blank, `.` or `..`, or holds `/`, a backslash or NUL.
+    """
+    name = _rendered_name(template, names)
+    over = _size(name) - LONGEST_NAME
+    source = names["source"]
+    if over > 0 and _size(source.stem) > over:
+        stem = _cut(source.stem, _size(source.stem) - over)
+        shorter = SourceSeen(stem + source.suffix, stem, source.suffix, source.folder)
+        name = _rendered_name(template, {**names, "source": shorter})
+    if not name.strip() or name in (".", "..") or any(char in name for char in "/\\\0"):
+        remedy = "A name holds no / and no backslash; folders belong into target.folder."
+        raise TemplateFault(f"{name!r} is no name for a file", where=Place(file=_NAME), remedy=remedy)
+    return _shortened(name)
+
+
+@lru_cache(maxsize=64)
+def _script(main: str, texts: tuple[tuple[str, str], ...]) -> Script:
+    return Script(Templates(main, dict(texts)))
+
+
+def _rendered_name(template: str, names: Mapping[str, Any]) -> str:
+    return "".join(compile(Templates(_NAME, {_NAME: template})).render(names))
+
+
+def _parsed(sandbox: Sandbox, name: str, text: str) -> nodes.Template:
+    try:
+        return sandbox.parse(text, name)
+    except TemplateSyntaxError as error:
+        raise _syntax(error, name) from error
+
+
+def _compiled(sandbox: Sandbox, name: str) -> Template:
+    try:
+        return sandbox.get_template(name)
+    except TemplateSyntaxError as error:
+        raise _syntax(error, name) from error
+
+
+def _syntax(error: TemplateSyntaxError, name: str) -> TemplateFault:
+    where = Place(file=error.name or name, line=error.lineno)
+    return TemplateFault(error.message or "the template cannot be read", where=where, remedy="Correct the template.")
+
+
+def _references(template: nodes.Template, name: str) -> Iterator[tuple[str, Place, bool]]:
+    """The templates named in one: name, where it is named, whether it may be missing."""
+    for node in template.find_all((nodes.Extends, nodes.Include, nodes.Import, nodes.FromImport)):
+        where = Place(file=name, line=node.lineno)
+        wanted = list(_static_names(node.template, where))  # type: ignore[attr-defined]
+        optional = getattr(node, "ignore_missing", False) or len(wanted) > 1
+        yield from ((one, where, optional) for one in wanted)
+
+
+def _static_names(node: nodes.Expr, where: Place) -> Iterable[str]:
+    try:
+        value = node.as_const()
+    except nodes.Impossible:
+        value = None
+    wanted = [value] if isinstance(value, str) else value
+    if not isinstance(wanted, (list, tuple)) or not all(isinstance(one, str) for one in wanted):
+        raise TemplateFault(
+            "a template is named by an expression",
+            where=where,
+            why="every message must be reproducible from the texts it was made with",
+            remedy="Write its name in quotation marks; choose between templates with {% if %}.",
+        )
+    return wanted
+
+
+def _place(trace: TracebackType | None) -> dict[str, Any]:
+    """The innermost template, its line, and the record at hand, from a traceback."""
+    found: dict[str, Any] = {}
+    while trace is not None:
+        frame = trace.tb_frame
+        template = frame.f_globals.get("__jinja_template__")
+        if template is not None:
+            found.update(file=template.name, line=template.get_corresponding_lineno(trace.tb_lineno))
+            found.update(("record", one) for one in _records_at_hand(frame.f_locals))
+        trace = trace.tb_next
+    return found
+
+
+def _records_at_hand(variables: Mapping[str, Any]) -> Iterator[int]:
+    """The numbers of the records a template's loops stand at, outermost first."""
+    for one in variables.values():
+        if isinstance(one, Record):
+            yield one.number or (one.parent.number if one.parent is not None else 0)
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "the template calls itself without end"
+    return str(error) or type(error).__name__
+
+
+def _size(name: str) -> int:
+    return len(name.encode("utf-8", "surrogateescape"))
+
+
+def _cut(text: str, room: int) -> str:
+    """The start of the text that takes at most `room` bytes, characters left whole."""
+    while _size(text) > room:
+        text = text[:-1]
+    return text
+
+
+def _shortened(name: str) -> str:
+    suffix = PurePosixPath(name).suffix
+    suffix = suffix if _size(suffix) <= _LONGEST_SUFFIX else ""
+    return _cut(name.removesuffix(suffix), LONGEST_NAME - _size(suffix)) + suffix
