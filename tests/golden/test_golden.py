@@ -1,11 +1,11 @@
 """Golden cases: a folder each, a raw file and what it becomes, byte for byte; worked out by hand from the rule.
 
 cases/NAME/raw.EXT        the received file
-cases/NAME/expected.EXT   the delivered file; expected.1.EXT, expected.2.EXT … where it goes out in parts; none = nothing
-                          to send; a layout with `buffer`: what it sets, as level,key,value
+cases/NAME/expected.EXT   the delivered file; expected.1.EXT, expected.2.EXT … where it goes out in parts; none =
+                          nothing to send; a layout with `buffer`: what it sets, as level,key,value
 cases/NAME/refused.txt    instead: a piece of the error a line, its class first
-cases/NAME/case.toml      layout (a preset, or a table as in [layout.NAME]), template (or its text), output, unique, name,
-                          exported, [catalogue]; and what is expected beside: names, [coverage], [belongs]
+cases/NAME/case.toml      layout (a preset, or a table as in [layout.NAME]), template (or its text), output, unique,
+                          name, exported, [catalogue]; what is expected beside: names, [coverage], [belongs]
 cases/NAME/buffers.csv    store,level,key,value
 """
 
