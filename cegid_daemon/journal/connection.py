@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ class Connection:
         self.readonly = readonly
         self._lock = threading.RLock()
         self._depth = 0
+        self._deferred: list[Callable[[], None]] = []
         if not readonly:
             birth.make_unless_there(path)
         birth.refuse_what_is_no_journal(path)
@@ -107,6 +108,20 @@ class Connection:
         with self.transaction():
             return self._raw.executemany(sql, rows)
 
+    def stage(self, sql: str, rows: Iterable[Parameters] | None = None) -> None:
+        """Works on a temporary table: `sql` once, or for each of `rows` (a few thousand a call). Locks no file."""
+        with self._lock, self._translated():
+            if rows is None:
+                self._raw.execute(sql)
+            elif self._depth:
+                self._raw.executemany(sql, rows)
+            else:
+                self._raw.execute("BEGIN")
+                try:
+                    self._raw.executemany(sql, rows)
+                finally:
+                    self._raw.execute("COMMIT")
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing: BEGIN IMMEDIATE … COMMIT under the lock. Inside another one it joins it.
@@ -116,6 +131,7 @@ class Connection:
         with self._lock, self._translated():
             self._refuse_lost_transaction()
             begin, commit, undo = self._brackets()
+            deferred = len(self._deferred)
             self._raw.execute(begin)
             self._depth += 1
             try:
@@ -123,10 +139,22 @@ class Connection:
                 self._refuse_lost_transaction()
                 self._raw.execute(commit)
             except BaseException:
+                del self._deferred[deferred:]
                 self._undo(undo)
                 raise
             finally:
                 self._depth -= 1
+        self.after_commit()
+
+    def after_commit(self, *work: Callable[[], None]) -> None:
+        """Does `work` once the open transaction of this thread is committed, never if it is undone; at once outside."""
+        with self._lock:
+            self._deferred += work
+            if self._depth:
+                return
+            due, self._deferred = self._deferred, []
+        for step in due:
+            step()
 
     def _brackets(self) -> tuple[str, str, tuple[str, ...]]:
         if self._depth == 0:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from cegid_daemon.errors import JournalError
 from cegid_daemon.journal.connection import Connection
@@ -41,7 +42,6 @@ class Payloads:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._dropped: list[int] = []  # unsealed twins of contents that were there already
 
     def stage_bytes(self, chunks: Iterable[bytes], *, redacted: bool = False) -> Staged:
         """Hashes, compresses and, beyond 1 MiB, inserts `chunks`. What `chunks` raises comes out; nothing stays."""
@@ -60,7 +60,6 @@ class Payloads:
         return staged
 
     def _stage(self, frames: Iterable[Frame]) -> tuple[tuple[Frame, ...], int | None]:
-        self._sweep()
         held: list[Frame] = []
         payload_id: int | None = None
         start = no = 0  # of the first frame held
@@ -75,7 +74,7 @@ class Payloads:
                 held = []
         except BaseException:
             if payload_id is not None:
-                self._dropped.append(payload_id)
+                self._delete(payload_id)
             raise
         return tuple(held), payload_id
 
@@ -109,20 +108,14 @@ class Payloads:
                 "UPDATE payload SET sha256 = ?, size = ?, redacted = ?, sealed = 1 WHERE id = ? AND sealed = 0",
                 (staged.sha256, staged.size, staged.redacted, payload_id),
             )
-            if sealed.rowcount != 1 or payload_id in self._dropped:
+            if sealed.rowcount != 1:
                 raise JournalError(f"staged payload {payload_id} is no longer there", remedy="Stage it again.")
         return payload_id
 
     def discard(self, staged: Staged) -> None:
-        """What was staged is not needed. Its rows go with the next staging, outside of the caller's transaction."""
-        if staged.payload_id is not None and staged.payload_id not in self._dropped:
-            self._dropped.append(staged.payload_id)
-
-    def _sweep(self) -> None:
-        while self._dropped:
-            payload_id = self._dropped.pop()
-            if self._connection.one("SELECT 1 FROM payload WHERE id = ? AND sealed = 0", (payload_id,)):
-                self._delete(payload_id)
+        """What was staged is not needed. Inside a transaction its rows go once that is committed."""
+        if staged.payload_id is not None:
+            self._connection.after_commit(partial(self._delete, staged.payload_id))
 
     def drop_unsealed(self) -> int:
         """For the daemon's start, before anything is staged: removes what a crash left half in. How many there were."""
@@ -134,7 +127,8 @@ class Payloads:
     def forget(self, payload_ids: Iterable[int]) -> int:
         """Deletes those that no message, part, log entry or attempt refers to. How many those were.
 
-        A payload is unsealed first, so that no new message can find it; a crash in between is mended at the next start.
+        A payload is unsealed first, so that no new message can find it; its rows go after the caller's transaction, or,
+        after a crash, at the next start.
         """
         forgotten = 0
         for payload_id in payload_ids:
@@ -143,13 +137,14 @@ class Payloads:
                 {"id": payload_id},
             )
             if unsealed.rowcount:
-                self._delete(payload_id)
+                self._connection.after_commit(partial(self._delete, payload_id))
                 forgotten += 1
-        self._sweep()
         return forgotten
 
     def _delete(self, payload_id: int) -> None:
-        """Deletes an unsealed payload chunk by chunk: freeing the pages of a large one takes long."""
+        """Deletes an unsealed payload in slices: freeing the pages of a large one takes long. None is no error."""
+        if not self._connection.one("SELECT 1 FROM payload WHERE id = ? AND sealed = 0", (payload_id,)):
+            return
         slice_sql = (
             "DELETE FROM payload_chunk WHERE rowid IN (SELECT rowid FROM payload_chunk WHERE payload = ? LIMIT ?)"
         )

@@ -1,0 +1,173 @@
+"""Imports into the book: many rows, staged aside, then applied whole in one transaction under one revision.
+
+Rows merge: keys not listed stay, and only a value that differs from the current one is written. Bad rows are reported
+with their line and leave the others alone. Reads no file: rows come in, a report goes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count, islice
+from typing import TypeVar
+
+from cegid_daemon.journal.connection import Connection
+from cegid_daemon.journal.revisions import LEVELS, Author, Revisions, or_blank, trimmed
+from cegid_daemon.rewrite.buffers import parse
+
+BufferRow = tuple[int, str, str, str, str]  # line, store, level, key, value
+BelongsRow = tuple[int, str, str, str]  # line, store, variation, product
+Progress = Callable[[int], None]  # rows read so far
+
+_Row = TypeVar("_Row")
+_BLOCK = 5_000  # rows staged at once
+_REPORTED = 1_000  # remarks kept of each kind; all are counted
+
+_BUFFERS = (
+    "CREATE TEMP TABLE {table} (store TEXT, level TEXT, key TEXT, value TEXT, PRIMARY KEY (store, level, key)) "
+    "WITHOUT ROWID",
+    "INSERT OR REPLACE INTO temp.{table} VALUES (?, ?, ?, ?)",
+    "INSERT INTO buffer (store, level, key, revision, value) SELECT n.store, n.level, n.key, ?, n.value "
+    "FROM temp.{table} n WHERE n.value <> coalesce((SELECT o.value FROM buffer o WHERE o.store = n.store "
+    "AND o.level = n.level AND o.key = n.key ORDER BY o.revision DESC LIMIT 1), '')",
+)
+_CATALOGUE = (
+    "CREATE TEMP TABLE {table} (store TEXT, variation TEXT, product TEXT, PRIMARY KEY (store, variation)) "
+    "WITHOUT ROWID",
+    "INSERT OR REPLACE INTO temp.{table} VALUES (?, ?, ?)",
+    "INSERT INTO catalogue (store, variation, revision, product) SELECT n.store, n.variation, ?, n.product "
+    "FROM temp.{table} n WHERE n.product <> coalesce((SELECT o.product FROM catalogue o WHERE o.store = n.store "
+    "AND o.variation = n.variation ORDER BY o.revision DESC LIMIT 1), '')",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What an import has to say about one line."""
+
+    line: int
+    key: str
+    value: str
+    reason: str
+
+
+@dataclass(slots=True)
+class ImportReport:
+    """What an import did. `ignored` values unset theirs; `malformed` rows did nothing; both hold the first thousand."""
+
+    read: int = 0
+    written: int = 0
+    ignored_count: int = 0
+    malformed_count: int = 0
+    revision: int | None = None  # None: nothing changed
+    ignored: list[Remark] = field(default_factory=list)
+    malformed: list[Remark] = field(default_factory=list)
+
+    def ignore(self, remark: Remark) -> None:
+        """A value that defines nothing."""
+        self.ignored_count += 1
+        if len(self.ignored) < _REPORTED:
+            self.ignored.append(remark)
+
+    def reject(self, remark: Remark) -> None:
+        """A row that cannot be taken."""
+        self.malformed_count += 1
+        if len(self.malformed) < _REPORTED:
+            self.malformed.append(remark)
+
+
+class Intake:
+    """Takes rows into the book."""
+
+    def __init__(self, connection: Connection, revisions: Revisions) -> None:
+        self._connection = connection
+        self._revisions = revisions
+        self._tables = count(1)
+
+    def buffers(
+        self, rows: Iterable[BufferRow], author: Author, stores: Collection[str] | None, progress: Progress
+    ) -> ImportReport:
+        """Buffers; the last row of a key counts. Rows of stores not in `stores` are malformed (None: any store)."""
+        report = ImportReport()
+        self._take(_BUFFERS, _fit_buffers(_counted(rows, report, progress), stores, report), author, report)
+        return report
+
+    def catalogue(
+        self, rows: Iterable[BelongsRow], author: Author, stores: Collection[str] | None, progress: Progress
+    ) -> ImportReport:
+        """Which variation belongs to which product; a blank product unsets."""
+        report = ImportReport()
+        self._take(_CATALOGUE, _fit_catalogue(_counted(rows, report, progress), stores, report), author, report)
+        return report
+
+    def _take(
+        self, statements: tuple[str, str, str], rows: Iterator[tuple[str, ...]], author: Author, report: ImportReport
+    ) -> None:
+        with self._table(statements) as (insert, apply):
+            while block := list(islice(rows, _BLOCK)):
+                self._connection.stage(insert, block)
+            with self._connection.transaction():
+                revision = self._revisions.begin(author)
+                report.written = self._connection.execute(apply, (revision,)).rowcount
+                if report.written:
+                    report.revision = revision
+                else:
+                    self._revisions.take_back(revision)
+
+    @contextmanager
+    def _table(self, statements: tuple[str, str, str]) -> Iterator[tuple[str, str]]:
+        """Each import has a table of its own: two may run at once."""
+        table = f"intake_{next(self._tables)}"
+        create, insert, apply = (statement.format(table=table) for statement in statements)
+        self._connection.stage(create)
+        try:
+            yield insert, apply
+        finally:
+            self._connection.stage(f"DROP TABLE IF EXISTS temp.{table}")
+
+
+def _counted(rows: Iterable[_Row], report: ImportReport, progress: Progress) -> Iterator[_Row]:
+    for row in rows:
+        report.read += 1
+        if report.read % _BLOCK == 0:
+            progress(report.read)
+        yield row
+    progress(report.read)
+
+
+def _fit_buffers(
+    rows: Iterable[BufferRow], stores: Collection[str] | None, report: ImportReport
+) -> Iterator[tuple[str, ...]]:
+    for line, store_typed, level_typed, key_typed, value in rows:
+        store, level, key = trimmed(store_typed), trimmed(level_typed).lower(), trimmed(key_typed)
+        if reason := _unfit(store, level, key, stores):
+            report.reject(Remark(line, key, value, reason))
+            continue
+        kept = or_blank(value)
+        if kept and parse(kept) is None:
+            report.ignore(Remark(line, key, value, "not zero or a positive whole number: it unsets the buffer"))
+        yield store, level, key, kept
+
+
+def _unfit(store: str, level: str, key: str, stores: Collection[str] | None) -> str:
+    if stores is not None and store not in stores:
+        return f"store {store!r} is not configured"
+    if level not in LEVELS:
+        return f"level {level!r} is none of {', '.join(LEVELS)}"
+    if level == "store":
+        return "a store buffer has no key" if key else ""
+    return "" if key else "the key is blank"
+
+
+def _fit_catalogue(
+    rows: Iterable[BelongsRow], stores: Collection[str] | None, report: ImportReport
+) -> Iterator[tuple[str, ...]]:
+    for line, store_typed, variation_typed, product in rows:
+        store, variation = trimmed(store_typed), trimmed(variation_typed)
+        if stores is not None and store not in stores:
+            report.reject(Remark(line, variation, product, f"store {store!r} is not configured"))
+        elif not variation:
+            report.reject(Remark(line, variation, product, "the variation is blank"))
+        else:
+            yield store, variation, trimmed(product)
