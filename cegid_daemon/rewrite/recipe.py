@@ -67,6 +67,8 @@ class Layout:
     proof: Proof | None = None
     untrimmed: tuple[str, ...] = ()  # fields kept with their blanks (GA_ARTICLE)
     buffer: str = ""  # the layout feeds the buffer book: the buffer value of a record
+    lead: int = 0  # text layouts: lines ahead of the title row or the records (a counter record, see `Proof`)
+    catalogue: bool = False  # a stock layout whose sku and product keep the catalogue current, as product layouts do
 
 
 @dataclass(frozen=True, slots=True)

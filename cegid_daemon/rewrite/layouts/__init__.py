@@ -6,19 +6,28 @@ than a few chunks of the file, and never changes or repairs what it reads: a bro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
+from cegid_daemon.rewrite.layouts import delimited, fixed, records, xml
+from cegid_daemon.rewrite.layouts.text import Source
 from cegid_daemon.rewrite.recipe import Layout
 from cegid_daemon.rewrite.record import Record
 from cegid_daemon.rewrite.tally import Tally
 
-Source = Callable[[], Iterable[bytes]]
-"""Opens the received bytes again from the start, in chunks of any size; an encoding is decided in a pass of its own."""
+__all__ = ["Source", "read"]
+
+_READERS: dict[str, Callable[[Layout, Source, Tally], Iterator[Record]]] = {
+    "delimited": delimited.read,
+    "fixed": fixed.read,
+    "records": records.read,
+    "xml": xml.read,
+}
 
 
 def read(layout: Layout, source: Source, tally: Tally) -> Iterator[Record]:
     """The records of the file, in order, as they stand there; counts them in `tally.read`.
 
-    Raises `BadInput` where the file breaks its layout, with line, column and field as far as they are known.
+    `source` opens the received bytes again from the start: an encoding is decided in a pass of its own. Raises
+    `BadInput` where the file breaks its layout, with line, column and field as far as they are known.
     """
-    raise NotImplementedError
+    return _READERS[layout.kind](layout, source, tally)

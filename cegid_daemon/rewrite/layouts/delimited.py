@@ -1,0 +1,58 @@
+"""Rows with a separator, under a title row or columns named by the layout.
+
+A row with too many or too few values fails the file with its line: a separator inside a label cannot be told from a
+separator, and nothing is guessed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from cegid_daemon.errors import BadInput, Place
+from cegid_daemon.rewrite.layouts.rows import rows
+from cegid_daemon.rewrite.layouts.text import Source
+from cegid_daemon.rewrite.recipe import Layout
+from cegid_daemon.rewrite.record import Record
+from cegid_daemon.rewrite.tally import Tally
+
+
+def read(layout: Layout, source: Source, tally: Tally) -> Iterator[Record]:
+    """The records of a delimited file."""
+    found = rows(layout, source, tally)
+    columns = layout.columns or _titles(found)
+    width = len(columns)
+    kept = [(place, name) for place, name in enumerate(columns) if name in layout.untrimmed]
+    strip = str.strip
+    for number, (line, row) in enumerate(found, 1):
+        if len(row) != width:
+            raise broken_row(line, row, width)
+        record = Record(zip(columns, map(strip, row), strict=False))
+        for place, name in kept:
+            record[name] = row[place]
+        record.number, record.line = number, line
+        tally.read = number
+        yield record
+
+
+def _titles(found: Iterator[tuple[int, list[str]]]) -> Sequence[str]:
+    line, row = next(found, (0, []))
+    columns = tuple(title.strip() for title in row)
+    twice = [title for title, times in Counter(columns).items() if times > 1]
+    if twice:
+        raise BadInput(
+            f"the title row names {twice[0]!r} twice" if twice[0] else "two columns have no title",
+            where=Place(line=line, field=twice[0]),
+            remedy="Have the sender correct the title row, or name the columns in the layout",
+        )
+    return columns
+
+
+def broken_row(line: int, row: Sequence[str], width: int) -> BadInput:
+    """The error for a row that has not as many values as there are columns."""
+    return BadInput(
+        "a row has too many columns" if len(row) > width else "a row has too few columns",
+        where=Place(line=line),
+        why=f"it has {len(row)} and {width} were expected; it starts with {row[0][:40]!r}",
+        remedy="Have the sender correct the row; a separator inside a label breaks it",
+    )

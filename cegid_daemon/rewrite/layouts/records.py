@@ -1,0 +1,57 @@
+"""Several record types in one file (`CCM` + `CCL` + `ADR`): one record per group of rows.
+
+A group starts at the head type (`head`, or the first of `types`); its fields are the record's, `r.each('CCL')` gives
+the rows of a type. The type stands in the first column and is no field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from cegid_daemon.errors import BadInput, Place
+from cegid_daemon.rewrite.layouts.delimited import broken_row
+from cegid_daemon.rewrite.layouts.rows import rows
+from cegid_daemon.rewrite.layouts.text import Source
+from cegid_daemon.rewrite.recipe import Layout
+from cegid_daemon.rewrite.record import Record
+from cegid_daemon.rewrite.tally import Tally
+
+
+def read(layout: Layout, source: Source, tally: Tally) -> Iterator[Record]:
+    """The groups of a multi-record file."""
+    head = layout.head or next(iter(layout.types))
+    group: Record | None = None
+    for line, row in rows(layout, source, tally):
+        kind = row[0].strip()
+        record = _row(layout, kind, line, row)
+        if kind == head:
+            if group is not None:
+                yield group
+            tally.read += 1
+            group, record.number = record, tally.read
+            inner: dict[str, list[Record]] = {name: [] for name in layout.types if name != head}
+            for name, members in inner.items():
+                record.hold(name, members)
+        elif group is None:
+            raise _misplaced(line, f"a row of type {kind} stands before the first {head}")
+        else:
+            record.parent = group
+            inner[kind].append(record)
+    if group is not None:
+        yield group
+
+
+def _row(layout: Layout, kind: str, line: int, row: Sequence[str]) -> Record:
+    columns = layout.types.get(kind)
+    if columns is None:
+        raise _misplaced(line, f"the record type {kind[:20]!r} is not one of {', '.join(layout.types)}")
+    if len(row) != len(columns) + 1:
+        raise broken_row(line, row, len(columns) + 1)
+    values = ((name, text if name in layout.untrimmed else text.strip()) for name, text in zip(columns, row[1:]))  # noqa: B905  # counted above
+    record = Record(values)
+    record.line = line
+    return record
+
+
+def _misplaced(line: int, what: str) -> BadInput:
+    return BadInput(what, where=Place(line=line), remedy="Correct the layout's types, or have the sender correct it")

@@ -1,0 +1,144 @@
+"""Bytes to lines of text, streaming: which encoding a file is in, and its text without guesses.
+
+Owns detection (byte order mark, NUL pattern, strict UTF-8, cp1252) and decoding. Nothing is replaced or dropped: bytes
+that do not fit, a NUL, and a carriage return inside a line fail the file with their place.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable, Iterable, Iterator
+
+from cegid_daemon.errors import BadInput, ConfigurationError, Place
+
+Source = Callable[[], Iterable[bytes]]
+"""Opens the received bytes again from the start, in chunks of any size."""
+
+LONGEST_LINE = 4 * 1024 * 1024  # characters; a longer one is no line of a text file, and memory stays bounded
+
+
+class Unended(str):
+    """A last line that no line end follows: it may have been cut off."""
+
+    __slots__ = ()
+
+
+_HEAD = 64 * 1024
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def lines(source: Source, encoding: str) -> Iterator[list[str]]:
+    """The file's lines without their ends (LF or CRLF), in blocks; a last line needs no end."""
+    carry = ""
+    for text in _unix(decoded(source, encoding)):
+        block = (carry + text).split("\n")
+        carry = block.pop()
+        if len(carry) > LONGEST_LINE:
+            raise _broken("a line never ends", f"it is longer than {LONGEST_LINE} characters")
+        if block:
+            yield block
+    if carry:
+        yield [Unended(carry)]
+
+
+def _unix(texts: Iterable[str]) -> Iterator[str]:
+    """CRLF to LF; a pair cut in two by the end of a chunk is put together first."""
+    number, held = 1, ""
+    for text in texts:
+        whole = held + text
+        held = "\r" if whole.endswith("\r") else ""
+        whole = whole.removesuffix("\r").replace("\r\n", "\n")
+        at = whole.find("\r")
+        if at >= 0:
+            line = number + whole.count("\n", 0, at)
+            raise _broken("a carriage return stands inside a line", "lines end in LF or CRLF", line)
+        number += whole.count("\n")
+        yield whole
+
+
+def decoded(source: Source, encoding: str) -> Iterator[str]:
+    """The file's text in pieces, without a byte order mark. `encoding`: a Python name, or `auto`."""
+    decoder = _decoder(detect(source()) if encoding == "auto" else encoding, source)
+    offset, number, first = 0, 1, True
+    for chunk in _and_end(source()):
+        try:
+            text = decoder.decode(chunk, final=not chunk)
+        except UnicodeDecodeError as error:
+            before = bytes(error.object[: error.start])
+            at = offset + len(chunk) - len(error.object) + error.start
+            number += before.decode(error.encoding, "ignore").count("\n")
+            why = f"byte {at + 1} of the file does not fit the encoding {error.encoding} ({error.reason})"
+            raise _broken("the file cannot be decoded", why, number) from error
+        if "\0" in text:
+            number += text.count("\n", 0, text.index("\0"))
+            raise _broken("a NUL stands in the text", "the file is in another encoding, or damaged", number)
+        offset += len(chunk)
+        number += text.count("\n")
+        if first and text:
+            first, text = False, text.removeprefix("\ufeff")
+        yield text
+
+
+def _and_end(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    yield from (chunk for chunk in chunks if chunk)
+    yield b""
+
+
+def _decoder(encoding: str, source: Source) -> codecs.IncrementalDecoder:
+    try:
+        "".encode(encoding)
+        if codecs.lookup(encoding).name == "utf-16" and not _head(source()).startswith(_UTF16_MARKS):
+            encoding = _by_nuls(_head(source())) or "utf-16-le"
+        return codecs.getincrementaldecoder(encoding)("strict")
+    except LookupError as error:
+        raise ConfigurationError(
+            f"the encoding {encoding!r} is not known",
+            where=Place(field="encoding"),
+            remedy='Use "auto", "cp1252", "utf-8" or "utf-16"',
+        ) from error
+
+
+def detect(chunks: Iterable[bytes]) -> str:
+    """The encoding of a text file: byte order mark, NUL pattern (UTF-16), strict UTF-8 over the whole file, cp1252."""
+    remaining = iter(chunks)
+    head = _head(remaining)
+    known = next((encoding for mark, encoding in _MARKS if head.startswith(mark)), "") or _by_nuls(head)
+    if known:
+        return known
+    decoder = codecs.getincrementaldecoder("utf-8")("strict")
+    try:
+        decoder.decode(head)
+        for chunk in remaining:
+            decoder.decode(chunk)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return "cp1252"
+    return "utf-8"
+
+
+def _head(chunks: Iterable[bytes]) -> bytes:
+    """The first bytes, in the chunks as they come; at least `_HEAD` of them where there are as many."""
+    head = bytearray()
+    for chunk in chunks:
+        head += chunk
+        if len(head) >= _HEAD:
+            break
+    return bytes(head)
+
+
+def _by_nuls(head: bytes) -> str:
+    """UTF-16 without a mark: every second byte of western text is NUL, and nearly none of the others."""
+    even, odd, pairs = head[::2].count(0), head[1::2].count(0), len(head) // 2
+    if odd * 4 > pairs and even * 10 <= odd:
+        return "utf-16-le"
+    return "utf-16-be" if even * 4 > pairs and odd * 10 <= even else ""
+
+
+def _broken(what: str, why: str, line: int = 0) -> BadInput:
+    remedy = "Have the sender repair the file, or name its encoding in the layout"
+    return BadInput(what, where=Place(line=line), why=why, remedy=remedy)

@@ -1,0 +1,273 @@
+"""XML: one record per element, read with lxml as a stream.
+
+Owns what a record element gives: child elements as fields by local name (the first of repeated ones), attributes as
+`r['@id']`, inner records through `each`, `r['Country/ISO']` for the first text a path reaches. Refuses any DTD, deep
+nesting and huge texts at once; never resolves an entity, never loads anything. Finished elements are let go.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import chain
+from typing import Any
+
+from lxml import etree
+
+from cegid_daemon.errors import BadInput, ConfigurationError, Place
+from cegid_daemon.rewrite.expressions import compile_number
+from cegid_daemon.rewrite.layouts.text import Source
+from cegid_daemon.rewrite.recipe import Layout
+from cegid_daemon.rewrite.record import Record
+from cegid_daemon.rewrite.tally import Tally
+from cegid_daemon.rewrite.words import text as as_text
+
+STEP = 256 * 1024  # bytes fed at a time; what is finished is let go between two steps
+
+_SAFE: dict[str, Any] = {
+    "resolve_entities": False,
+    "no_network": True,
+    "load_dtd": False,
+    "huge_tree": False,
+    "remove_comments": True,
+    "remove_pis": True,
+}
+_PATH_STEP = re.compile(r"(?:\{[^}]*\})?[^/{}]+")
+
+
+class ElementRecord(Record):
+    """A record that is an XML element; what is inside it is read when it is asked for."""
+
+    element: Any
+
+    def __missing__(self, name: str) -> str:
+        """A field by a path (`Country/ISO`, `Price/@currency`) or by its full name (`{uri}Code`)."""
+        if "/" not in name and not name.startswith("{"):
+            raise KeyError(name)
+        path, _, attribute = name.partition("/@")
+        found = next(_found(self.element, path), None)
+        if found is None:
+            raise KeyError(name)
+        if not attribute:
+            return (found.text or "").strip()
+        return _attributes(found)["@" + attribute]
+
+    def each(self, path: str) -> Sequence[Record]:
+        """The records of the elements under a path from here, in document order; each knows its `parent`."""
+        inner = self._inner
+        if inner is None or path not in inner:
+            self.hold(path, [self._child(element) for element in _found(self.element, path)])
+        return (self._inner or {})[path]
+
+    def _child(self, element: Any) -> Record:
+        record = of_element(element)
+        record.parent = self
+        return record
+
+
+class _Names(dict[str, str]):
+    """Local names by full names; filled as they come."""
+
+    def __missing__(self, name: str) -> str:
+        self[name] = local = name.rpartition("}")[2]
+        return local
+
+
+_NAMES = _Names()
+
+
+def of_element(element: Any) -> ElementRecord:
+    """The record of one element. Its line is that of the element's start tag."""
+    names = _NAMES
+    record = ElementRecord({names[child.tag]: (child.text or "").strip() for child in element})
+    if len(record) != len(element):
+        for child in reversed(element):
+            record[names[child.tag]] = (child.text or "").strip()
+    attributes = element.items()
+    if attributes:
+        record.update(_attributes(element))
+    record.element = element
+    record.line = element.sourceline or 0
+    return record
+
+
+def _attributes(element: Any) -> dict[str, str]:
+    return {"@" + _NAMES[name]: value for name, value in element.items()}
+
+
+@lru_cache(maxsize=1024)
+def _steps(path: str) -> tuple[str, ...]:
+    """lxml's names for the steps of a path; a bare name means it in any namespace or none."""
+    steps = _PATH_STEP.findall(path)
+    return tuple(step if step.startswith("{") else "{*}" + step for step in steps)
+
+
+def _found(element: Any, path: str) -> Iterator[Any]:
+    found: Iterable[Any] = (element,)
+    for step in _steps(path):
+        found = chain.from_iterable(outer.iterchildren(step) for outer in found)
+    return iter(found)
+
+
+def read(layout: Layout, source: Source, tally: Tally) -> Iterator[Record]:
+    """The records of an XML document; no bytes at all are no records."""
+    root = root_name(source, layout)
+    if root is None:
+        return
+    if layout.root and not _same(root, layout.root):
+        raise BadInput(f"the root is <{root}>", why=f"<{layout.root}> was expected", remedy=_CHECK_FILE)
+    yield from _Reading(layout, root).records(source(), tally)
+
+
+class _Reading:
+    """One pass over a document: feeds the parser, gives out records, lets finished elements go."""
+
+    def __init__(self, layout: Layout, root: str) -> None:
+        self._layout = layout
+        self._path = _steps(layout.record)
+        self._absolute = len(self._path) > 1 or layout.record.startswith("/")
+        events = ("start", "end")
+        self._parser = etree.XMLPullParser(events, tag=(self._path[-1], root), encoding=_declared(layout), **_SAFE)
+        self._root: Any = None
+        self._open: Any = None  # the outermost record element that is not finished
+
+    def records(self, chunks: Iterable[bytes], tally: Tally) -> Iterator[Record]:
+        try:
+            for chunk in _sized(chunks):
+                self._parser.feed(chunk)
+                yield from self._finished(tally)
+                self._let_go()
+            self._parser.close()
+            yield from self._finished(tally)
+        except etree.XMLSyntaxError as error:
+            raise _broken(error) from error
+        self._conclude(tally)
+
+    def _finished(self, tally: Tally) -> Iterator[Record]:
+        for event, element in self._parser.read_events():
+            if self._root is None:
+                self._root = element
+            if not self._is_record(element):
+                continue
+            if event == "start":
+                if self._open is None:
+                    self._open = element
+                continue
+            if element is self._open:
+                self._open = None
+            tally.read += 1
+            record = of_element(element)
+            record.number = tally.read
+            yield record
+
+    def _is_record(self, element: Any) -> bool:
+        if not _matches(element.tag, self._path[-1]):
+            return False
+        if not self._absolute:
+            return True
+        at = element
+        for step in reversed(self._path):
+            if at is None or not _matches(at.tag, step):
+                return False
+            at = at.getparent()
+        return at is None
+
+    def _let_go(self) -> None:
+        """Drops every finished element but the last of each level; what stands inside a record is left alone."""
+        at = self._root
+        while at is not None and len(at) and not self._is_record(at):
+            last = at[-1]
+            if len(at) > 1:
+                del at[:-1]
+            at.text = None
+            at = last
+
+    def _conclude(self, tally: Tally) -> None:
+        layout = self._layout
+        if not tally.read and not layout.root and len(self._root):
+            raise BadInput(
+                f"the document holds no <{layout.record}>",
+                why=f"its root <{self._root.tag}> has other children",
+                remedy=f"{_CHECK_FILE}; with `root` in the layout a document without records is nothing to send",
+            )
+        if layout.proof and layout.proof.count:
+            attributes = Record(_attributes(self._root))
+            declared = compile_number(layout.proof.count, layout)(attributes)
+            if declared != tally.read:
+                why = f"it declares {as_text(declared)} records and holds {tally.read}"
+                raise BadInput("the file is not whole", why=why, remedy="Have the sender send the file again")
+
+
+_CHECK_FILE = "Check that the right file was sent to this route, and the layout"
+
+
+def _declared(layout: Layout) -> str | None:
+    return None if layout.encoding == "auto" else layout.encoding
+
+
+def _sized(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    for chunk in chunks:
+        for start in range(0, len(chunk), STEP):
+            yield chunk[start : start + STEP]
+
+
+def _matches(tag: str, step: str) -> bool:
+    return tag == step or (step.startswith("{*}") and tag.rpartition("}")[2] == step[3:])
+
+
+def _same(tag: str, name: str) -> bool:
+    return _matches(tag, _steps(name)[0])
+
+
+class _Prolog:
+    """Reads until the root's start tag; a document type declaration is refused where it begins."""
+
+    root: str | None = None
+
+    def start(self, tag: str, _attributes: object) -> None:
+        if self.root is None:
+            self.root = tag
+
+    def doctype(self, *_names: str | None) -> None:
+        raise BadInput(
+            "the document has a DTD",
+            why="a document type declaration can load files and explode in memory, so none is accepted",
+            remedy="Have the sender leave the DOCTYPE out",
+        )
+
+    def close(self) -> str | None:
+        return self.root
+
+
+def root_name(source: Source, layout: Layout) -> str | None:
+    """The full name of the root element; None: there are no bytes but blanks. Raises `BadInput` for a DTD."""
+    prolog = _Prolog()
+    parser = etree.XMLParser(target=prolog, encoding=_declared(layout), **_SAFE)
+    seen = False
+    try:
+        for chunk in _sized(source()):
+            seen = seen or bool(chunk.strip())
+            if seen:
+                parser.feed(chunk)
+            if prolog.root is not None:
+                return prolog.root
+        if seen:
+            parser.close()
+    except etree.XMLSyntaxError as error:
+        if prolog.root is not None:
+            return prolog.root  # the reading itself will find it, after the records ahead of it
+        raise _broken(error) from error
+    except (LookupError, ValueError) as error:
+        raise ConfigurationError(f"the encoding {layout.encoding!r} is not known", why=str(error)) from error
+    return prolog.root
+
+
+def _broken(error: etree.XMLSyntaxError) -> BadInput:
+    line, column = error.position if error.lineno is not None else (0, 0)
+    return BadInput(
+        "the XML cannot be read",
+        where=Place(line=line or 0, column=max(column or 0, 0)),
+        why=(error.msg or "it is not well-formed").strip(),
+        remedy="Have the sender send the file again; it may have been cut off",
+    )
