@@ -1,27 +1,27 @@
 """The error tree. Every error a person meets says what, where, why, and what to do now.
 
-    CegidDaemonError
-    ├── ConfigurationError        the configuration or a template of it cannot be used
-    ├── MessageError              one message is at fault; the others go on
-    │   ├── BadInput              the received file breaks its layout
-    │   ├── TemplateFault         the template failed on this message
-    │   ├── BadOutput             what the template made is not fit to leave
-    │   └── LimitExceeded         the rewriting took too long, or too much memory, or killed its worker
-    ├── EndpointError             a place files are taken from or put into
-    │   ├── Transient             will very likely heal by itself: try again later
-    │   ├── Permanent             trying again will not help: a person repairs
-    │   ├── Absent                what was asked for is not there
-    │   ├── Exists                the name is taken and may not be replaced
-    │   ├── Untrusted             the other side is not who it should be
-    │   └── Unsure                the answer was lost: it may or may not have happened
-    ├── SourceChanged             the file is not, or no longer, what was listed: look again later
-    ├── JournalError              the journal cannot be used
-    │   ├── JournalDamaged        SQLite finds it broken
-    │   ├── JournalNewer          a newer cegid-daemon wrote it
-    │   ├── JournalMissing        a journal was here, and is gone
-    │   └── JournalUnavailable    full or read-only disk, or locked: wait and try again
-    ├── AlreadyRunning            another daemon holds the state folder
-    └── Refused                   an operator asked for something that cannot be done
+CegidDaemonError
+├── ConfigurationError        the configuration or a template of it cannot be used
+├── MessageError              one message is at fault; the others go on
+│   ├── BadInput              the received file breaks its layout
+│   ├── TemplateFault         the template failed on this message
+│   ├── BadOutput             what the template made is not fit to leave
+│   └── LimitExceeded         the rewriting took too long, or too much memory, or killed its worker
+├── EndpointError             a place files are taken from or put into
+│   ├── Transient             will very likely heal by itself: try again later
+│   ├── Permanent             trying again will not help: a person repairs
+│   ├── Absent                what was asked for is not there
+│   ├── Exists                the name is taken and may not be replaced
+│   ├── Untrusted             the other side is not who it should be
+│   └── Unsure                the answer was lost: it may or may not have happened
+├── SourceChanged             the file is not, or no longer, what was listed: look again later
+├── JournalError              the journal cannot be used
+│   ├── JournalDamaged        SQLite finds it broken
+│   ├── JournalNewer          a newer cegid-daemon wrote it
+│   ├── JournalMissing        a journal was here, and is gone
+│   └── JournalUnavailable    full or read-only disk, or locked: wait and try again
+├── AlreadyRunning            another daemon holds the state folder
+└── Refused                   an operator asked for something that cannot be done
 """
 
 from __future__ import annotations

@@ -18,6 +18,17 @@ from cegid_daemon.errors import CegidDaemonError
 
 INTEGRATION = "CEGID"
 
+DELIVERY_NAMES = {  # how the log names the way out, by the scheme of the place
+    "file": "Folder Delivery",
+    "memory": "Folder Delivery",
+    "ftp": "FTP Delivery",
+    "ftps": "FTP Delivery",
+    "ftps+implicit": "FTP Delivery",
+    "sftp": "SFTP Delivery",
+    "https": "API Delivery",
+    "http": "API Delivery",
+}
+
 
 class Direction(StrEnum):
     """Which way a route carries: `import` from CEGID to the store, `export` from the store to CEGID."""
@@ -151,7 +162,8 @@ class RetryPolicy:
 
     def pause(self, tries: int) -> timedelta:
         """How long to wait after the `tries`-th failed try (from 1)."""
-        return min(self.longest, self.first * 2 ** min(tries - 1, 30))
+        doublings: int = 2 ** min(tries - 1, 30)
+        return min(self.longest, self.first * doublings)
 
 
 @dataclass(frozen=True, slots=True)

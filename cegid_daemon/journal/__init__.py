@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cegid_daemon.journal.connection import Connection
     from cegid_daemon.journal.ledger import Ledger
     from cegid_daemon.journal.log import LogBook
+    from cegid_daemon.journal.outgoing import Outgoing
     from cegid_daemon.journal.payloads import Payloads
     from cegid_daemon.journal.retention import Retention
     from cegid_daemon.journal.search import Search
@@ -30,6 +31,7 @@ class Journal:
     search: Search
     retention: Retention
     ledger: Ledger
+    outgoing: Outgoing
 
     @classmethod
     def open(cls, path: Path, *, readonly: bool = False, checkpoints: bool = True) -> Journal:
@@ -52,6 +54,7 @@ class Journal:
         from cegid_daemon.journal.book import BufferBook
         from cegid_daemon.journal.ledger import Ledger
         from cegid_daemon.journal.log import LogBook
+        from cegid_daemon.journal.outgoing import Outgoing
         from cegid_daemon.journal.payloads import Payloads
         from cegid_daemon.journal.retention import Retention
         from cegid_daemon.journal.search import Search
@@ -64,8 +67,9 @@ class Journal:
             book=BufferBook(connection),
             log=LogBook(connection, payloads),
             search=search,
-            retention=Retention(connection, payloads),
+            retention=Retention(connection, payloads, search),
             ledger=Ledger(connection, payloads),
+            outgoing=Outgoing(connection, payloads),
         )
 
     def checkpoint(self) -> None:

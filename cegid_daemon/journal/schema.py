@@ -88,6 +88,7 @@ CREATE INDEX message_source ON message (source);
 CREATE INDEX message_payload ON message (payload);
 CREATE INDEX message_replay ON message (replay_of) WHERE replay_of IS NOT NULL;
 CREATE INDEX message_received ON message (received_at);
+CREATE INDEX message_kept ON message (route, closed_at) WHERE payload IS NOT NULL AND state IN ('done', 'discarded');
 
 CREATE TABLE part (
     id INTEGER PRIMARY KEY,
@@ -129,6 +130,7 @@ CREATE TABLE attempt (                 -- append only: what was tried, and what 
     answer INTEGER REFERENCES payload (id)
 );
 CREATE INDEX attempt_message ON attempt (message);
+CREATE INDEX attempt_answer ON attempt (answer) WHERE answer IS NOT NULL;
 
 CREATE TABLE exported (                -- each record key once per route; inserted with the parts
     route TEXT NOT NULL, key TEXT NOT NULL, message INTEGER NOT NULL,
@@ -166,7 +168,7 @@ CREATE INDEX log_entry_payload ON log_entry (payload);
 
 CREATE VIEW api_integration_log AS
 SELECT e.id, e.logged_at, e.store, e.integration, e.route, e.message AS message_id, e.kind, e.variant, e.name,
-       p.no AS part, e.endpoint, e.file_name, e.size, e.sha256,
+       p.no AS part, e.endpoint, coalesce(d.name, e.file_name) AS file_name, e.size, e.sha256,
        CASE WHEN e.variant = 'Modified' AND d.state = 'delivered' THEN 'ok'
             WHEN e.variant = 'Modified' AND d.state = 'unsure' THEN 'unsure'
             WHEN e.variant = 'Modified' AND d.state IN ('refused', 'cancelled') THEN 'failed'
@@ -181,6 +183,10 @@ LEFT JOIN part p ON p.id = e.part LEFT JOIN delivery d ON d.id = e.delivery;
 """
 
 _BOOK = """
+CREATE TABLE contact (                 -- when an endpoint last answered, or since when it does not
+    endpoint TEXT PRIMARY KEY, ok_at TEXT, failing_since TEXT, error TEXT
+) WITHOUT ROWID;
+CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE revision (                -- an edit, or a whole import, of buffers, catalogue or settings
     id INTEGER PRIMARY KEY, at TEXT NOT NULL, who TEXT NOT NULL, origin TEXT NOT NULL
 );

@@ -1,0 +1,218 @@
+"""Builds the object graph from a configuration; the only module that knows every class.
+
+An `Installation` is what one process holds for its whole life: the state folder's lock, the journal, the workshop. From
+it and a configuration come the sources (`once` looks at them itself) and the works a daemon runs.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+
+from cegid_daemon.config import Config
+from cegid_daemon.daemon import Daemon, Service, Works
+from cegid_daemon.endpoints import Endpoint, open_endpoint
+from cegid_daemon.errors import EndpointError
+from cegid_daemon.holding import StateFolder
+from cegid_daemon.housekeeping import Housekeeping
+from cegid_daemon.journal import Journal
+from cegid_daemon.lanes import Task
+from cegid_daemon.model import Route
+from cegid_daemon.pipeline import Pipeline
+from cegid_daemon.scanner import Source
+from cegid_daemon.trouble import Troubles
+from cegid_daemon.watcher import Watcher
+from cegid_daemon.workshop import Workshop
+
+log = logging.getLogger(__name__)
+
+LOCAL_THREADS = 3  # passes over local sources at the same time: a large file holds up one of them
+
+
+def utc_now() -> datetime:
+    """The clock of the real world; everywhere below, `now` is handed in."""
+    return datetime.now(UTC)
+
+
+def journal_path(config: Config) -> Path:
+    """Where the journal lies."""
+    return config.state / "journal.sqlite"
+
+
+class Installation(AbstractContextManager["Installation"]):
+    """The lock, the journal and the workshop of a state folder, for the one process that carries messages.
+
+    Raises AlreadyRunning, JournalError.
+    """
+
+    def __init__(self, config: Config, *, clock: Callable[[], datetime] = utc_now) -> None:
+        self.clock = clock
+        self._folder = StateFolder(config.state)
+        self._folder.hold()
+        try:
+            self.journal = Journal.open(journal_path(config))
+            self.workshop = Workshop(journal_path(config), config.state / "spool")
+            self.workshop.clear_spool()
+            self.journal.payloads.drop_unsealed()
+            self.workshop.start()
+        except BaseException:
+            self._folder.release()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.workshop.stop()
+        self.journal.close()
+        self._folder.release()
+
+    def crew(self, config: Config, *, beat: Callable[[], None], stopping: Callable[[], bool]) -> Crew:
+        """The sources of a configuration and what carries their messages."""
+        self.journal.book.settings.first_values(config.stores.values(), now=self.clock())
+        self._warn(config)
+        endpoints = {name: open_endpoint(spec) for name, spec in config.endpoints.items()}
+        self._make_folders(config, endpoints)
+        pipeline = Pipeline(self.journal, self.workshop, endpoints, config.routes, config.recipes, beat)
+        troubles = Troubles()
+        sources = [
+            Source(
+                routes, config.stores, endpoints[routes[0].source.endpoint], self.journal, pipeline, troubles,
+                self.clock, stopping,
+            )
+            for routes in sharing(config.routes)
+        ]  # fmt: skip
+        return Crew(endpoints, sources, troubles)
+
+    def _warn(self, config: Config) -> None:
+        for warning in config.warnings:
+            log.warning("%s", warning)
+        for difference in self.journal.book.settings.differences(config.stores.values()):
+            log.warning("%s", difference)
+        for route, count in self.journal.ledger.open_routes().items():
+            if route not in config.routes:
+                log.warning(
+                    "Route %s is no longer configured, but %d message(s) of it are open. "
+                    "Configure it again to have them carried, or `discard` them.", route, count,
+                )  # fmt: skip
+
+    def _make_folders(self, config: Config, endpoints: Mapping[str, Endpoint]) -> None:
+        """Makes each local folder once, when its route is first started. One that is missing later is a fault."""
+        wanted = [(route.source.endpoint, route.source.folder) for route in config.routes.values()]
+        wanted += [(route.target.endpoint, route.target.folder) for route in config.routes.values() if route.target]
+        for name, folder in wanted:
+            endpoint, spec = endpoints[name], config.endpoints[name]
+            if spec.scheme == "file" and self.journal.ledger.made(endpoint.where, folder, self.clock()):
+                try:
+                    Path(spec.url.removeprefix("file:")).mkdir(parents=True, exist_ok=True)
+                    endpoint.make_folder(folder)
+                except (OSError, EndpointError) as error:
+                    log.warning("The folder %s of %s could not be made: %s", folder, endpoint.where, error)
+
+
+@dataclass(frozen=True)
+class Crew:
+    """What one configuration works with."""
+
+    endpoints: Mapping[str, Endpoint]
+    sources: Sequence[Source]
+    troubles: Troubles
+
+    def close(self) -> None:
+        """Ends the connections of every endpoint."""
+        for endpoint in self.endpoints.values():
+            endpoint.close()
+
+
+def sharing(routes: Mapping[str, Route]) -> list[list[Route]]:
+    """Routes in groups that share one source: a file is taken once for all of a group."""
+    groups: dict[tuple[object, ...], list[Route]] = {}
+    for route in routes.values():
+        source = route.source
+        groups.setdefault((source.endpoint, source.folder, source.match, source.ignore), []).append(route)
+    return list(groups.values())
+
+
+@dataclass(frozen=True)
+class SourceTask:
+    """A source as a task of a lane."""
+
+    source: Source
+    name: str
+    lane: str
+
+    def run(self) -> datetime:
+        """One pass."""
+        return self.source.look().next_look
+
+
+class FolderHints:
+    """The watcher as a service: events of local folders wake the task of their source."""
+
+    name = "watcher"
+
+    def __init__(self, tasks: Sequence[SourceTask], wake: Callable[[str], None]) -> None:
+        self._watcher = Watcher(lambda key: wake(str(key)))
+        for task in tasks:
+            place = task.source.endpoint.where
+            if place.startswith("file:"):
+                self._watcher.watch(task.name, str(Path(place.removeprefix("file:")) / task.source.spec.folder))
+
+    def start(self) -> None:
+        """Begins to listen."""
+        self._watcher.start()
+
+    def stop(self) -> None:
+        """Ends."""
+        self._watcher.stop()
+
+    def tend(self) -> None:
+        """Watches folders that were made again."""
+        self._watcher.tend()
+
+
+def works(installation: Installation, load: Callable[[], Config]) -> Callable[[Daemon], Works]:
+    """What a daemon builds at its start and at every reload. `load` raises ConfigurationError."""
+
+    def build(daemon: Daemon) -> Works:
+        config = load()
+        crew = installation.crew(config, beat=daemon.pulse.beat, stopping=daemon.stopping)
+        sources = [SourceTask(source, source.name, lane_of(source, config)) for source in crew.sources]
+        policies = {name: route.log for name, route in config.routes.items()}
+        housekeeping = Housekeeping(installation.journal, policies, installation.clock, daemon.stopping)
+        tasks: list[Task] = [*sources, housekeeping]
+        services: list[Service] = [FolderHints(sources, daemon.wake)]
+        return Works(
+            tasks=tasks,
+            services=services,
+            threads=lambda lane: LOCAL_THREADS if lane == "local" else 1,
+            progress=lambda: installation.workshop.progress,
+            close=crew.close,
+            summary=lambda: _summary(config),
+        )
+
+    return build
+
+
+def lane_of(source: Source, config: Config) -> str:
+    """The lane of a source: that of the first endpoint that is not local, so that a dead one holds up only itself."""
+    names = [source.spec.endpoint, *(route.target.endpoint for route in source.routes if route.target)]
+    return next((name for name in names if config.endpoints[name].scheme != "file"), "local")
+
+
+def _summary(config: Config) -> str:
+    lines = [f"{len(config.routes)} route(s), state in {config.state}."]
+    for route in config.routes.values():
+        masks = ", ".join(route.source.match)
+        lines.append(
+            f"Route {route.name}: drop {masks} into {_shown(config, route.source.endpoint, route.source.folder)}"
+        )
+    return "\n".join(lines)
+
+
+def _shown(config: Config, endpoint: str, folder: str) -> str:
+    return f"{config.endpoints[endpoint].url.removeprefix('file:')}/{folder}".rstrip("/")

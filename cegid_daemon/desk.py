@@ -1,0 +1,109 @@
+"""The operator's desk: everything a person may decide about messages, one API for every face.
+
+Writes decisions into the journal, with who and why; the pipeline acts on them. Works beside a running daemon. Raises
+Refused with what to do instead where something cannot be done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from cegid_daemon.errors import Refused
+from cegid_daemon.journal import Journal
+from cegid_daemon.journal.rows import Message
+from cegid_daemon.model import CLOSED, DeliveryState, Route, State, Store
+from cegid_daemon.rewrite.recipe import Recipe
+
+_UNDECIDED = frozenset({State.HELD, State.UNSURE})
+
+
+class Desk:
+    """What one person decides; `who` is kept with every decision."""
+
+    def __init__(
+        self, journal: Journal, routes: Mapping[str, Route], stores: Mapping[str, Store], recipes: Mapping[str, Recipe],
+        *, who: str, clock: Callable[[], datetime],
+    ) -> None:  # fmt: skip
+        self._journal = journal
+        self._routes = routes
+        self._stores = stores
+        self._recipes = recipes
+        self._who = who
+        self._clock = clock
+
+    def replay(self, message: int, *, reason: str = "") -> int:
+        """Sends a done, failed or discarded message again, rewritten with today's template and buffers.
+
+        Returns the id of the new message; it goes behind what is open on the route. What today's template is, is
+        decided now: a daemon that has not been reloaded uses it too.
+        """
+        original = self._closed(message)
+        route = self._routes.get(original.route)
+        if route is None:
+            raise Refused(f"route {original.route} of message {message} is no longer configured",
+                          remedy="Configure it again, then replay.")  # fmt: skip
+        if original.payload is None:
+            raise Refused(f"the bytes of message {message} are no longer kept",
+                          why='they were pruned, or "Log Requests?" was off',
+                          remedy="Drop the original file again (see processed/ or failed/ of its route).")  # fmt: skip
+        with self._journal.connection.transaction():
+            copy = self._journal.ledger.claim_again(
+                original,
+                route,
+                recipe=self._journal.ledger.keep_recipe(self._recipes[route.name]),
+                logged=self._journal.book.settings.log_requests(self._stores[route.store]),
+                now=self._clock(),
+                replay_as="today",
+            )
+            self._decide("replay", message, reason)
+            return copy
+
+    def release(self, message: int, *, reason: str = "") -> None:
+        """Lets a held or unsure message go: what is not known to have arrived is sent (again)."""
+        self._undecided(message)
+        with self._journal.connection.transaction():
+            unknown = [
+                one.id for one in self._journal.outgoing.of_message(message) if one.state is DeliveryState.UNSURE
+            ]
+            self._journal.outgoing.set_state(unknown, DeliveryState.DUE, self._clock())
+            self._journal.ledger.set_state(message, State.RECEIVED)
+            self._decide("release", message, reason)
+
+    def discard(self, message: int, *, reason: str = "") -> None:
+        """Closes a held, unsure or waiting message without sending what is left of it."""
+        found = self._found(message)
+        if found.state not in _UNDECIDED | {State.WAITING}:
+            raise Refused(
+                f"message {message} is {found.state}", remedy="Only a held, unsure or waiting one is discarded."
+            )
+        now = self._clock()
+        with self._journal.connection.transaction():
+            rest = [
+                one.id for one in self._journal.outgoing.of_message(message) if one.state != DeliveryState.DELIVERED
+            ]
+            self._journal.outgoing.set_state(rest, DeliveryState.CANCELLED, now)
+            self._journal.ledger.close([message], State.DISCARDED, now)
+            self._decide("discard", message, reason)
+
+    def _found(self, message: int) -> Message:
+        found = self._journal.ledger.message(message)
+        if found is None:
+            raise Refused(f"there is no message {message}", remedy="`cegid-daemon log list` shows the ids of messages.")
+        return found
+
+    def _closed(self, message: int) -> Message:
+        found = self._found(message)
+        if found.state not in CLOSED:
+            raise Refused(f"message {message} is {found.state}", why="it is still on its way",
+                          remedy="Wait for it, or `discard` it first.")  # fmt: skip
+        return found
+
+    def _undecided(self, message: int) -> Message:
+        found = self._found(message)
+        if found.state not in _UNDECIDED:
+            raise Refused(f"message {message} is {found.state}", remedy="Only a held or unsure message is released.")
+        return found
+
+    def _decide(self, what: str, message: int, reason: str) -> None:
+        self._journal.ledger.decide(what, message, who=self._who, reason=reason, now=self._clock())

@@ -1,0 +1,308 @@
+"""The ledger: every message and the file it came from, and where both stand.
+
+Owns the tables `source`, `message`, `attempt`, `exported`, `folder_made` and the Unmodified rows of `log_entry`. Each
+method joins the caller's transaction or makes its own; none decides anything: the pipeline decides, the ledger keeps.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from ulid import ULID
+
+from cegid_daemon.journal import rows
+from cegid_daemon.journal.connection import Connection
+from cegid_daemon.journal.payloads import Payloads, Staged
+from cegid_daemon.journal.rows import Message, SourceFile
+from cegid_daemon.model import (
+    INTEGRATION,
+    Fault,
+    Identity,
+    Route,
+    SourceState,
+    State,
+    escape_name,
+    utc_text,
+)
+from cegid_daemon.rewrite.recipe import Recipe, recipe_from_json
+
+
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """A file that was read whole, ready to be claimed by the routes that share its source."""
+
+    endpoint: str
+    place: str
+    folder: str
+    name: str
+    identity: Identity
+    staged: Staged
+    raw: bytes | None  # the bytes, where they are few and at hand
+
+
+class Ledger:
+    """Messages and their source files."""
+
+    def __init__(self, connection: Connection, payloads: Payloads) -> None:
+        self._db = connection
+        self._payloads = payloads
+
+    def instance(self) -> str:
+        """The short name of this journal, part of every temporary name; chosen once."""
+        self._db.execute("INSERT OR IGNORE INTO about (key, value) VALUES ('instance', ?)", (str(ULID())[-8:].lower(),))
+        return str(self._value("SELECT value FROM about WHERE key = 'instance'"))
+
+    def _value(self, sql: str, params: Sequence[object] = ()) -> Any:
+        return self._db.query(sql, params)[0][0]
+
+    # -- sources ----------------------------------------------------------------------------------------------------
+
+    def sources(self, place: str, folder: str) -> dict[str, SourceFile]:
+        """The files of a folder that messages were made of and that still lie there or are being filed, by name."""
+        found = self._db.query(
+            f"SELECT {rows.SOURCE_COLUMNS} FROM source WHERE place = ? AND folder = ? AND state IN ('lying', 'filing')",
+            (place, escape_name(folder)),
+        )
+        return {file.name: file for file in map(rows.source_file, found)}
+
+    def left(self, place: str, folder: str) -> set[tuple[str, Identity]]:
+        """The files of a folder that stay there by configuration and were taken already."""
+        found = self._db.query(
+            f"SELECT {rows.SOURCE_COLUMNS} FROM source WHERE place = ? AND folder = ? AND state = 'left'",
+            (place, escape_name(folder)),
+        )
+        return {(file.name, file.identity) for file in map(rows.source_file, found)}
+
+    def source(self, source: int) -> SourceFile:
+        """One source file."""
+        return rows.source_file(self._db.query(f"SELECT {rows.SOURCE_COLUMNS} FROM source WHERE id = ?", (source,))[0])
+
+    def set_source(self, source: int, state: SourceState, filed_folder: str = "", filed_name: str = "") -> None:
+        """Where the source file stands now; with `filing`, the new name it is about to get."""
+        self._db.execute(
+            "UPDATE source SET state = ?, filed_folder = ?, filed_name = ? WHERE id = ?",
+            (state, escape_name(filed_folder), escape_name(filed_name), source),
+        )
+
+    def file_of(self, message: int, state: SourceState, filed_folder: str, filed_name: str) -> None:
+        """As `set_source`, for the file a message was made of."""
+        self._db.execute(
+            "UPDATE source SET state = ?, filed_folder = ?, filed_name = ? "
+            "WHERE id = (SELECT source FROM message WHERE id = ?)",
+            (state, escape_name(filed_folder), escape_name(filed_name), message),
+        )
+
+    def made(self, place: str, folder: str, now: datetime) -> bool:
+        """Notes that a folder exists or was made; False if that was noted before."""
+        return self._db.execute(
+            "INSERT OR IGNORE INTO folder_made (endpoint, folder, made_at) VALUES (?, ?, ?)",
+            (place, escape_name(folder), utc_text(now)),
+        ).rowcount > 0  # fmt: skip
+
+    # -- claims -----------------------------------------------------------------------------------------------------
+
+    def claim(self, taking: Taking, routes: Iterable[Route], logged: Mapping[str, bool], now: datetime) -> list[int]:
+        """Makes one message a route of a file, with its Unmodified entry; `logged` is "Log Requests?" by store."""
+        with self._db.transaction():
+            payload = self._payloads.seal(taking.staged)
+            source = self._insert_source(taking, now)
+            return [
+                self._insert_message(route, taking, payload, source, logged=logged[route.store], now=now)
+                for route in routes
+            ]
+
+    def claim_again(
+        self, original: Message, route: Route, *, recipe: int | None, logged: bool, now: datetime, replay_as: str
+    ) -> int:
+        """Makes a message of the stored bytes of `original`, without a source file: a replay."""
+        with self._db.transaction():
+            message = self._db.execute(
+                "INSERT INTO message (uid, route, store, seq, state, folder, file_name, payload, sha256, size, logged, "
+                "recipe, replay_of, replay_as, received_at) "
+                "VALUES (?, ?, ?, ?, 'received', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    str(ULID()), route.name, route.store, self._next_seq(route.name), escape_name(original.folder),
+                    escape_name(original.file_name), original.payload, original.sha256, original.size, logged, recipe,
+                    original.id, replay_as, utc_text(now),
+                ),
+            ).lastrowid  # fmt: skip
+            assert message is not None
+            if logged:
+                self._insert_unmodified(message, now, route, original.file_name)
+            return message
+
+    def _insert_source(self, taking: Taking, now: datetime) -> int:
+        identity = taking.identity
+        source = self._db.execute(
+            "INSERT INTO source (endpoint, place, folder, name, size, mtime_ns, inode, ctime_ns, state, taken_at) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'lying', ?)",
+            (
+                taking.endpoint, taking.place, escape_name(taking.folder), escape_name(taking.name), identity.size,
+                identity.mtime_ns, identity.inode, identity.ctime_ns, utc_text(now),
+            ),
+        ).lastrowid  # fmt: skip
+        assert source is not None
+        return source
+
+    def _insert_message(
+        self, route: Route, taking: Taking, payload: int, source: int, *, logged: bool, now: datetime
+    ) -> int:
+        message = self._db.execute(
+            "INSERT INTO message (uid, route, store, seq, state, source, folder, file_name, payload, sha256, size, "
+            "logged, rewrite_starts, received_at) VALUES (?, ?, ?, ?, 'received', ?, ?, ?, ?, ?, ?, ?, 1, ?)",
+            (
+                str(ULID()), route.name, route.store, self._next_seq(route.name), source, escape_name(taking.folder),
+                escape_name(taking.name), payload, taking.staged.sha256, taking.staged.size, logged, utc_text(now),
+            ),
+        ).lastrowid  # fmt: skip
+        assert message is not None
+        if logged:
+            self._insert_unmodified(message, now, route, taking.name)
+        return message
+
+    def _next_seq(self, route: str) -> int:
+        return int(self._value("SELECT coalesce(max(seq), 0) + 1 FROM message WHERE route = ?", (route,)))
+
+    def _insert_unmodified(self, message: int, now: datetime, route: Route, file_name: str) -> None:
+        self._db.execute(
+            "INSERT INTO log_entry (logged_at, message, store, integration, route, kind, variant, name, endpoint, "
+            "file_name, size, sha256, payload) SELECT ?, id, store, ?, route, ?, 'Unmodified', ?, ?, ?, size, sha256, "
+            "payload FROM message WHERE id = ?",
+            (
+                utc_text(now), INTEGRATION, route.kind, route.title, route.source.endpoint, escape_name(file_name),
+                message,
+            ),
+        )  # fmt: skip
+
+    # -- messages ---------------------------------------------------------------------------------------------------
+
+    def message(self, message: int) -> Message | None:
+        """One message, or None."""
+        return next(iter(self._messages("WHERE id = ?", (message,))), None)
+
+    def open_messages(self, route: str, limit: int) -> list[Message]:
+        """The messages of a route still to be carried, oldest first; those delivered and only to be filed are not."""
+        return self._messages(
+            "WHERE route = ? AND closed_at IS NULL AND state <> 'delivered' ORDER BY seq LIMIT ?", (route, limit)
+        )
+
+    def of_source(self, source: int) -> list[Message]:
+        """The messages made of one source file."""
+        return self._messages("WHERE source = ? ORDER BY id", (source,))
+
+    def filings(self, place: str, folder: str) -> list[SourceFile]:
+        """The files of a folder whose new name is stored and that may not have it yet."""
+        return [file for file in self.sources(place, folder).values() if file.state is SourceState.FILING]
+
+    def open_routes(self) -> dict[str, int]:
+        """How many messages are open, by route; for the status and for routes no longer configured."""
+        found = self._db.query("SELECT route, count(*) FROM message WHERE closed_at IS NULL GROUP BY route")
+        return dict(map(tuple, found))
+
+    def _messages(self, where: str, params: Sequence[object]) -> list[Message]:
+        found = self._db.query(f"SELECT {rows.MESSAGE_COLUMNS} FROM message {where}", params)
+        return [rows.message(row) for row in found]
+
+    def start_rewriting(self, messages: Collection[int]) -> None:
+        """Counts one more start of the rewriting, durably, before it begins."""
+        with self._db.transaction():
+            self._db.executemany(
+                "UPDATE message SET rewrite_starts = rewrite_starts + 1 WHERE id = ?", [(id_,) for id_ in messages]
+            )
+
+    def set_state(self, message: int, state: State) -> None:
+        """Moves a message on; what it waited for is forgotten."""
+        self._db.execute(
+            "UPDATE message SET state = ?, tries = 0, next_try_at = NULL, first_failed_at = NULL, error = NULL "
+            "WHERE id = ?",
+            (state, message),
+        )
+
+    def wait(self, message: Message, fault: Fault, *, now: datetime, next_try_at: datetime) -> None:
+        """The message will be tried again by itself at `next_try_at`."""
+        self._aside(message.id, State.WAITING, fault)
+        self._db.execute(
+            "UPDATE message SET tries = tries + 1, next_try_at = ?, first_failed_at = coalesce(first_failed_at, ?) "
+            "WHERE id = ?",
+            (utc_text(next_try_at), utc_text(now), message.id),
+        )
+
+    def stop(self, message: int, state: State, fault: Fault) -> None:
+        """The message needs a person: `unsure` or `held`; it stays open and blocks those behind it."""
+        self._aside(message, state, fault)
+
+    def fail(self, message: int, fault: Fault, now: datetime, coverage: str | None = None) -> None:
+        """A person repairs, then replays; the message is closed and blocks nobody."""
+        self._aside(message, State.FAILED, fault)
+        self._db.execute(
+            "UPDATE message SET closed_at = ?, coverage = coalesce(?, coverage) WHERE id = ?",
+            (utc_text(now), coverage, message),
+        )
+
+    def close(self, messages: Collection[int], state: State, now: datetime) -> None:
+        """The messages are at their end; payloads of unlogged ones are dropped with them."""
+        for message in messages:
+            self._db.execute(
+                "UPDATE message SET state = ?, closed_at = ?, error = NULL, next_try_at = NULL WHERE id = ?",
+                (state, utc_text(now), message),
+            )
+            self._drop_unlogged(message)
+
+    def _drop_unlogged(self, message: int) -> None:
+        row = self._db.query("SELECT logged, payload FROM message WHERE id = ?", (message,))[0]
+        if row["logged"]:
+            return
+        parts = self._db.query("SELECT payload FROM part WHERE message = ?", (message,))
+        self._db.execute("UPDATE message SET payload = NULL WHERE id = ?", (message,))
+        self._db.execute("UPDATE part SET payload = NULL WHERE message = ?", (message,))
+        self._payloads.forget([part[0] for part in parts if part[0]] + ([row["payload"]] if row["payload"] else []))
+
+    def _aside(self, message: int, state: State, fault: Fault) -> None:
+        text = json.dumps({**asdict(fault), "text": str(fault)}, ensure_ascii=True)
+        self._db.execute("UPDATE message SET state = ?, error = ? WHERE id = ?", (state, text, message))
+
+    def note(
+        self, message: int, step: str, outcome: str, detail: str, now: datetime, delivery: int | None = None
+    ) -> None:
+        """Keeps what was tried and what came of it."""
+        self._db.execute(
+            "INSERT INTO attempt (at, message, delivery, step, outcome, detail) VALUES (?, ?, ?, ?, ?, ?)",
+            (utc_text(now), message, delivery, step, outcome, detail.encode("utf-8", "backslashreplace").decode()),
+        )
+
+    def decide(self, what: str, message: int, *, who: str, reason: str, now: datetime) -> None:
+        """Keeps what a person decided."""
+        self._db.execute(
+            "INSERT INTO decision (at, who, what, message, reason) VALUES (?, ?, ?, ?, ?)",
+            (utc_text(now), who, what, message, reason),
+        )
+
+    # -- recipes ----------------------------------------------------------------------------------------------------
+
+    def keep_recipe(self, recipe: Recipe) -> int:
+        """The id of a recipe, kept once per content together with every text it stands on."""
+        sha256 = recipe.sha256
+        known = self._db.query("SELECT id FROM recipe WHERE sha256 = ?", (sha256,))
+        if known:
+            return int(known[0][0])
+        with self._db.transaction():
+            self._db.executemany(
+                "INSERT OR IGNORE INTO recipe_text (sha256, body) VALUES (?, ?)", list(recipe.texts().items())
+            )
+            self._db.execute(
+                "INSERT OR IGNORE INTO recipe (sha256, body) VALUES (?, ?)",
+                (sha256, json.dumps(recipe.as_json(), sort_keys=True, ensure_ascii=False)),
+            )
+            return int(self._value("SELECT id FROM recipe WHERE sha256 = ?", (sha256,)))
+
+    def recipe(self, recipe: int) -> Recipe:
+        """A recipe as it was kept."""
+        body = json.loads(self._value("SELECT body FROM recipe WHERE id = ?", (recipe,)))
+        return recipe_from_json(body, self._text)
+
+    def _text(self, sha256: str) -> str:
+        return str(self._value("SELECT body FROM recipe_text WHERE sha256 = ?", (sha256,)))

@@ -1,0 +1,125 @@
+"""Parts and deliveries: what a rewriting made and where each piece stands on its way out.
+
+Owns the tables `part`, `delivery`, `exported` and the Modified rows of `log_entry`. The steps of a delivery are those
+of the crash table in docs/architecture.md: due → (sending) → uploaded → delivered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from ulid import ULID
+
+from cegid_daemon.journal import rows
+from cegid_daemon.journal.connection import Connection
+from cegid_daemon.journal.payloads import Payloads, Staged
+from cegid_daemon.journal.rows import Delivery, Message
+from cegid_daemon.model import INTEGRATION, DeliveryState, Route, escape_name, utc_text
+
+
+@dataclass(frozen=True, slots=True)
+class PartReady:
+    """A part whose bytes are staged, and where it goes."""
+
+    no: int
+    records: int
+    staged: Staged
+    place: str  # Endpoint.where of the target
+    name: str
+    temporary: str
+
+
+@dataclass(frozen=True, slots=True)
+class Making:
+    """What a rewriting was made with, and what became of the records."""
+
+    recipe: int
+    revision: int
+    made_at: datetime
+    coverage: str  # model.Coverage as JSON
+
+
+class Outgoing:
+    """Parts and deliveries."""
+
+    def __init__(self, connection: Connection, payloads: Payloads) -> None:
+        self._db = connection
+        self._payloads = payloads
+
+    def record(
+        self, message: Message, route: Route, making: Making, parts: Sequence[PartReady], log_name: str, now: datetime
+    ) -> None:
+        """Records what was made of a message: from here on the pair is durable. Joins the caller's transaction."""
+        self._db.execute(
+            "UPDATE message SET state = 'rewritten', recipe = ?, revision = ?, made_at = ?, coverage = ?, "
+            "error = NULL, next_try_at = NULL, tries = 0 WHERE id = ?",
+            (making.recipe, making.revision, utc_text(making.made_at), making.coverage, message.id),
+        )
+        for part in parts:
+            self._record_part(message, route, part, log_name, now)
+
+    def own(self, message: Message, keys: Iterable[str]) -> None:
+        """Notes that the records with these keys are exported by this message. A replay takes them over."""
+        self._db.executemany(
+            "INSERT INTO exported (route, key, message) VALUES (?, ?, ?) "
+            "ON CONFLICT (route, key) DO UPDATE SET message = excluded.message",
+            [(message.route, key, message.id) for key in keys],
+        )
+
+    def _record_part(self, message: Message, route: Route, ready: PartReady, log_name: str, now: datetime) -> None:
+        assert route.target is not None
+        payload = self._payloads.seal(ready.staged)
+        part = self._db.execute(
+            "INSERT INTO part (message, no, payload, sha256, size, records) VALUES (?, ?, ?, ?, ?, ?)",
+            (message.id, ready.no, payload, ready.staged.sha256, ready.staged.size, ready.records),
+        ).lastrowid
+        delivery = self._db.execute(
+            "INSERT INTO delivery (part, message, endpoint, place, folder, name, temporary, request_uid, state) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'due')",
+            (
+                part, message.id, route.target.endpoint, ready.place, escape_name(route.target.folder),
+                escape_name(ready.name), escape_name(ready.temporary), str(ULID()),
+            ),
+        ).lastrowid  # fmt: skip
+        if message.logged:
+            self._db.execute(
+                "INSERT INTO log_entry (logged_at, message, part, delivery, store, integration, route, kind, variant, "
+                "name, endpoint, file_name, size, sha256, payload) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'Modified', ?, ?, ?, ?, ?, ?)",
+                (
+                    utc_text(now), message.id, part, delivery, message.store, INTEGRATION, message.route, route.kind,
+                    log_name, route.target.endpoint, escape_name(ready.name), ready.staged.size, ready.staged.sha256,
+                    payload,
+                ),
+            )  # fmt: skip
+
+    def of_message(self, message: int) -> list[Delivery]:
+        """The deliveries of a message, in the order of its parts."""
+        found = self._db.query(
+            f"SELECT {rows.DELIVERY_COLUMNS} FROM delivery d JOIN part p ON p.id = d.part "
+            "WHERE d.message = ? ORDER BY p.no, d.id",
+            (message,),
+        )
+        return [rows.delivery(row) for row in found]
+
+    def set_state(self, deliveries: Collection[int], state: DeliveryState, now: datetime) -> None:
+        """Moves deliveries on."""
+        moment = utc_text(now) if state is DeliveryState.DELIVERED else None
+        self._db.executemany(
+            "UPDATE delivery SET state = ?, delivered_at = ? WHERE id = ?", [(state, moment, id_) for id_ in deliveries]
+        )
+
+    def rename(self, delivery: int, name: str, place: str) -> None:
+        """The name (a version of it) and place a delivery really goes to; the log's view shows this one."""
+        self._db.execute("UPDATE delivery SET name = ?, place = ? WHERE id = ?", (escape_name(name), place, delivery))
+
+    def temporaries(self, place: str, folder: str) -> set[str]:
+        """The temporary names of open deliveries to a folder: those that clean-up must leave alone."""
+        found = self._db.query(
+            "SELECT temporary FROM delivery WHERE place = ? AND folder = ? AND state IN ('due', 'sending', 'uploaded', "
+            "'unsure')",
+            (place, escape_name(folder)),
+        )
+        return {row[0] for row in found}

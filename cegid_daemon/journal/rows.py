@@ -1,0 +1,126 @@
+"""What the ledger gives out: rows of the journal as frozen values, names unescaped, times as moments."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass
+from datetime import datetime
+
+from cegid_daemon.model import DeliveryState, Fault, Identity, SourceState, State, unescape_name, utc_moment
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file taken from an endpoint; the messages of all routes that share it point here."""
+
+    id: int
+    endpoint: str
+    place: str
+    folder: str
+    name: str
+    identity: Identity
+    state: SourceState
+    filed_folder: str
+    filed_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One file (or one API answer) travelling a route: its whole state."""
+
+    id: int
+    uid: str
+    route: str
+    store: str
+    seq: int
+    state: State
+    source: int | None
+    folder: str
+    file_name: str
+    payload: int | None
+    sha256: str
+    size: int
+    logged: bool
+    recipe: int | None
+    revision: int | None
+    made_at: datetime | None
+    rewrite_starts: int
+    tries: int
+    next_try_at: datetime | None
+    first_failed_at: datetime | None
+    replay_of: int | None
+    received_at: datetime
+    fault: Fault | None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One part on its way to one endpoint."""
+
+    id: int
+    message: int
+    no: int
+    payload: int
+    size: int
+    endpoint: str
+    place: str
+    folder: str
+    name: str
+    temporary: str
+    request_uid: str
+    state: DeliveryState
+
+
+SOURCE_COLUMNS = "id, endpoint, place, folder, name, size, mtime_ns, inode, ctime_ns, state, filed_folder, filed_name"
+
+MESSAGE_COLUMNS = (
+    "id, uid, route, store, seq, state, source, folder, file_name, payload, sha256, size, logged, recipe, revision, "
+    "made_at, rewrite_starts, tries, next_try_at, first_failed_at, replay_of, received_at, error"
+)
+
+DELIVERY_COLUMNS = (
+    "d.id, d.message, p.no, p.payload, p.size, d.endpoint, d.place, d.folder, d.name, d.temporary, d.request_uid, "
+    "d.state"
+)
+
+
+def source_file(row: sqlite3.Row) -> SourceFile:
+    """A row of SOURCE_COLUMNS."""
+    return SourceFile(
+        row["id"], row["endpoint"], row["place"], unescape_name(row["folder"]), unescape_name(row["name"]),
+        Identity(row["size"], row["mtime_ns"], row["inode"], row["ctime_ns"]), SourceState(row["state"]),
+        unescape_name(row["filed_folder"]), unescape_name(row["filed_name"]),
+    )  # fmt: skip
+
+
+def message(row: sqlite3.Row) -> Message:
+    """A row of MESSAGE_COLUMNS."""
+    return Message(
+        row["id"], row["uid"], row["route"], row["store"], row["seq"], State(row["state"]), row["source"],
+        unescape_name(row["folder"]), unescape_name(row["file_name"]), row["payload"], row["sha256"], row["size"],
+        bool(row["logged"]), row["recipe"], row["revision"], _moment(row["made_at"]), row["rewrite_starts"],
+        row["tries"], _moment(row["next_try_at"]), _moment(row["first_failed_at"]), row["replay_of"],
+        utc_moment(row["received_at"]), _fault(row["error"]),
+    )  # fmt: skip
+
+
+def delivery(row: sqlite3.Row) -> Delivery:
+    """A row of DELIVERY_COLUMNS."""
+    return Delivery(
+        row["id"], row["message"], row["no"], row["payload"], row["size"], row["endpoint"], row["place"],
+        unescape_name(row["folder"]), unescape_name(row["name"]), unescape_name(row["temporary"]), row["request_uid"],
+        DeliveryState(row["state"]),
+    )  # fmt: skip
+
+
+def _fault(text: str | None) -> Fault | None:
+    if not text:
+        return None
+    told = json.loads(text)
+    del told["text"]
+    return Fault(**told)
+
+
+def _moment(text: str | None) -> datetime | None:
+    return utc_moment(text) if text else None

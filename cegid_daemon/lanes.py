@@ -1,0 +1,165 @@
+"""Lanes: threads that run due tasks, one heap of due times a lane, a task never in two threads at once.
+
+Owns when a task runs next; what a task does is its own affair. A lane that hangs on a dead server holds up no other
+lane. Every wait ends at once when the lane is stopped. A task that raises is a bug: it is told and tried again later.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
+
+log = logging.getLogger(__name__)
+
+_AFTER_A_BUG = timedelta(seconds=30)
+
+
+class Task(Protocol):
+    """Something to be done again and again."""
+
+    @property
+    def name(self) -> str:
+        """Unique; by this name it is woken."""
+
+    @property
+    def lane(self) -> str:
+        """Tasks of one lane share its threads."""
+
+    def run(self) -> datetime:
+        """Does what is to be done now; returns when it wants to run next."""
+
+
+class Pulse:
+    """Since when each busy thread has shown no progress; what the systemd watchdog is fed from."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._beats: dict[int, float] = {}
+
+    def beat(self) -> None:
+        """The calling thread got on."""
+        self._beats[threading.get_ident()] = self._monotonic()
+
+    def rest(self) -> None:
+        """The calling thread has nothing to do."""
+        self._beats.pop(threading.get_ident(), None)
+
+    def refresh(self) -> None:
+        """The worker processes got on, and so whoever waits for them."""
+        now = self._monotonic()
+        self._beats.update(dict.fromkeys(list(self._beats), now))
+
+    def stuck_for(self) -> float:
+        """Seconds since the slowest busy thread got on; 0 when none is busy."""
+        beats = list(self._beats.values())
+        return self._monotonic() - min(beats) if beats else 0.0
+
+
+class Lane:
+    """The threads of one lane and the heap of its tasks."""
+
+    def __init__(
+        self, name: str, tasks: Sequence[Task], *, threads: int, clock: Callable[[], datetime], pulse: Pulse
+    ) -> None:
+        self.name = name
+        self._clock = clock
+        self._pulse = pulse
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._numbers = itertools.count()
+        self._tasks = {task.name: task for task in tasks}
+        self._due = {task.name: clock() for task in tasks}
+        self._running: set[str] = set()
+        self._woken: set[str] = set()  # woken while running: due again at once
+        self._heap: list[tuple[datetime, int, str]] = []
+        for task in tasks:
+            self._push(task.name, self._due[task.name])
+        self._threads = [
+            threading.Thread(target=self._work, name=f"lane-{name}-{number}", daemon=True) for number in range(threads)
+        ]
+
+    def start(self) -> None:
+        """Begins to run tasks."""
+        for thread in self._threads:
+            thread.start()
+
+    def alive(self) -> bool:
+        """Whether every thread still runs."""
+        return all(thread.is_alive() for thread in self._threads)
+
+    def ask_to_stop(self) -> None:
+        """No further task begins; those running end by themselves."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+
+    def join(self, timeout: float) -> bool:
+        """Waits for the running tasks; False if one still runs after `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def wake(self, name: str) -> None:
+        """Makes a task due now; an unknown name is no error. May be called from any thread."""
+        with self._changed:
+            if name in self._running:
+                self._woken.add(name)
+            elif name in self._tasks:
+                self._push(name, self._clock())
+                self._changed.notify()
+
+    def _push(self, name: str, due: datetime) -> None:
+        """The newest entry of a task counts; older ones are passed over when they come up."""
+        self._due[name] = due
+        heapq.heappush(self._heap, (due, next(self._numbers), name))
+
+    def _work(self) -> None:
+        while (task := self._take()) is not None:
+            self._pulse.beat()
+            due = self._run(task)
+            self._pulse.rest()
+            self._give_back(task.name, due)
+
+    def _run(self, task: Task) -> datetime:
+        try:
+            return task.run()
+        except Exception:
+            log.exception("%s failed in a way nobody foresaw; it is tried again in %s", task.name, _AFTER_A_BUG)
+            return self._clock() + _AFTER_A_BUG
+
+    def _take(self) -> Task | None:
+        """The next due task; waits for it. None when the lane is to stop."""
+        with self._changed:
+            while not self._stopping:
+                wait = self._seconds_to_next()
+                if wait is not None and wait <= 0:
+                    name = heapq.heappop(self._heap)[2]
+                    self._running.add(name)
+                    return self._tasks[name]
+                self._changed.wait(wait)
+            return None
+
+    def _seconds_to_next(self) -> float | None:
+        while self._heap and self._is_stale(self._heap[0]):
+            heapq.heappop(self._heap)
+        return (self._heap[0][0] - self._clock()).total_seconds() if self._heap else None
+
+    def _is_stale(self, entry: tuple[datetime, int, str]) -> bool:
+        due, _, name = entry
+        return name in self._running or self._due[name] != due
+
+    def _give_back(self, name: str, due: datetime) -> None:
+        with self._changed:
+            self._running.discard(name)
+            if name in self._woken:
+                self._woken.discard(name)
+                due = self._clock()
+            self._push(name, due)
+            self._changed.notify()

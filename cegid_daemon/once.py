@@ -1,0 +1,55 @@
+"""`once`: every source looked at and every open message tried once, then the end. Needs no daemon and no timer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from cegid_daemon.errors import CegidDaemonError
+from cegid_daemon.journal.rows import Message
+from cegid_daemon.scanner import Passed, Source
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a run came to; `faults` holds one line for each thing that is not well."""
+
+    delivered: int = 0
+    claimed: int = 0
+    faults: list[str] = field(default_factory=list)
+
+    @property
+    def well(self) -> bool:
+        """Whether everything found was carried to its end."""
+        return not self.faults
+
+
+def once(sources: Sequence[Source], *, clock: Callable[[], datetime], wait: Callable[[float], bool]) -> Outcome:
+    """One pass over each source, and further ones while files settle; `wait(seconds)` returns True to stop at once."""
+    outcome = Outcome()
+    for source in sources:
+        passes = [source.look(patient=False)]
+        while passes[-1].settling:
+            if wait(max(0.01, (passes[-1].next_look - clock()).total_seconds())):
+                break
+            passes.append(source.look(patient=True))
+        _add(outcome, source, passes)
+    return outcome
+
+
+def _add(outcome: Outcome, source: Source, passes: Sequence[Passed]) -> None:
+    stopped: dict[int, tuple[Message, CegidDaemonError]] = {}
+    faults: dict[str, None] = {}
+    for passed in passes:
+        outcome.delivered += passed.delivered
+        outcome.claimed += passed.claimed
+        faults.update(dict.fromkeys(_line(f"{source.name}: {error}") for error in passed.faults))
+        faults.update(dict.fromkeys(_line(f"message {one.id} failed: {error}") for one, error in passed.failed))
+        stopped.update(passed.stopped)
+    faults.update(dict.fromkeys(_line(f"message {one.id} waits: {error}") for one, error in stopped.values()))
+    outcome.faults += faults
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,164 @@
+"""The pipeline: carries messages from claim to done, resumable at every step, in batches.
+
+Owns the order of the steps and of their commits (docs/architecture.md): rewritten and recorded → put aside → uploaded →
+renamed → delivered → source filed → done. Takes a route and some of its open messages in order; whatever was done
+before a kill is found in the journal. Never lists a source and never waits: what must wait is written down with the
+time of its next try.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from cegid_daemon.endpoints.protocol import Endpoint
+from cegid_daemon.errors import CegidDaemonError, EndpointError, Unsure
+from cegid_daemon.journal import Journal
+from cegid_daemon.journal.rows import Message, SourceFile
+from cegid_daemon.model import CLOSED, Route, SourceState, State
+from cegid_daemon.pipeline.delivering import Delivering, Round
+from cegid_daemon.pipeline.failure import explanation
+from cegid_daemon.pipeline.filing import Filing
+from cegid_daemon.pipeline.rewriting import Rewriting, failure_fault
+from cegid_daemon.rewrite.recipe import Recipe
+from cegid_daemon.workshop import Workshop
+
+__all__ = ["Carried", "Pipeline"]
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Carried:
+    """What one step over a batch came to."""
+
+    delivered: int = 0
+    failed: list[tuple[Message, CegidDaemonError]] = field(default_factory=list)
+    stopped: tuple[Message, CegidDaemonError] | None = None  # waits or is unsure; blocks the route
+    unfiled: list[EndpointError] = field(default_factory=list)  # delivered, but the original could not be filed yet
+
+
+class Pipeline:
+    """Carries messages from claim to done."""
+
+    def __init__(
+        self, journal: Journal, workshop: Workshop, endpoints: Mapping[str, Endpoint], routes: Mapping[str, Route],
+        recipes: Mapping[str, Recipe], beat: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self._journal = journal
+        self._endpoints = endpoints
+        self._routes = routes
+        self.rewriting = Rewriting(journal, workshop, endpoints, recipes, beat)
+        self._delivering = Delivering(journal, endpoints, beat)
+        self._filing = Filing(journal, endpoints, routes)
+
+    def carry(self, route: Route, batch: Sequence[Message], raws: Mapping[int, bytes], now: datetime) -> Carried:
+        """Carries open messages of one route, in order, as far as they go; the rest is noted in the journal.
+
+        `raws` are the received bytes of messages just claimed, where at hand. Raises JournalError when nothing can be
+        written down; the same call may then be made again.
+        """
+        carried = Carried()
+        unwritten = [message for message in batch if message.made_at is None]
+        if unwritten:
+            carried.failed += self.rewriting.rewrite(route, unwritten, raws, now)
+        broken = {message.id for message, _ in carried.failed}
+        alive = self._again(message for message in batch if message.id not in broken)
+        outgoing = [message for message in alive if message.state is not State.DELIVERED]
+        sent = self._delivering.deliver(route, outgoing, now)
+        carried.failed += sent.failed
+        carried.stopped = sent.stopped
+        carried.delivered = len(sent.delivered)
+        files = self._commit(route, carried, sent, alive, now)
+        self._file_away(files, carried, now)
+        return carried
+
+    def _again(self, messages: Iterable[Message]) -> list[Message]:
+        found = (self._journal.ledger.message(message.id) for message in messages)
+        return [message for message in found if message is not None]
+
+    def _commit(
+        self, route: Route, carried: Carried, sent: Round, alive: Sequence[Message], now: datetime
+    ) -> list[SourceFile]:
+        """Writes down what arrived, what failed and what waits; returns the files that can be filed away now."""
+        arrived = [*sent.delivered, *(message for message in alive if message.state is State.DELIVERED)]
+        with self._journal.connection.transaction():
+            self._delivering.commit_delivered(sent.delivered, now)
+            for message in sent.delivered:
+                self._journal.ledger.set_state(message.id, State.DELIVERED)
+            self._give_up(route, carried, now)
+            for message, error in carried.failed:
+                self._fail(route, message, error, now)
+            if carried.stopped:
+                self._stop(route, *carried.stopped, now)
+            self._journal.ledger.close([message.id for message in arrived if message.source is None], State.DONE, now)
+            closed = [*arrived, *(message for message, _ in carried.failed)]
+            sources = dict.fromkeys(message.source for message in closed if message.source is not None)
+            return [file for file in (self._filing.plan(source, now) for source in sources) if file is not None]
+
+    def _give_up(self, route: Route, carried: Carried, now: datetime) -> None:
+        """A message that waited for longer than the route allows fails, and no longer blocks those behind it."""
+        if carried.stopped is None or isinstance(carried.stopped[1], Unsure):
+            return
+        message, error = carried.stopped
+        if message.first_failed_at is not None and now - message.first_failed_at >= route.retry.give_up:
+            carried.failed.append((message, error))
+            carried.stopped = None
+
+    def _fail(self, route: Route, message: Message, error: CegidDaemonError, now: datetime) -> None:
+        fault = failure_fault(error, route, message)
+        self._delivering.withdraw(message, now)
+        self._journal.ledger.fail(message.id, fault, now)
+        self._journal.ledger.note(
+            message.id, "rewrite" if message.made_at is None else "deliver", "failed", str(fault), now
+        )
+        log.error("message %d failed: %s", message.id, fault, extra=_fields(message))
+
+    def _stop(self, route: Route, message: Message, error: CegidDaemonError, now: datetime) -> None:
+        fault = failure_fault(error, route, message)
+        if isinstance(error, Unsure):
+            self._journal.ledger.stop(message.id, State.UNSURE, fault)
+            outcome = "unsure"
+        else:
+            next_try_at = now + route.retry.pause(message.tries + 1)
+            self._journal.ledger.wait(message, fault, now=now, next_try_at=next_try_at)
+            outcome = "waiting"
+        self._journal.ledger.note(message.id, "deliver", outcome, str(fault), now)
+
+    # -- filing -----------------------------------------------------------------------------------------------------
+
+    def file_pending(self, files: Iterable[SourceFile], now: datetime) -> Carried:
+        """Goes on with files whose filing was planned in an earlier run, or could not be done then."""
+        carried = Carried()
+        self._file_away(list(files), carried, now)
+        return carried
+
+    def _file_away(self, files: Sequence[SourceFile], carried: Carried, now: datetime) -> None:
+        filed: list[tuple[SourceFile, SourceState]] = []
+        for file in files:
+            try:
+                filed.append((file, self._filing.file_away(file, self._explanation(file, now), now)))
+            except EndpointError as error:
+                carried.unfiled.append(error)
+        for place, folder in {
+            (file.endpoint, folder) for file, _ in filed for folder in (file.filed_folder, file.folder)
+        }:
+            self._endpoints[place].sync(folder)
+        with self._journal.connection.transaction():
+            for file, state in filed:
+                self._journal.ledger.set_source(file.id, state, file.filed_folder, file.filed_name)
+                delivered = [one.id for one in self._journal.ledger.of_source(file.id) if one.state not in CLOSED]
+                self._journal.ledger.close(delivered, State.DONE, now)
+
+    def _explanation(self, file: SourceFile, now: datetime) -> str | None:
+        failures = [
+            (message, message.fault)
+            for message in self._journal.ledger.of_source(file.id)
+            if message.state is State.FAILED and message.fault is not None
+        ]
+        return explanation(file.name, failures, now) if failures else None
+
+
+def _fields(message: Message) -> dict[str, object]:
+    return {"route": message.route, "message_id": message.id, "store": message.store}

@@ -1,0 +1,37 @@
+"""What an operator reads beside a failed file: what, where, why, and what to do now. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from cegid_daemon.journal.rows import Message
+from cegid_daemon.model import Fault, escape_name
+
+
+def explanation(name: str, failures: Sequence[tuple[Message, Fault]], now: datetime) -> str:
+    """The text of NAME.error.txt; one section for each route on which the file failed."""
+    head = f"{escape_name(name)} was not delivered.\nNothing of it left this machine on the route(s) below.\n"
+    return "\n".join([head, *(_section(message, fault, now) for message, fault in failures)])
+
+
+def _section(message: Message, fault: Fault, now: datetime) -> str:
+    lines = [
+        ("Route", message.route),
+        ("Message", str(message.id)),
+        ("What", fault.what),
+        ("Where", fault.where),
+        ("Why", fault.why),
+        ("What to do", _remedy(fault, message)),
+        ("Received", f"{message.received_at:%Y-%m-%d %H:%M:%S} UTC, {message.size} bytes, SHA-256 {message.sha256}"),
+        ("Failed", f"{now:%Y-%m-%d %H:%M:%S} UTC"),
+    ]
+    return "\n".join(f"{label + ':':<12}{text}" for label, text in lines if text) + "\n"
+
+
+def _remedy(fault: Fault, message: Message) -> str:
+    again = (
+        f"Then drop the repaired file again, or, if template, layout or settings were repaired, "
+        f"run `cegid-daemon replay {message.id}`."
+    )
+    return f"{fault.remedy} {again}" if fault.remedy else again

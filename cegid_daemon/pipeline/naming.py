@@ -1,0 +1,61 @@
+"""Names of our own: numbered, shortened, temporary. Pure; lengths are bytes as the file system counts them."""
+
+from __future__ import annotations
+
+import os
+
+LONGEST = 255
+
+
+def numbered(name: str, number: int) -> str:
+    """`S1.csv` → `S1.2.csv`; number 1 is the name itself. The stem gives way where 255 bytes would be exceeded."""
+    return name if number == 1 else with_suffix(*_split(name), number=number)
+
+
+def error_name(name: str) -> str:
+    """The name of the text that explains why a file failed: `S1.csv.error.txt`."""
+    return _cut(name, LONGEST - len(".error.txt")) + ".error.txt"
+
+
+def temporary_name(instance: str, message: int, part: int) -> str:
+    """A name no receiver's mask should match, and by which we know our own."""
+    return f".{instance}-{message}-{part}.part"
+
+
+def parting_name(instance: str, source: int) -> str:
+    """The name a source file bears for the moment before it is deleted."""
+    return f".{instance}-{source}.gone"
+
+
+def with_suffix(stem: str, suffix: str, *, number: int) -> str:
+    """`stem.number` + suffix within 255 bytes."""
+    tail = f".{number}{suffix}"
+    return _cut(stem, LONGEST - len(os.fsencode(tail))) + tail
+
+
+def _split(name: str) -> tuple[str, str]:
+    stem, dot, suffix = name.rpartition(".")
+    return (stem, dot + suffix) if stem and len(os.fsencode(suffix)) <= 32 else (name, "")
+
+
+def _cut(text: str, limit: int) -> str:
+    """The longest start of `text` within `limit` bytes, never half a character."""
+    raw = os.fsencode(text)
+    if len(raw) <= limit:
+        return text
+    return raw[:limit].decode("utf-8", "ignore") if _is_utf8(raw) else os.fsdecode(raw[:limit])
+
+
+def _is_utf8(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def subfolder(folder: str, sub: str) -> str:
+    """`sub` below `folder`; a `sub` with a leading slash counts from the endpoint's root."""
+    if sub.startswith("/"):
+        return sub.strip("/")
+    return f"{folder}/{sub}" if folder else sub

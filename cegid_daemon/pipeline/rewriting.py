@@ -1,0 +1,189 @@
+"""From claimed to recorded: orders for the workshop, and what came back written down in one transaction.
+
+A batch shares the round trip and the commit, never the fate: each message is recorded or failed by itself. What a
+rewriting learnt (which variation belongs to which product, buffers of a product-field file) is written with it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+
+from cegid_daemon import model
+from cegid_daemon.endpoints.protocol import Endpoint
+from cegid_daemon.errors import CegidDaemonError, LimitExceeded, MessageError
+from cegid_daemon.journal import Journal
+from cegid_daemon.journal.outgoing import Making, PartReady
+from cegid_daemon.journal.payloads import Staged
+from cegid_daemon.journal.rows import Message
+from cegid_daemon.model import Coverage, Fault, Route, State
+from cegid_daemon.pipeline.naming import temporary_name
+from cegid_daemon.rewrite.ports import Job
+from cegid_daemon.rewrite.recipe import Recipe
+from cegid_daemon.workshop import Finished, Order, Workshop
+
+log = logging.getLogger(__name__)
+
+MOST_STARTS = 3  # a message that ended the daemon this often while it was rewritten is not tried again
+
+
+class Rewriting:
+    """Has messages rewritten and records what was made."""
+
+    def __init__(
+        self, journal: Journal, workshop: Workshop, endpoints: Mapping[str, Endpoint], recipes: Mapping[str, Recipe],
+        beat: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self._journal = journal
+        self._workshop = workshop
+        self._endpoints = endpoints
+        self._recipes = recipes
+        self._beat = beat
+        self._instance = journal.ledger.instance()
+        self._started: set[int] = set()  # messages whose rewriting this process has begun: only a kill counts
+
+    def began(self, messages: Sequence[int]) -> None:
+        """These messages were claimed by this process: their first start is counted in the claim."""
+        self._started.update(messages)
+
+    def rewrite(
+        self, route: Route, batch: Sequence[Message], raws: Mapping[int, bytes], now: datetime
+    ) -> list[tuple[Message, CegidDaemonError]]:
+        """Rewrites a batch and records the results; returns the messages that failed, with the reason.
+
+        Raises JournalError or Transient if nothing could be recorded now: all of it is to be done again.
+        """
+        failed, able = self._sort_out_killers(batch)
+        revision = self._journal.book.current_revision()
+        orders = [self._order(route, message, raws.get(message.id), revision) for message in able]
+        results = self._workshop.rewrite(orders) if orders else []
+        self._beat()
+        try:
+            failed += self._record_all(route, able, orders, results, now)
+        finally:
+            for result in results:
+                if isinstance(result, Finished):
+                    result.discard()
+        self._started.difference_update(message.id for message in able)
+        return failed
+
+    def _sort_out_killers(
+        self, batch: Sequence[Message]
+    ) -> tuple[list[tuple[Message, CegidDaemonError]], list[Message]]:
+        failed: list[tuple[Message, CegidDaemonError]] = []
+        able: list[Message] = []
+        again = [message for message in batch if message.id not in self._started]
+        for message in batch:
+            if message in again and message.rewrite_starts >= MOST_STARTS:
+                failed.append((message, _killer(message)))
+            else:
+                able.append(message)
+        if counted := [message.id for message in again if message in able]:
+            self._journal.ledger.start_rewriting(counted)
+            self._started.update(counted)
+        return failed, able
+
+    def _order(self, route: Route, message: Message, raw: bytes | None, revision: int) -> Order:
+        recipe = self._recipes[route.name] if message.recipe is None else self._journal.ledger.recipe(message.recipe)
+        assert message.payload is not None
+        job = Job(
+            message_id=message.id,
+            message_name=route.title,
+            received_at=message.received_at,
+            source_name=message.file_name,
+            source_folder=message.folder,
+            route=route.name,
+            store=message.store,
+            now=message.received_at,
+        )
+        return Order(
+            recipe=recipe, job=job, store=message.store, route=route.name, revision=revision, message_id=message.id,
+            payload=message.payload, raw=raw, size=message.size,
+        )  # fmt: skip
+
+    # -- records ----------------------------------------------------------------------------------------------------
+
+    def _record_all(
+        self, route: Route, batch: Sequence[Message], orders: Sequence[Order],
+        results: Sequence[Finished | MessageError], now: datetime,
+    ) -> list[tuple[Message, CegidDaemonError]]:  # fmt: skip
+        staged = [self._stage(result) for result in results]  # outside the transaction: it may be large
+        failed: list[tuple[Message, CegidDaemonError]] = []
+        with self._journal.connection.transaction():
+            for message, order, result, parts in zip(batch, orders, results, staged, strict=True):
+                if isinstance(result, Finished):
+                    self._record(route, message, order, result, parts, now)
+                else:
+                    failed.append((message, result))
+        return failed
+
+    def _stage(self, result: Finished | MessageError) -> list[Staged]:
+        if not isinstance(result, Finished):
+            return []
+        made = result.rewritten.parts
+        return [
+            self._journal.payloads.stage_frames(frames, part.sha256, part.size)
+            for frames, part in zip(result.parts, made, strict=True)
+        ]
+
+    def _record(
+        self, route: Route, message: Message, order: Order, result: Finished, staged: Sequence[Staged], now: datetime
+    ) -> None:
+        ready = [
+            PartReady(
+                no=part.no, records=part.records, staged=piece, place=self._place(route), name=part.name,
+                temporary=temporary_name(self._instance, message.id, part.no),
+            )
+            for part, piece in zip(result.rewritten.parts, staged, strict=True)
+        ]  # fmt: skip
+        making = Making(
+            recipe=self._journal.ledger.keep_recipe(order.recipe), revision=order.revision, made_at=order.job.now,
+            coverage=coverage_text(result.rewritten.coverage),
+        )  # fmt: skip
+        self._journal.outgoing.record(message, route, making, ready, self._log_name(route), now)
+        self._journal.outgoing.own(message, result.rewritten.unique_keys)
+        self._learn(route, message, result, now)
+        if message.logged:
+            self._journal.search.enqueue(message.id, result.rewritten.keys)
+        if not ready:
+            self._journal.ledger.set_state(message.id, State.DELIVERED)
+
+    def _learn(self, route: Route, message: Message, result: Finished, now: datetime) -> None:
+        who, origin = f"route {route.name}", f"message {message.id}"
+        if result.belongs:
+            pairs = ((sku, product) for sku, product in result.belongs)
+            self._journal.book.belongs(message.store, pairs, who=who, origin=origin, now=now)
+        if result.buffers:
+            values = ((line, message.store, level, key, value) for level, key, value, line in result.buffers)
+            report = self._journal.book.import_rows(values, who=who, origin=origin, now=now)
+            log.info("route %s: %s", route.name, report, extra={"route": route.name, "message_id": message.id})
+
+    def _place(self, route: Route) -> str:
+        assert route.target is not None
+        return self._endpoints[route.target.endpoint].where
+
+    def _log_name(self, route: Route) -> str:
+        if route.target is None:
+            return route.title
+        return f"{model.DELIVERY_NAMES[self._place(route).partition(':')[0]]}: {route.title}"
+
+
+def coverage_text(coverage: Coverage) -> str:
+    """A coverage as the journal keeps it."""
+    return json.dumps(asdict(coverage), ensure_ascii=False, default=dict)
+
+
+def failure_fault(error: CegidDaemonError, route: Route, message: Message) -> Fault:
+    """The fault of a message, with its route and file named."""
+    return Fault.of(error.at(route=route.name, file=message.file_name))
+
+
+def _killer(message: Message) -> LimitExceeded:
+    return LimitExceeded(
+        "the daemon was ended while it rewrote this file, again and again",
+        why=f"{message.rewrite_starts} starts in a row did not finish",
+        remedy="Look into the system log for the reason (memory?), then replay it.",
+    )
