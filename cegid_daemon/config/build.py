@@ -163,6 +163,7 @@ def _output(table: OutputTable, template: str, folders: Folders) -> Output:
         schema=folders.read(schema_name) if schema_name else "",
         schema_name=schema_name,
         batch=table.batch,
+        separator=table.separator,
     )
 
 

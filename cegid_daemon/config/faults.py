@@ -82,19 +82,16 @@ def _unknown(path: KeyPath, known: list[str]) -> Trouble:
 _SENTENCES = {
     "string_type": "must be a text in quotes",
     "int_type": "must be a whole number without quotes",
-    "float_type": "must be a number without quotes",
     "bool_type": "must be true or false, without quotes",
     "list_type": "must be a list: [ … ]",
     "dict_type": "must be a table",
     "model_type": "must be a table",
-    "model_attributes_type": "must be a table",
     "literal_error": "must be one of {expected}",
     "greater_than_equal": "must be {ge} or more",
-    "greater_than": "must be more than {gt}",
     "string_pattern_mismatch": "a name has letters, digits, '-', '_' and '.', begins with a letter or digit "
     "and is at most 64 long",
     "string_too_short": "must not be blank",
-    "too_short": "must not be empty",
+    "string_too_long": "must be at most {max_length} long",
 }
 
 

@@ -5,6 +5,7 @@ Owns the faults that need more than one key to see. Yields troubles; it never st
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Iterator
 
 from cegid_daemon.config.faults import Trouble, dotted
@@ -12,9 +13,8 @@ from cegid_daemon.config.layouts import expression_trouble, frozen, troubles_in
 from cegid_daemon.config.lines import KeyPath
 from cegid_daemon.config.schema import OPTIONS, EndpointTable, LayoutTable, OutputTable, Root, RouteTable
 from cegid_daemon.config.values import names_in
+from cegid_daemon.errors import ConfigurationError
 from cegid_daemon.rewrite.expressions import compile_text
-
-_CHECKS = ("xml", "columns", "none")
 
 
 def troubles_of_tables(root: Root, read: Callable[[str], str]) -> Iterator[Trouble]:
@@ -25,7 +25,7 @@ def troubles_of_tables(root: Root, read: Callable[[str], str]) -> Iterator[Troub
         yield from troubles_in(name, layout)
     for name, route in root.route.items():
         yield from _route(("route", name), route, root.layout.get(route.layout))
-        yield from _check(("route", name, "output", "check"), route.output, read)
+        yield from _output(("route", name, "output"), route.output, read)
 
 
 def _endpoint(path: KeyPath, endpoint: EndpointTable) -> Iterator[Trouble]:
@@ -35,13 +35,7 @@ def _endpoint(path: KeyPath, endpoint: EndpointTable) -> Iterator[Trouble]:
 
 
 def _route(path: KeyPath, route: RouteTable, layout: LayoutTable | None) -> Iterator[Trouble]:
-    if route.template and route.target is None:
-        yield Trouble(path, "a route with a template needs a target", "", f"Set {dotted((*path, 'target'))}.")
-    if route.target is not None and not route.template:
-        yield Trouble(path, "a route with a target needs a template", "", f"Set {dotted((*path, 'template'))}.")
-    if layout is not None and route.template is None and route.target is None and not layout.buffer:
-        remedy = "Give the route a template and a target, or take a layout with `buffer`."
-        yield Trouble(path, "the route makes nothing", f"its layout {route.layout!r} sets no buffers either", remedy)
+    yield from _making(path, route, layout)
     if route.source.archive and route.source.after != "archive":
         why = f"after = {route.source.after!r} archives nothing"
         yield Trouble((*path, "source", "archive"), "'archive' does nothing", why, "Remove one of the two.")
@@ -49,23 +43,44 @@ def _route(path: KeyPath, route: RouteTable, layout: LayoutTable | None) -> Iter
         why = "its parts would overwrite each other"
         remedy = 'Put the part into the name, such as "{{ source.stem }}.{{ part }}.xml".'
         yield Trouble((*path, "target", "name"), "output.batch needs a name with `part`", why, remedy)
-    if route.retry.model_fields_set >= {"first", "longest"} and route.retry.first > route.retry.longest:
-        yield Trouble((*path, "retry", "longest"), "the longest pause is shorter than the first", "", "Make it longer.")
     if layout is not None:
         at = (*path, "source", "unique")
         yield from expression_trouble(at, route.source.unique, compile_text, frozen(route.layout, layout))
 
 
-def _check(path: KeyPath, output: OutputTable, read: Callable[[str], str]) -> Iterator[Trouble]:
-    check = output.check
-    if check is None or check in _CHECKS:
-        return
-    name = check.removeprefix("xsd:")
-    if name == check or not name:
-        yield Trouble(path, f"there is no check {check!r}", "", 'Write "xml", "xsd:FILE", "columns" or "none".')
-        return
+def _making(path: KeyPath, route: RouteTable, layout: LayoutTable | None) -> Iterator[Trouble]:
+    """A route makes files (template and target) or sets buffers (a layout with `buffer`), never half of one."""
+    if layout is not None and layout.buffer:
+        for key in sorted(route.model_fields_set & {"template", "target", "output"}):
+            why = f"layout {route.layout!r} sets buffers, and such a route makes no file"
+            yield Trouble((*path, key), f"{key!r} does nothing", why, "Remove it, or take another layout.")
+    elif route.template is None and route.target is None and layout is not None:
+        remedy = "Give the route a template and a target, or take a layout with `buffer`."
+        yield Trouble(path, "the route makes nothing", f"its layout {route.layout!r} sets no buffers either", remedy)
+    elif (route.template is None) != (route.target is None):
+        there, lacking = ("target", "template") if route.template is None else ("template", "target")
+        yield Trouble(path, f"a route with a {there} needs a {lacking}", "", f"Set {dotted((*path, lacking))}.")
+
+
+def _output(path: KeyPath, output: OutputTable, read: Callable[[str], str]) -> Iterator[Trouble]:
+    if output.bom and not codecs.lookup(output.encoding).name.startswith("utf"):
+        why = f"{output.encoding} has none"
+        yield Trouble((*path, "bom"), "there is no byte order mark to write", why, "Remove bom.")
+    check = output.check or "none"
+    if check.startswith("xsd:"):
+        yield from _schema((*path, "check"), check.removeprefix("xsd:"), read)
+    elif check not in ("xml", "columns", "none"):
+        remedy = 'Write "xml", "xsd:FILE", "columns" or "none".'
+        yield Trouble((*path, "check"), f"there is no check {check!r}", "", remedy)
+
+
+def _schema(path: KeyPath, name: str, read: Callable[[str], str]) -> Iterator[Trouble]:
+    from cegid_daemon.rewrite.checks import xml_schema  # loads lxml, which few commands need
+
     try:
-        read(name)
+        xml_schema(read(name), name)
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or str(error)
         yield Trouble(path, f"schema {name!r} cannot be read", why, "Create it, or mend the path.")
+    except ConfigurationError as error:
+        yield Trouble(path, error.what, error.why, error.remedy)

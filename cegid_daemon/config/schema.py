@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from cegid_daemon.config import later
 from cegid_daemon.config.faults import closest, refuse
 from cegid_daemon.config.values import (
+    AnyEncoding,
     Days,
     Duration,
     Encoding,
@@ -150,6 +151,9 @@ class OutputTable(Table):
         "well-formed XML; valid by a schema; every row the same number of separators; nothing",
         shown='`"xml"` for `.xml.j2`, else `"none"`',
     )
+    separator: Annotated[str, Field(min_length=1, max_length=1), Kind("one character")] = key(
+        ";", 'what the check `"columns"` counts'
+    )
     batch: Annotated[int, Field(ge=0), Kind("whole number")] = key(
         0, "records in a delivered part; the target's name must then hold `part`", shown="all in one"
     )
@@ -231,7 +235,7 @@ class LayoutTable(Table):
     """How a CEGID file is laid out. Expressions are Jinja expressions over the record `r`."""
 
     kind: Literal["delimited", "fixed", "records", "xml"] = needed("the geometry")
-    encoding: Encoding = key("auto", "of the file; `auto` looks for a BOM, NULs, UTF-8, then takes cp1252")
+    encoding: AnyEncoding = key("auto", "of the file; `auto` looks for a BOM, NULs, UTF-8, then takes cp1252")
     delimiter: Annotated[str, Field(min_length=1), Kind("text")] = key(";", "between columns (delimited, records)")
     quote: Text = key("", "around values (delimited, records)", shown="none: CEGID does not quote")
     header: bool | None = key(None, "the first row names the columns (delimited)", shown="true unless `columns` is set")

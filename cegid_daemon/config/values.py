@@ -111,13 +111,17 @@ def folder(value: str) -> str:
 
 
 def encoding(value: str) -> str:
-    """An encoding Python knows, or `auto`."""
+    """An encoding Python knows."""
     try:
-        if value != "auto":
-            "".encode(codecs.lookup(value).name)  # refuses codecs that are none of text
+        "".encode(codecs.lookup(value).name)  # refuses codecs that are none of text
     except LookupError:
         refuse(f"{value!r} is no encoding", remedy='Write "utf-8", "cp1252", "utf-16" …')
     return value
+
+
+def encoding_or_auto(value: str) -> str:
+    """An encoding Python knows, or `auto`."""
+    return value if value == "auto" else encoding(value)
 
 
 def _reference(what: str) -> AfterValidator:
@@ -186,6 +190,7 @@ Masks = Annotated[tuple[str, ...], BeforeValidator(masks), Kind("glob, list of g
 Texts = Annotated[tuple[str, ...], BeforeValidator(texts), Kind("list of texts")]
 Folder = Annotated[str, AfterValidator(folder), Kind("folder below the endpoint")]
 Encoding = Annotated[str, AfterValidator(encoding), Kind("encoding")]
+AnyEncoding = Annotated[str, AfterValidator(encoding_or_auto), Kind('encoding, or `"auto"`')]
 File = Annotated[str, AfterValidator(_readable_file), Kind("file")]
 EndpointName = Annotated[str, _reference("endpoint"), Kind("name of an endpoint")]
 StoreName = Annotated[str, _reference("store"), Kind("name of a store")]
