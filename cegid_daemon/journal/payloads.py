@@ -133,7 +133,7 @@ class Payloads:
         forgotten = 0
         for payload_id in payload_ids:
             unsealed = self._connection.execute(
-                f"UPDATE payload SET sealed = 0 WHERE id = :id AND sealed = 1 AND NOT ({_REFERRED})",  # noqa: S608
+                f"UPDATE payload SET sealed = 0 WHERE id = :id AND sealed = 1 AND NOT ({_REFERRED})",
                 {"id": payload_id},
             )
             if unsealed.rowcount:

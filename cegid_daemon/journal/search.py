@@ -1,0 +1,242 @@
+"""Search: which messages speak of a SKU, an order number, a file name, or any text.
+
+Owns the search tables: a projection, built in slices after the fact and right without them (what is not yet indexed is
+looked through). Texts inside payloads are not indexed but scanned, newest first, for as long as the caller likes.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from cegid_daemon.errors import Refused
+from cegid_daemon.journal.connection import Connection
+from cegid_daemon.journal.payloads import Payloads
+from cegid_daemon.model import escape_name
+
+_TRIGRAM = 3  # characters: shorter texts are found whole or as a beginning only
+_KEYS_MATCHED = 500
+_DUE_LOOKED_THROUGH = 1_000
+_SCAN_PAGE = 200
+_ENCODINGS = ("utf-8", "cp1252", "utf-16-le", "utf-16-be")
+_KEYS = """
+    SELECT id, key, 'exact' FROM search_key WHERE key = :text
+    UNION ALL SELECT * FROM (
+        SELECT id, key, 'beginning' FROM search_key WHERE key > :text AND key < :after LIMIT :limit)
+"""
+_PARTS_OF_KEYS = """
+    SELECT k.id, k.key, 'part' FROM search_key_fts f JOIN search_key k ON k.id = f.rowid
+    WHERE search_key_fts MATCH :phrase LIMIT :limit
+"""
+_NAMES = """
+    SELECT file_name FROM message WHERE id = :message UNION SELECT name FROM delivery WHERE message = :message
+"""
+_CONTENTS = """
+    SELECT m.id, m.payload, 'received' AS how FROM message m WHERE m.id = :message AND m.payload IS NOT NULL
+    UNION ALL SELECT p.message, p.payload, 'sent' FROM part p WHERE p.message = :message AND p.payload IS NOT NULL
+"""
+
+GoOn = Callable[[int, int], bool]  # (messages looked through, bytes looked through) -> whether to go on
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A message that speaks of the text. `how`: exact | beginning | part (of the key), received | sent (contents)."""
+
+    message: int
+    key: str
+    how: str
+
+
+class Search:
+    """The search room of the journal."""
+
+    def __init__(self, connection: Connection, payloads: Payloads) -> None:
+        self._connection = connection
+        self._payloads = payloads
+
+    def enqueue(self, message: int, keys: Iterable[str]) -> None:
+        """Notes what a message is to be found by, in the caller's transaction; file names come by themselves."""
+        self._connection.execute(
+            "INSERT OR REPLACE INTO search_due (message, keys) VALUES (?, ?)", (message, _packed(list(keys)))
+        )
+
+    def index_slice(self, limit: int = 500) -> int:
+        """Indexes about `limit` keys in one short transaction. How many it were; 0: nothing is due."""
+        done = 0
+        with self._connection.transaction():
+            for row in self._connection.query(
+                "SELECT message, keys FROM search_due ORDER BY message LIMIT ?", (limit,)
+            ):
+                done += self._index(row["message"], _unpacked(row["keys"]), limit - done)
+                if done >= limit:
+                    break
+        return done
+
+    def _index(self, message: int, keys: Sequence[str], limit: int) -> int:
+        """Indexes the first `limit` keys of a message; the others stay due. Its names come with the last ones."""
+        now, later = keys[:limit], keys[limit:]
+        if later:
+            self._connection.execute("UPDATE search_due SET keys = ? WHERE message = ?", (_packed(later), message))
+        else:
+            now = [*now, *self._names(message)]
+            self._connection.execute("DELETE FROM search_due WHERE message = ?", (message,))
+        for key in filter(None, now):
+            self._post(_storable(key), message)
+        return len(now)
+
+    def _names(self, message: int) -> list[str]:
+        return [row[0] for row in self._connection.query(_NAMES, {"message": message})]
+
+    def _post(self, key: str, message: int) -> None:
+        made = self._connection.execute("INSERT OR IGNORE INTO search_key (key) VALUES (?)", (key,))
+        if made.rowcount:
+            self._connection.execute("INSERT INTO search_key_fts (rowid, key) VALUES (?, ?)", (made.lastrowid, key))
+        self._connection.execute(
+            "INSERT OR IGNORE INTO search_posting (key, message) SELECT id, ? FROM search_key WHERE key = ?",
+            (message, key),
+        )
+
+    def forget(self, message: int) -> None:
+        """The message is no longer to be found, in the caller's transaction; keys that only it had go too."""
+        gone = self._connection.query(
+            "SELECT k.id, k.key FROM search_posting p JOIN search_key k ON k.id = p.key WHERE p.message = ? AND NOT "
+            "EXISTS (SELECT 1 FROM search_posting o WHERE o.key = p.key AND o.message <> p.message)",
+            (message,),
+        )
+        self._connection.execute("DELETE FROM search_posting WHERE message = ?", (message,))
+        self._connection.execute("DELETE FROM search_due WHERE message = ?", (message,))
+        for row in gone:
+            self._connection.execute(
+                "INSERT INTO search_key_fts (search_key_fts, rowid, key) VALUES ('delete', ?, ?)", tuple(row)
+            )
+            self._connection.execute("DELETE FROM search_key WHERE id = ?", (row["id"],))
+
+    def find(self, text: str, limit: int = 100) -> list[Hit]:
+        """Messages by key or file name, newest first: the text whole, as a beginning, and inside.
+
+        Inside only from three characters on. One hit a message, the closest one.
+        """
+        text = _storable(text)
+        best: dict[int, Hit] = {}
+        for hit in [*self._find_due(text), *self._find_indexed(text, limit)]:
+            held = best.get(hit.message)
+            if held is None or _CLOSENESS[hit.how] < _CLOSENESS[held.how]:
+                best[hit.message] = hit
+        return sorted(best.values(), key=lambda hit: -hit.message)[:limit]
+
+    def _find_indexed(self, text: str, limit: int) -> Iterator[Hit]:
+        seen: set[int] = set()
+        for key_id, key, how in self._keys(text):
+            if key_id in seen:
+                continue
+            seen.add(key_id)
+            found = self._connection.query(
+                "SELECT message FROM search_posting WHERE key = ? ORDER BY message DESC LIMIT ?", (key_id, limit)
+            )
+            yield from (Hit(row["message"], key, how) for row in found)
+
+    def _keys(self, text: str) -> Iterator[tuple[int, str, str]]:
+        bounds = {"text": text, "after": text + "\U0010ffff", "limit": _KEYS_MATCHED}
+        yield from (tuple(row) for row in self._connection.query(_KEYS, bounds))
+        if len(text) >= _TRIGRAM:
+            phrase = '"' + text.replace('"', '""') + '"'
+            found = self._connection.query(_PARTS_OF_KEYS, {"phrase": phrase, "limit": _KEYS_MATCHED})
+            yield from (tuple(row) for row in found)
+
+    def _find_due(self, text: str) -> Iterator[Hit]:
+        due = self._connection.query(
+            "SELECT message, keys FROM search_due ORDER BY message DESC LIMIT ?", (_DUE_LOOKED_THROUGH,)
+        )
+        for row in due:
+            for key in [*_unpacked(row["keys"]), *self._names(row["message"])]:
+                if how := _how(text, key):
+                    yield Hit(row["message"], key, how)
+
+    def scan(self, text: str, *, go_on: GoOn, newest_first: bool = True, start: int | None = None) -> Iterator[Hit]:
+        """Messages whose received or sent bytes hold `text`, in the encodings CEGID writes, one hit a content.
+
+        `go_on` is asked between any two pieces, so a caller bounds the time and shows progress. `start` is the last
+        message of a scan that was ended: this one goes on behind it.
+        """
+        needles = _needles(text)
+        tally = _Tally(go_on)
+        for message in self._messages(newest_first, start):
+            for row in self._connection.query(_CONTENTS, {"message": message}):
+                with suppress(Refused):  # pruned meanwhile
+                    if tally.holds(self._payloads.read(row["payload"]), needles):
+                        yield Hit(message, text, row["how"])
+                if tally.ended:
+                    return
+            tally.messages += 1
+
+    def _messages(self, newest_first: bool, start: int | None) -> Iterator[int]:
+        compare, order = ("<", "DESC") if newest_first else (">", "ASC")
+        last = start if start is not None else (1 << 62 if newest_first else 0)
+        sql = f"SELECT id FROM message WHERE id {compare} ? ORDER BY id {order} LIMIT ?"
+        while found := self._connection.query(sql, (last, _SCAN_PAGE)):
+            yield from (row["id"] for row in found)
+            last = found[-1]["id"]
+
+
+class _Tally:
+    """How far a scan is, and whether it goes on."""
+
+    def __init__(self, go_on: GoOn) -> None:
+        self._go_on = go_on
+        self.messages = self.size = 0
+        self.ended = False
+
+    def holds(self, pieces: Iterable[bytes], needles: Sequence[bytes]) -> bool:
+        """Whether one of `needles` stands in the bytes, also across two pieces."""
+        overlap = max(map(len, needles)) - 1
+        tail = b""
+        for piece in pieces:
+            window = tail + piece
+            self.size += len(piece)
+            self.ended = not self._go_on(self.messages, self.size)
+            if any(needle in window for needle in needles):
+                return True
+            if self.ended:
+                return False
+            tail = window[-overlap:] if overlap else b""
+        return False
+
+
+_CLOSENESS = {"exact": 0, "beginning": 1, "part": 2}
+
+
+def _how(text: str, key: str) -> str:
+    if key == text:
+        return "exact"
+    if key.startswith(text):
+        return "beginning"
+    return "part" if len(text) >= _TRIGRAM and text.casefold() in key.casefold() else ""
+
+
+def _storable(text: str) -> str:
+    """The text as SQLite takes it: half characters, as of file names that are no UTF-8, escaped as names are."""
+    return escape_name(text) if any("\ud800" <= char <= "\udfff" for char in text) else text
+
+
+def _needles(text: str) -> list[bytes]:
+    """The text in every encoding that can write it."""
+    found: list[bytes] = []
+    for encoding in _ENCODINGS:
+        try:
+            found.append(text.encode(encoding))
+        except UnicodeEncodeError:
+            continue
+    return sorted(set(found))
+
+
+def _packed(keys: Sequence[str]) -> bytes:
+    return zlib.compress(json.dumps(keys).encode(), 1)
+
+
+def _unpacked(body: bytes) -> list[str]:
+    keys: list[str] = json.loads(zlib.decompress(body))
+    return keys
