@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 
 from cegid_daemon.errors import CegidDaemonError, Transient
 from cegid_daemon.rewrite.recipe import Recipe
@@ -46,7 +47,7 @@ class Cause(Enum):
     OTHER = "other"
 
 
-class WorkerDied(Exception):  # noqa: N818 - never leaves the workshop
+class WorkerDied(Exception):
     """The worker ended before the order did."""
 
     def __init__(self, cause: Cause, detail: str, *, fresh: bool) -> None:
@@ -228,16 +229,16 @@ class Nursery:
             except BaseException:
                 ours.close()
                 raise
-        return Worker(pid, ours, self._end)
+        return Worker(pid, ours, partial(self._end, running))
 
-    def _end(self, pid: int) -> int | None:
+    def _end(self, running: _Running, pid: int) -> int | None:
         """Kills a worker; its wait status, or None if its nursery is gone, and the worker with it."""
         with self._lock:
-            if self._running is None:
+            if self._running is not running:
                 return None
             try:
-                self._running.control.sendall(NUMBER.pack(pid))
-                return self._number(self._running)
+                running.control.sendall(NUMBER.pack(pid))
+                return self._number(running)
             except (OSError, wire.Lost):
                 self._close()
                 return None

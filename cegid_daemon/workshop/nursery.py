@@ -15,6 +15,7 @@ import socket
 import struct
 import sys
 import traceback
+from contextlib import suppress
 from importlib import import_module
 from typing import NoReturn
 
@@ -34,14 +35,17 @@ def serve(descriptor: int) -> None:
         signal.signal(ignored, signal.SIG_IGN)
     os.umask(0o077)
     with socket.socket(fileno=descriptor) as control:
-        bench: Bench = receive_orders(control)
+        bench: Bench | None = receive_orders(control)
+        if bench is None:
+            return
         module, _, name = bench.core.partition(":")
         nursery = _Nursery(control, bench, getattr(import_module(module), name))
         gc.collect()
         gc.freeze()  # workers share these pages as long as the collector does not touch them
-        control.sendall(NUMBER.pack(READY))
         try:
-            nursery.answer_until_closed()
+            with suppress(BrokenPipeError, ConnectionResetError):
+                control.sendall(NUMBER.pack(READY))
+                nursery.answer_until_closed()
         finally:
             nursery.end_all()
 

@@ -29,7 +29,7 @@ class Kind(IntEnum):
     STOPPED = 5  # from the worker: no fault of the order (spool full, journal unreadable); the batch is given up
 
 
-class Lost(Exception):  # noqa: N818 - never leaves the workshop
+class Lost(Exception):
     """The other side is gone."""
 
 

@@ -17,15 +17,17 @@ import traceback
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cached_property
+from tempfile import TemporaryFile
+from typing import IO, Protocol
 
 from cegid_daemon.errors import (
     CegidDaemonError,
     JournalDamaged,
+    JournalError,
     JournalUnavailable,
     LimitExceeded,
     MessageError,
     Place,
-    Refused,
     Transient,
 )
 from cegid_daemon.journal.book_reader import BookReader
@@ -39,7 +41,22 @@ from cegid_daemon.workshop.wire import Kind, Lost, receive_orders, send
 OUT_OF_MEMORY = 77  # exit status
 TICK = 4 * 1024 * 1024  # a sign of progress each time so many bytes were read or written
 
-Core = Callable[[Recipe, Job, Callable[[], Iterable[bytes]], Book, Sink], Rewritten]
+
+class Core(Protocol):
+    """The pure core, `cegid_daemon.rewrite.rewrite`."""
+
+    def __call__(
+        self,
+        recipe: Recipe,
+        job: Job,
+        open_source: Callable[[], Iterable[bytes]],
+        book: Book,
+        sink: Sink,
+        /,
+        *,
+        scratch: Callable[[], IO[bytes]],
+    ) -> Rewritten:
+        """Rewrites one message; raises MessageError."""
 
 
 def work(sock: socket.socket, bench: Bench, core: Core) -> None:
@@ -99,8 +116,12 @@ class _Worker:
 
     def _rewrite(self, task: Task, sink: SpoolSink) -> Finished:
         book = BookReader(self._journal, task.store, task.route, task.revision, task.message_id)
-        rewritten = self._core(self.recipes[task.recipe], task.job, lambda: self._source(task), book, sink)
+        recipe = self.recipes[task.recipe]
+        rewritten = self._core(recipe, task.job, lambda: self._source(task), book, sink, scratch=self._scratch)
         return Finished(rewritten, *sink.made())
+
+    def _scratch(self) -> IO[bytes]:
+        return TemporaryFile(dir=self._bench.spool)  # has no name: gone with the worker
 
     def _source(self, task: Task) -> Iterable[bytes]:
         if task.raw is not None:
@@ -116,10 +137,10 @@ class _Worker:
 
 def _classified(exc: Exception, task: Task) -> CegidDaemonError:
     place = Place(route=task.route, file=task.job.source_name)
-    if isinstance(exc, Refused):
-        return MessageError(exc.what, where=place, why=exc.why, remedy=exc.remedy)
-    if isinstance(exc, CegidDaemonError):
+    if isinstance(exc, MessageError | JournalError | Transient):
         return exc
+    if isinstance(exc, CegidDaemonError):
+        return MessageError(exc.what, where=place, why=exc.why, remedy=exc.remedy)
     if isinstance(exc, sqlite3.Error):
         return _journal_fault(exc)
     if isinstance(exc, OSError):

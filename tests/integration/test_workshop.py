@@ -102,12 +102,15 @@ def test_no_orders_are_no_results(open_workshop):
 
 
 def test_a_bad_message_does_not_spoil_the_others(open_workshop):
-    first, bad, bug, last = open_workshop().rewrite([order("a", 1), order("bad", 2), order("bug", 3), order("b", 4)])
+    batch = [order(word, number) for number, word in enumerate(["a", "bad", "bug", "misconfigured", "b"])]
+    first, bad, bug, other, last = open_workshop().rewrite(batch)
     assert (text(first), text(last)) == (b"a", b"b")
     assert isinstance(bad, BadInput)
     assert bad.remedy == "Repair it."
     assert type(bug) is MessageError
     assert "KeyError: 'bug' in _bug" in str(bug)
+    assert type(other) is MessageError
+    assert "Give it one." in str(other)
 
 
 @pytest.mark.parametrize(

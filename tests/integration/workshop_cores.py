@@ -8,12 +8,12 @@ import sys
 import time
 from pathlib import Path
 
-from cegid_daemon.errors import BadInput, TemplateFault
+from cegid_daemon.errors import BadInput, ConfigurationError, TemplateFault
 from cegid_daemon.model import Coverage
 from cegid_daemon.rewrite.ports import PartMade, Rewritten
 
 
-def rewrite(recipe, job, open_source, book, sink):
+def rewrite(recipe, job, open_source, book, sink, *, scratch):
     """`COMMAND ARGUMENT` in the first line; the whole file is the one part, whatever follows."""
     first = next(iter(open_source()), b"").partition(b"\n")[0].decode()
     command, _, argument = first.partition(" ")
@@ -34,6 +34,10 @@ def _echo(argument, sink):
 
 def _bad(argument, sink):
     raise BadInput("the file is bad", remedy="Repair it.")
+
+
+def _misconfigured(argument, sink):
+    raise ConfigurationError("the route lacks a template", remedy="Give it one.")
 
 
 def _bug(argument, sink):
@@ -112,7 +116,8 @@ def _tell(argument, sink):
 
 _KEPT = []
 _COMMANDS = {
-    "bad": _bad, "bug": _bug, "loop": _loop, "loop-in-c": _loop_in_c, "eat": _eat, "eat-in-template": _eat_in_template,
+    "bad": _bad, "bug": _bug, "misconfigured": _misconfigured,
+    "loop": _loop, "loop-in-c": _loop_in_c, "eat": _eat, "eat-in-template": _eat_in_template,
     "keep": _leave_little, "die": _die, "die-once": _die_once, "leave": _leave, "wait-for": _wait_for, "full": _full,
     "write": _write, "rows": _rows, "tell": _tell,
 }  # fmt: skip
