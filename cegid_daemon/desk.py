@@ -61,13 +61,13 @@ class Desk:
 
     def release(self, message: int, *, reason: str = "") -> None:
         """Lets a held or unsure message go: what is not known to have arrived is sent (again)."""
-        self._undecided(message)
+        found = self._undecided(message)
         with self._journal.connection.transaction():
             unknown = [
                 one.id for one in self._journal.outgoing.of_message(message) if one.state is DeliveryState.UNSURE
             ]
             self._journal.outgoing.set_state(unknown, DeliveryState.DUE, self._clock())
-            self._journal.ledger.set_state(message, State.RECEIVED)
+            self._journal.ledger.set_state(message, State.REWRITTEN if found.made_at else State.RECEIVED)
             self._decide("release", message, reason)
 
     def discard(self, message: int, *, reason: str = "") -> None:

@@ -27,14 +27,16 @@ class Outcome:
 
 def once(sources: Sequence[Source], *, clock: Callable[[], datetime], wait: Callable[[float], bool]) -> Outcome:
     """One pass over each source, and further ones while files settle; `wait(seconds)` returns True to stop at once."""
+    passes = {source.name: [source.look(patient=False)] for source in sources}
+    while unsettled := [source for source in sources if passes[source.name][-1].settling]:
+        next_look = min(passes[source.name][-1].next_look for source in unsettled)
+        if wait(max(0.01, (next_look - clock()).total_seconds())):
+            break
+        for source in unsettled:
+            passes[source.name].append(source.look())
     outcome = Outcome()
     for source in sources:
-        passes = [source.look(patient=False)]
-        while passes[-1].settling:
-            if wait(max(0.01, (passes[-1].next_look - clock()).total_seconds())):
-                break
-            passes.append(source.look(patient=True))
-        _add(outcome, source, passes)
+        _add(outcome, source, passes[source.name])
     return outcome
 
 

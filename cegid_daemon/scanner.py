@@ -8,14 +8,15 @@ settling, what is failing. One pass of a source runs at a time.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from cegid_daemon.endpoints.protocol import Endpoint, Reading
+from cegid_daemon.endpoints.protocol import Endpoint
 from cegid_daemon.errors import (
     Absent,
+    BadInput,
     CegidDaemonError,
     EndpointError,
     JournalUnavailable,
@@ -26,7 +27,7 @@ from cegid_daemon.journal import Journal
 from cegid_daemon.journal.ledger import Taking
 from cegid_daemon.journal.payloads import Staged
 from cegid_daemon.journal.rows import Message
-from cegid_daemon.model import Fault, Listed, Route, SourceSpec, State, Store, escape_name
+from cegid_daemon.model import Fault, Identity, Listed, Route, SourceSpec, State, Store, escape_name
 from cegid_daemon.pipeline import Carried, Pipeline
 from cegid_daemon.timing import Look, Settling
 from cegid_daemon.trouble import Troubles
@@ -86,8 +87,11 @@ class Source:
             passed = self._pass(patient)
         except (EndpointError, JournalUnavailable) as error:
             now = self._clock()
+            if isinstance(error, EndpointError):
+                self._pipeline.contacts.failed(self.spec.endpoint, str(error), now)
             return Passed(self._troubles.failed(self.name, error, self.routes[0].retry, now), faults=[error])
         self._troubles.worked(self.name)
+        self._pipeline.contacts.worked(self.spec.endpoint, self._clock())
         return passed
 
     def _pass(self, patient: bool) -> Passed:
@@ -108,9 +112,10 @@ class Source:
 
     def _file_pending(self, passed: Passed, now: datetime, patient: bool) -> None:
         subject = f"{self.name}: filing away"
-        pending = self._journal.ledger.filings(self.endpoint.where, self.spec.folder)
+        place, folder = self.endpoint.where, self.spec.folder
+        pending = self._journal.ledger.sources(place, folder)
         if pending and (not patient or self._troubles.due(subject, now)):
-            self._note_unfiled(self._pipeline.file_pending(pending, now), passed, now)
+            self._note_unfiled(self._pipeline.file_pending(place, folder, now), passed, now)
 
     def _note_unfiled(self, carried: Carried, passed: Passed, now: datetime) -> None:
         subject = f"{self.name}: filing away"
@@ -211,6 +216,7 @@ class Source:
             return
         claimed = self._claim(takings)
         passed.claimed += len(takings)
+        self._refuse_too_large(claimed, takings, passed)
         for route in self.routes:
             if self._enabled(route) and not self._blocked(route, passed):
                 self._carry_claimed(route, claimed, takings, passed)
@@ -228,6 +234,22 @@ class Source:
         mine = {id_ for ids in claimed for id_ in ids}
         batch = [one for one in self._journal.ledger.open_messages(route.name, len(mine)) if one.id in mine]
         self._carry(route, batch, raws, passed)
+
+    def _refuse_too_large(self, claimed: Sequence[Sequence[int]], takings: Sequence[Taking], passed: Passed) -> None:
+        large = [
+            (id_, taking.identity.size)
+            for ids, taking in zip(claimed, takings, strict=True)
+            if self._too_large(taking.identity)
+            for id_ in ids
+        ]
+        if large:
+            errors = {id_: _too_large(size, self.spec.max_size) for id_, size in large}
+            carried = self._pipeline.refuse(errors, self._clock())
+            passed.failed += carried.failed
+            self._note_unfiled(carried, passed, self._clock())
+
+    def _too_large(self, identity: Identity) -> bool:
+        return 0 < self.spec.max_size < identity.size
 
     def _read(self, file: Listed, passed: Passed) -> Taking | None:
         subject = f"{self.name}/{escape_name(file.name)}"
@@ -249,12 +271,12 @@ class Source:
         with self.endpoint.read(self.spec.folder, file.name) as reading:
             if not reading.identity.same_file(file.identity):
                 raise SourceChanged(f"{escape_name(file.name)} changed since it was listed")
-            staged, raw = self._stage(file, reading)
+            staged, raw = self._stage(file, () if self._too_large(file.identity) else reading)
             return Taking(
                 self.spec.endpoint, self.endpoint.where, self.spec.folder, file.name, reading.identity, staged, raw
             )
 
-    def _stage(self, file: Listed, reading: Reading) -> tuple[Staged, bytes | None]:
+    def _stage(self, file: Listed, reading: Iterable[bytes]) -> tuple[Staged, bytes | None]:
         if file.identity.size > SMALL:
             return self._journal.payloads.stage_bytes(reading), None
         raw = b"".join(reading)
@@ -270,6 +292,14 @@ class Source:
         for ids in claimed:
             self._pipeline.rewriting.began(ids)
         return claimed
+
+
+def _too_large(size: int, bound: int) -> BadInput:
+    return BadInput(
+        f"the file has {size} bytes; the route takes at most {bound}",
+        why="it was not read",
+        remedy="Split the file, or raise max_size of the source.",
+    )
 
 
 def _within_bounds(items: Sequence[_T], size: Callable[[_T], int]) -> list[_T]:

@@ -198,6 +198,15 @@ class Ledger:
         """The files of a folder whose new name is stored and that may not have it yet."""
         return [file for file in self.sources(place, folder).values() if file.state is SourceState.FILING]
 
+    def forsaken(self, place: str, folder: str) -> list[int]:
+        """The files that lie in a folder although no message of theirs is on its way (a person discarded one)."""
+        found = self._db.query(
+            "SELECT id FROM source WHERE place = ? AND folder = ? AND state = 'lying' AND NOT EXISTS (SELECT 1 FROM "
+            "message WHERE source = source.id AND closed_at IS NULL AND state <> 'delivered')",
+            (place, escape_name(folder)),
+        )
+        return [int(row[0]) for row in found]
+
     def open_routes(self) -> dict[str, int]:
         """How many messages are open, by route; for the status and for routes no longer configured."""
         found = self._db.query("SELECT route, count(*) FROM message WHERE closed_at IS NULL GROUP BY route")
@@ -280,6 +289,21 @@ class Ledger:
             "INSERT INTO decision (at, who, what, message, reason) VALUES (?, ?, ?, ?, ?)",
             (utc_text(now), who, what, message, reason),
         )
+
+    def contact(self, endpoint: str, error: str | None, now: datetime) -> None:
+        """Notes that an endpoint answered (`error` None) or did not."""
+        if error is None:
+            self._db.execute(
+                "INSERT INTO contact (endpoint, ok_at) VALUES (?, ?) "
+                "ON CONFLICT (endpoint) DO UPDATE SET ok_at = excluded.ok_at, failing_since = NULL, error = NULL",
+                (endpoint, utc_text(now)),
+            )
+        else:
+            self._db.execute(
+                "INSERT INTO contact (endpoint, failing_since, error) VALUES (?, ?, ?) ON CONFLICT (endpoint) "
+                "DO UPDATE SET failing_since = coalesce(failing_since, excluded.failing_since), error = excluded.error",
+                (endpoint, utc_text(now), error.encode("utf-8", "backslashreplace").decode()),
+            )
 
     # -- recipes ----------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from cegid_daemon.errors import CegidDaemonError, EndpointError, Unsure
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.rows import Message, SourceFile
 from cegid_daemon.model import CLOSED, Route, SourceState, State
+from cegid_daemon.pipeline.contacts import Contacts
 from cegid_daemon.pipeline.delivering import Delivering, Round
 from cegid_daemon.pipeline.failure import explanation
 from cegid_daemon.pipeline.filing import Filing
@@ -52,6 +53,7 @@ class Pipeline:
         self.rewriting = Rewriting(journal, workshop, endpoints, recipes, beat)
         self._delivering = Delivering(journal, endpoints, beat)
         self._filing = Filing(journal, endpoints, routes)
+        self.contacts = Contacts(journal)
 
     def carry(self, route: Route, batch: Sequence[Message], raws: Mapping[int, bytes], now: datetime) -> Carried:
         """Carries open messages of one route, in order, as far as they go; the rest is noted in the journal.
@@ -74,6 +76,19 @@ class Pipeline:
         self._file_away(files, carried, now)
         return carried
 
+    def refuse(self, errors: Mapping[int, CegidDaemonError], now: datetime) -> Carried:
+        """Fails messages just claimed, for a reason that is known before their bytes are looked at."""
+        carried = Carried()
+        with self._journal.connection.transaction():
+            for message in map(self._journal.ledger.message, errors):
+                assert message is not None
+                self._fail(self._routes[message.route], message, errors[message.id], now)
+                carried.failed.append((message, errors[message.id]))
+            sources = dict.fromkeys(message.source for message, _ in carried.failed if message.source is not None)
+            files = [file for file in (self._filing.plan(source, now) for source in sources) if file is not None]
+        self._file_away(files, carried, now)
+        return carried
+
     def _again(self, messages: Iterable[Message]) -> list[Message]:
         found = (self._journal.ledger.message(message.id) for message in messages)
         return [message for message in found if message is not None]
@@ -92,6 +107,8 @@ class Pipeline:
                 self._fail(route, message, error, now)
             if carried.stopped:
                 self._stop(route, *carried.stopped, now)
+            if sent.delivered and route.target is not None:
+                self.contacts.worked(route.target.endpoint, now)
             self._journal.ledger.close([message.id for message in arrived if message.source is None], State.DONE, now)
             closed = [*arrived, *(message for message, _ in carried.failed)]
             sources = dict.fromkeys(message.source for message in closed if message.source is not None)
@@ -125,13 +142,18 @@ class Pipeline:
             self._journal.ledger.wait(message, fault, now=now, next_try_at=next_try_at)
             outcome = "waiting"
         self._journal.ledger.note(message.id, "deliver", outcome, str(fault), now)
+        if route.target is not None:
+            self.contacts.failed(route.target.endpoint, str(fault), now)
 
     # -- filing -----------------------------------------------------------------------------------------------------
 
-    def file_pending(self, files: Iterable[SourceFile], now: datetime) -> Carried:
-        """Goes on with files whose filing was planned in an earlier run, or could not be done then."""
+    def file_pending(self, place: str, folder: str, now: datetime) -> Carried:
+        """Goes on with files of a folder whose messages are over, but which are not filed away yet."""
         carried = Carried()
-        self._file_away(list(files), carried, now)
+        with self._journal.connection.transaction():
+            for source in self._journal.ledger.forsaken(place, folder):
+                self._filing.plan(source, now)
+        self._file_away(self._journal.ledger.filings(place, folder), carried, now)
         return carried
 
     def _file_away(self, files: Sequence[SourceFile], carried: Carried, now: datetime) -> None:
