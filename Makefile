@@ -7,25 +7,26 @@ PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 BIN := .venv/bin
 CONFIG := cegid-daemon.toml
 
-.PHONY: help install run test check bench lock reference
+.PHONY: .venv help install run test check bench lock reference
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /  make \1 | /' | column -t -s '|'
 
 install: ## .venv with exactly what requirements.lock names; does nothing if it is there
-	@if cmp -s requirements.lock .venv/requirements.lock; then exit 0; fi
+	@cmp -s requirements.lock .venv/requirements.lock || $(MAKE) --no-print-directory .venv
+
+.venv:
 	@python=$$(for one in $(PYTHONS); do \
-	    if command -v $$one >/dev/null && $$one -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	    if $$one -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
 	    then command -v $$one; break; fi; done); \
 	if [ -z "$$python" ]; then \
-	    echo "Python 3.11 or later with its venv module is needed, and none of these is: $(PYTHONS)." >&2; \
+	    echo "Python 3.11 or later with its venv module is needed, and none of these is it: $(PYTHONS)." >&2; \
 	    echo "On Debian or Ubuntu: apt install python3 python3-venv" >&2; exit 1; fi; \
 	echo "making .venv with $$($$python --version) (a minute or two, once)"; \
-	rm -f .venv/requirements.lock; \
-	$$python -m venv --clear .venv; \
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock; \
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .; \
-	cp requirements.lock .venv/requirements.lock
+	$$python -m venv --clear .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@cp requirements.lock .venv/requirements.lock
 
 run: install ## the daemon on cegid-daemon.toml; Ctrl-C ends it
 	@$(BIN)/cegid-daemon init .
@@ -46,11 +47,11 @@ bench: install ## the benchmarks, as ratios in one run
 reference: install ## docs/configuration.md out of the schema
 	@$(BIN)/python -m cegid_daemon.config.reference > docs/configuration.md
 
-lock: install ## requirements.lock anew, newest versions (needs pip-tools: made in a .venv of its own)
-	@python3 -m venv --clear .venv/lock
-	@.venv/lock/bin/pip install --quiet --disable-pip-version-check pip-tools
-	@env -u PIP_FIND_LINKS CUSTOM_COMPILE_COMMAND="make lock" .venv/lock/bin/pip-compile --quiet --upgrade \
+lock: ## requirements.lock anew, newest versions; best with the oldest Python, whose needs are the widest
+	@$$(command -v python3.11 || command -v python3) -m venv --clear build/lock
+	@build/lock/bin/pip install --quiet --disable-pip-version-check pip-tools
+	@env -u PIP_FIND_LINKS CUSTOM_COMPILE_COMMAND="make lock" build/lock/bin/pip-compile --quiet --upgrade \
 	    --extra dev --build-deps-for editable --build-deps-for wheel --generate-hashes --allow-unsafe --strip-extras \
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
 	    --output-file requirements.lock pyproject.toml
-	@rm -rf .venv/lock
+	@rm -rf build/lock
