@@ -12,7 +12,6 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any
 
 from anyascii import anyascii
 
@@ -179,11 +178,14 @@ class Speller:
 def _holder(char: str, records: Iterable[Record]) -> tuple[int, str]:
     """The record that holds the character, and the field; 0 and blank where none does."""
     for record in records:
-        for name, value in record.items():
-            if _holds(value, char):
-                return record.number, name
+        field = _field_with(char, record)
+        if field:
+            return record.number, field
     return 0, ""
 
 
-def _holds(value: Any, char: str) -> bool:
-    return isinstance(value, str) and char in value
+def _field_with(char: str, record: Record) -> str:
+    for name, value in record.items():
+        if isinstance(value, str) and char in value:
+            return name
+    return next((field for one in record.held() if (field := _field_with(char, one))), "")

@@ -59,15 +59,19 @@ class Sandbox(ImmutableSandboxedEnvironment):
         """`obj.attribute`; in a record the field comes first, then what every record has (`each`, `raw` …)."""
         if not isinstance(obj, Record):
             return super().getattr(obj, attribute)
-        if attribute in obj:
+        try:
             return obj[attribute]
-        return getattr(obj, attribute) if attribute in ATTRIBUTES else self._lacking(obj, attribute)
+        except KeyError:
+            return getattr(obj, attribute) if attribute in ATTRIBUTES else self._lacking(obj, attribute)
 
     def getitem(self, obj: Any, argument: Any) -> Any:
         """`obj[argument]`; in a record only a field."""
         if not isinstance(obj, Record):
             return super().getitem(obj, argument)
-        return obj[argument] if argument in obj else self._lacking(obj, argument)
+        try:
+            return obj[argument]
+        except (KeyError, TypeError):
+            return self._lacking(obj, argument)
 
     def _lacking(self, obj: Record, name: Any) -> Any:
         return self.undefined(f"the record has no field {name!r}", obj=obj, name=name)
