@@ -43,12 +43,12 @@ class Record(dict[str, Any]):
         """The fields as they came, without the computed names."""
         return RawFields(self)
 
-    def compute(self, computed: dict[str, Any]) -> None:
-        """Sets computed names over the fields; a field of the same name stays reachable in `raw`."""
-        hidden = {name: self[name] for name in computed.keys() - self._set if name in self}
-        if hidden:
+    def compute(self, computed: dict[str, Any], names: frozenset[str]) -> None:
+        """Sets computed names (`names` are all of them) over the fields; what they hide stays reachable in `raw`."""
+        if not names.isdisjoint(self):
+            hidden = {name: self[name] for name in names - self._set if name in self}
             self._hidden = {**(self._hidden or {}), **hidden}
-        self._set = self._set.union(computed)
+        self._set = self._set | names if self._set else names
         self.update(computed)
 
     def hold(self, path: str, inner: Sequence[Record]) -> None:
@@ -56,6 +56,11 @@ class Record(dict[str, Any]):
         if self._inner is None:
             self._inner = {}
         self._inner[path] = inner
+
+    def held(self) -> Iterator[Record]:
+        """The inner records that were read so far, whatever their path."""
+        for inner in (self._inner or {}).values():
+            yield from inner
 
 
 class RawFields(Mapping[str, str]):
