@@ -1,0 +1,86 @@
+"""Routes that could take the same file, or feed each other, are a fault."""
+
+import pytest
+from test_config import BASE, configured
+
+from cegid_daemon.errors import ConfigurationError
+
+MORE = '[endpoint.same]\nurl = "file:./inbox/"\n[endpoint.deep]\nurl = "file:inbox/a"\n'
+
+
+def crossed(folder, *sources, target="{ endpoint = 'outbox' }"):
+    text = BASE + MORE
+    for number, source in enumerate(sources):
+        text += f'[route.r{number}]\nstore = "main"\nlayout = "y2-stock-csv"\nsource = {{ {source} }}\n'
+        text += f'template = "aurora/inventory-import.xml.j2"\ntarget = {target}\n'
+    try:
+        configured(folder, text)
+    except ConfigurationError as error:
+        return [str(fault) for fault in error.faults]
+    return []
+
+
+INBOX = 'endpoint = "inbox"'
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (f"{INBOX}, match = 'A*'", f"{INBOX}, match = '*B'"),
+        (f"{INBOX}, folder = 'a'", "endpoint = 'deep', settle = '2s'"),
+        (INBOX, "endpoint = 'same'"),
+        (f"{INBOX}, match = '*.csv', ignore = 'STOCK1*'", f"{INBOX}, match = 'STOCK*.csv'"),
+    ],
+)
+def test_sources_that_could_take_the_same_file_are_refused(tmp_path, one, other):
+    (fault,) = crossed(tmp_path, one, other)
+    assert "routes 'r0' and 'r1' can both take the same file" in fault
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (f"{INBOX}, match = 'A*'", f"{INBOX}, match = 'B*'"),
+        (f"{INBOX}, folder = 'a'", f"{INBOX}, folder = 'b'"),
+        (f"{INBOX}, match = 'A*'", f"{INBOX}, match = 'A*'"),
+        (f"{INBOX}, match = 'A*'", f"{INBOX}, match = 'A*', unique = 'r.X'"),
+        (f"{INBOX}, match = '*.csv', ignore = 'STOCK*'", f"{INBOX}, match = 'STOCK*.csv'"),
+    ],
+)
+def test_sources_that_never_meet_or_are_equal_are_no_fault(tmp_path, one, other):
+    assert crossed(tmp_path, one, other) == []
+
+
+@pytest.mark.parametrize(
+    ("taker", "giver"),
+    [
+        (f"{INBOX}, folder = 'a/processed'", f"{INBOX}, folder = 'a'"),
+        (f"{INBOX}, folder = 'a/processed/2026-11-23'", f"{INBOX}, folder = 'a'"),
+        (f"{INBOX}, folder = 'a/failed'", f"{INBOX}, folder = 'a'"),
+        (f"{INBOX}, folder = 'a/old'", "endpoint = 'deep', archive = 'old'"),
+    ],
+)
+def test_a_source_among_filed_files_is_refused(tmp_path, taker, giver):
+    (fault,) = crossed(tmp_path, taker, giver)
+    assert "route 'r0' would take the files that route 'r1' files away" in fault
+
+
+@pytest.mark.parametrize(
+    ("match", "name", "loops"),
+    [
+        ("*.csv", "{{ source.stem }}.xml", False),
+        ("*", "{{ source.stem }}.xml", True),
+        ("*.xml", "{{ source.stem }}.xml", True),
+        ("STOCK*.xml", "OUT_{{ source.stem }}.xml", False),
+        ("OUT_[a]*", "OUT_[a]{{ part }}", False),
+    ],
+)
+def test_a_route_that_could_take_what_it_delivers_is_refused(tmp_path, match, name, loops):
+    target = f"{{ endpoint = 'same', folder = 'a', name = '{name}' }}"
+    found = crossed(tmp_path, f"{INBOX}, folder = 'a', match = '{match}'", target=target)
+    assert [("would take what route 'r0' delivers" in fault) for fault in found] == [True] * loops
+
+
+def test_ignoring_the_delivered_names_ends_the_loop(tmp_path):
+    source = f"{INBOX}, match = '*.xml', ignore = '*.out.xml'"
+    assert crossed(tmp_path, source, target="{ endpoint = 'inbox', name = '{{ source.stem }}.out.xml' }") == []

@@ -1,0 +1,237 @@
+"""Every fault of a configuration is named at once: what, key, line, and what to do."""
+
+from pathlib import Path
+
+import pytest
+from test_config import BASE, ROUTE, configured
+
+from cegid_daemon.config import later, load
+from cegid_daemon.errors import ConfigurationError
+
+
+def faults(folder: Path, text: str) -> dict[str, str]:
+    """Field -> fault, of a configuration that has some."""
+    with pytest.raises(ConfigurationError) as caught:
+        configured(folder, text)
+    return {fault.where.field: str(fault) for fault in caught.value.faults}
+
+
+def test_faults_in_different_tables_are_all_named_with_their_lines(tmp_path):
+    text = """\
+stat = "var"
+[store.main]
+stock_buffer = -1
+[endpoint.inbox]
+url = "file:inbox"
+[route.a]
+store = "mian"
+source = { endpoint = "inbx", settle = 5 }
+layout = "mine"
+template = "no.j2"
+target = { name = "{{ sorce.stem }}" }
+[layout.mine]
+kind = "delimited"
+stock = "r.X +"
+"""
+    with pytest.raises(ConfigurationError, match="has 9 faults") as caught:
+        configured(tmp_path, text)
+    assert [(fault.where.line, fault.where.field) for fault in caught.value.faults] == [
+        (1, "stat"),
+        (3, "store.main.stock_buffer"),
+        (7, "route.a.store"),
+        (8, "route.a.source.endpoint"),
+        (8, "route.a.source.settle"),
+        (10, "route.a.template"),
+        (11, "route.a.target.endpoint"),
+        (11, "route.a.target.name"),
+        (14, "layout.mine.stock"),
+    ]
+    assert all(fault.where.file == str(tmp_path / "cegid-daemon.toml") for fault in caught.value.faults)
+    assert all(fault.remedy for fault in caught.value.faults)
+
+
+CASES = {
+    "unknown key near one": ('stat = "x"', "stat", "Did you mean 'state'?"),
+    "unknown key near none": ("[store.main]\nzzz = 1", "store.main.zzz", "Known here: enabled, log_requests"),
+    "unknown key deep inside": (
+        BASE + ROUTE.replace('folder = "stock" }', 'setle = "1s" }', 1),
+        "route.stock.source.setle",
+        "Did you mean 'settle'?",
+    ),
+    "text for number": ('[store.main]\nstock_buffer = "2"', "store.main.stock_buffer", "a whole number without quotes"),
+    "text for truth": ('[store.main]\nenabled = "yes"', "store.main.enabled", "must be true or false"),
+    "number for text": ("state = 3", "state", "must be a text in quotes"),
+    "value for table": ("store = 3", "store", "must be a table"),
+    "value for named table": ("layout = 3", "layout", "must be a table"),
+    "value for inner table": ("[layout]\nx = 3", "layout.x", "must be a table"),
+    "no such choice": ('[layout.x]\nkind = "csv"', "layout.x.kind", "must be one of 'delimited', 'fixed'"),
+    "missing key": ("[endpoint.x]", "endpoint.x.url", "'url' is missing"),
+    "bad name": ('[store."a/b"]', "store.a/b", "a name has letters"),
+    "no scheme": ('[endpoint.x]\nurl = "inbox"', "endpoint.x.url", "Write file:PATH"),
+    "foreign host": ('[endpoint.x]\nurl = "file://host/x"', "endpoint.x.url", "names no folder of this machine"),
+    "no duration": ('[defaults.retry]\nfirst = "5 sec"', "defaults.retry.first", "is no duration"),
+    "endless duration": ('[defaults.retry]\nfirst = "99999999999d"', "defaults.retry.first", "longer than any clock"),
+    "no days": ("[defaults.log]\nentry_days = -1", "defaults.log.entry_days", "is no number of days"),
+    "no size": (
+        BASE + ROUTE.replace('folder = "stock" }', 'max_size = "5 M" }', 1),
+        "route.stock.source.max_size",
+        "is no size",
+    ),
+    "folder out of its endpoint": (
+        BASE + ROUTE.replace('folder = "stock" }', 'folder = "a/../../b" }', 1),
+        "route.stock.source.folder",
+        "no '..'",
+    ),
+    "mask with folder": (
+        BASE + ROUTE.replace('folder = "stock" }', 'match = "a/*.csv" }', 1),
+        "route.stock.source.match",
+        "Put the folder into",
+    ),
+    "no such layout": (
+        BASE + ROUTE.replace("y2-stock-csv", "y2-stok-csv"),
+        "route.stock.layout",
+        "Did you mean 'y2-stock-csv'?",
+    ),
+    "no such base": ('[layout.x]\nextends = "y2"\nkind = "delimited"', "layout.x.extends", "no shipped layout"),
+    "template out of its folder": (
+        BASE + ROUTE.replace("aurora/inventory-import.xml.j2", "../x.j2"),
+        "route.stock.template",
+        "there is no template",
+    ),
+    "broken name template": (
+        BASE
+        + ROUTE.replace('folder = "stock" }\n', 'folder = "s" }\n', 1).replace(
+            'target = { endpoint = "outbox", folder = "stock" }', 'target = { endpoint = "outbox", name = "{{ x" }'
+        ),
+        "route.stock.target.name",
+        "unexpected end of template",
+    ),
+    "parts without number": (
+        BASE + ROUTE + "output = { batch = 5 }",
+        "route.stock.target.name",
+        "output.batch needs a name with `part`",
+    ),
+    "no such check": (BASE + ROUTE + 'output = { check = "html" }', "route.stock.output.check", "there is no check"),
+    "no such schema": (
+        BASE + ROUTE + 'output = { check = "xsd:none.xsd" }',
+        "route.stock.output.check",
+        "schema 'none.xsd' cannot be read",
+    ),
+    "no such encoding": (
+        BASE + ROUTE + 'output = { encoding = "cp12520" }',
+        "route.stock.output.encoding",
+        "'cp12520' is no encoding",
+    ),
+    "mark without encoding for it": (
+        BASE + ROUTE + 'output = { encoding = "cp1252", bom = true }',
+        "route.stock.output.bom",
+        "no byte order mark",
+    ),
+    "broken unique": (
+        BASE + ROUTE.replace('folder = "stock" }', 'unique = "r." }', 1),
+        "route.stock.source.unique",
+        "cannot be read",
+    ),
+    "unknown field of a fixed layout": (
+        '[layout.x]\nkind = "fixed"\nfields = [{ name = "A", at = 1, width = 2 }]\nsku = "r.B"',
+        "layout.x.sku",
+        "B",
+    ),
+    "broken skip": ('[layout.x]\nkind = "delimited"\nskip = ["r.A", "r.B =="]', "layout.x.skip[2]", "cannot be read"),
+    "key of another kind": ('[layout.x]\nkind = "delimited"\nroot = "A"', "layout.x.root", "it is for xml"),
+    "kind without its key": ('[layout.x]\nkind = "xml"', "layout.x", "needs 'record'"),
+    "sum by something else": (
+        '[layout.x]\nkind = "delimited"\nsku = "r.A"\nsum_by = "product"',
+        "layout.x.sum_by",
+        "by SKU only",
+    ),
+    "archive that is not used": (
+        BASE + ROUTE.replace('folder = "stock" }', 'archive = "x", after = "delete" }', 1),
+        "route.stock.source.archive",
+        "archives nothing",
+    ),
+    "target without template": (
+        BASE + ROUTE.replace("template =", "title ="),
+        "route.stock",
+        "needs a template",
+    ),
+    "route that makes nothing": (
+        BASE + '[route.x]\nstore = "main"\nlayout = "y2-stock-csv"\nsource = { endpoint = "inbox" }',
+        "route.x",
+        "the route makes nothing",
+    ),
+    "buffers and a template": (
+        BASE + ROUTE.replace("y2-stock-csv", "aurora-product-fields"),
+        "route.stock.template",
+        "such a route makes no file",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_fault_names_key_and_remedy(tmp_path, case):
+    text, field, said = CASES[case]
+    found = faults(tmp_path, text)
+    assert field in found
+    assert said in found[field]
+
+
+def test_a_fault_in_one_route_hides_no_rule_broken_by_another(tmp_path):
+    found = faults(tmp_path, BASE + ROUTE + "output = { batch = 5 }\n[route.b]\ntitle = 5\n")
+    assert {"route.b.title", "route.b.source", "route.stock.target.name"} <= set(found)
+
+
+def test_a_broken_template_is_named_with_its_own_line(tmp_path):
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "own.j2").write_text("one\n{% for %}\n")
+    found = faults(tmp_path, BASE + ROUTE.replace("aurora/inventory-import.xml.j2", "own.j2"))
+    assert "file 'own.j2', line 2" in found["route.stock.template"]
+
+
+def test_a_template_that_is_not_utf_8_is_a_fault(tmp_path):
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "own.j2").write_bytes(b"\xe9")
+    found = faults(tmp_path, BASE + ROUTE.replace("aurora/inventory-import.xml.j2", "own.j2"))
+    assert "not UTF-8" in found["route.stock.template"]
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "said"),
+    [
+        (b"a = 1\nb = \n", 2, "not TOML"),
+        (b"a = 1\nb = 'x", 2, "not TOML"),
+        (b"a = 1\na = 2\n", 2, "not TOML"),
+        (b"a = 1\n# \xe9\n", 2, "not UTF-8"),
+    ],
+)
+def test_a_file_that_is_no_toml_has_one_fault_with_its_line(tmp_path, content, line, said):
+    path = tmp_path / "x.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=said) as caught:
+        load(path)
+    (fault,) = caught.value.faults
+    assert (fault.where.line, fault.where.file) == (line, str(path))
+
+
+def test_a_file_that_is_not_there_says_how_to_make_one(tmp_path):
+    with pytest.raises(ConfigurationError, match="cegid-daemon init") as caught:
+        load(tmp_path / "none.toml")
+    assert len(caught.value.faults) == 1
+
+
+@pytest.mark.parametrize("pattern", later.KEYS)
+def test_a_key_of_later_work_is_refused_as_not_yet_supported(tmp_path, pattern):
+    keys = [{"*": "x"}.get(part, part) for part in pattern.split(".")]
+    text = f"{'.'.join(keys)} = {{ a = 1 }}"
+    found = faults(tmp_path, text)
+    assert "not yet supported by this version" in found[".".join(keys)]
+
+
+@pytest.mark.parametrize("scheme", later.SCHEMES)
+def test_a_remote_endpoint_is_refused_as_not_yet_supported(tmp_path, scheme):
+    found = faults(tmp_path, f'[endpoint.x]\nurl = "{scheme}://host/x"')
+    assert "not yet supported by this version" in found["endpoint.x.url"]
+
+
+def test_a_console_that_is_switched_off_is_no_fault(tmp_path):
+    assert configured(tmp_path, BASE + ROUTE + '[console]\nlisten = ""').console.listen == ""

@@ -1,0 +1,23 @@
+"""The page a person reads and the schema the program reads say the same."""
+
+from pathlib import Path
+
+from cegid_daemon.config import later, reference, schema
+
+PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
+
+
+def test_the_configuration_page_is_what_the_schema_says():
+    assert PAGE.read_text() == reference.reference(), "run: make reference"
+
+
+def test_every_table_of_the_schema_is_on_the_page_and_every_key_has_a_meaning():
+    tables = {one for one in vars(schema).values() if isinstance(one, type) and issubclass(one, schema.Table)}
+    assert tables - {schema.Table} == {table for _, table in reference._TABLES}
+    assert all(field.description for table in tables for field in table.model_fields.values())
+
+
+def test_keys_of_later_work_are_listed_as_such_only():
+    page = PAGE.read_text()
+    assert all(f"- `{key}`" in page for key in later.KEYS)
+    assert "| `token` |" not in page
