@@ -349,3 +349,38 @@ def test_no_thread_and_no_descriptor_is_left(open_workshop):
         workshop.rewrite([order(command)])
     workshop.stop()
     assert (threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))) == (threads, descriptors)
+
+
+STOCK = Recipe(
+    Layout("own", "delimited", columns=("SKU", "STOCK"), header=False, sku="r.SKU", stock="r.STOCK"),
+    Templates("stock.csv.j2", {"stock.csv.j2": "{% for r in records %}{{ r.sku }}={{ r.stock }};{% endfor %}"}),
+    target_name="{{ source.stem }}.txt",
+)
+
+
+def with_template(inner):
+    return replace(STOCK, templates=Templates("own.j2", {"own.j2": f"{{% for r in records %}}{inner}{{% endfor %}}"}))
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "took too long"),
+        ("{% set x = 'x' * 10 ** 9 %}{{ x }}", "took too much memory"),
+    ],
+)
+def test_a_hostile_template_costs_its_own_message(state, template, said):
+    workshop = Workshop(state / "journal.sqlite", state / "spool", limits=Limits(seconds=1, memory=200 * MIB))
+    workshop.start()
+    try:
+        good = replace(order("A;2\nB;1\n", 1), recipe=STOCK)
+        first, hostile, last = workshop.rewrite(
+            [good, replace(good, message_id=2, recipe=with_template(template)), replace(good, message_id=3)]
+        )
+    finally:
+        workshop.stop()
+    assert (text(first), text(last)) == (b"A=2;B=1;", b"A=2;B=1;")
+    assert isinstance(hostile, LimitExceeded)
+    assert said in str(hostile)
+    assert "template own.j2" in str(hostile)
+    assert first.rewritten.parts[0].name == "S1.txt"
