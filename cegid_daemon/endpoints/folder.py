@@ -89,7 +89,7 @@ class FolderEndpoint:
             os.close(file)
 
     def put(self, folder: str, name: str, chunks: Iterable[bytes]) -> Identity:
-        """Writes and syncs the file, then the folder, so that neither bytes nor name are lost with the power."""
+        """Writes and syncs the file; its name outlives the loss of power from the next `sync` of the folder on."""
         checked_name(name)
         path = self.path(folder, name)
         with self._open(folder) as fd:
@@ -99,7 +99,6 @@ class FolderEndpoint:
                 identity = _write(file, chunks, path)
             finally:
                 os.close(file)
-            _sync_folder(fd, self.path(folder))
         return identity
 
     def rename(self, folder: str, name: str, to_folder: str, to_name: str, *, replace: bool) -> None:

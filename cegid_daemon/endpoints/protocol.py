@@ -70,7 +70,9 @@ class Endpoint(Protocol):
         """
 
     def put(self, folder: str, name: str, chunks: Iterable[bytes]) -> Identity:
-        """Writes a whole file under `name`, replacing what is there, and makes it durable before it returns.
+        """Writes a whole file under `name`, replacing what is there, and makes its bytes durable before it returns.
+
+        The name itself is durable from the next `sync` of the folder on: one for many files.
 
         Returns the identity read back from the receiver. Raises Transient if the size read back is not what was
         sent, or the disk is full; what was half written may remain under `name` (a temporary name of the caller's).
@@ -90,7 +92,7 @@ class Endpoint(Protocol):
         """Makes `folder` and its missing parents below the endpoint's root; one that is there is no error."""
 
     def sync(self, folder: str) -> None:
-        """Makes renames in `folder` durable where the endpoint can (fsync of a directory); elsewhere does nothing."""
+        """Makes new names and renames in `folder` durable where the endpoint can (fsync of a directory); elsewhere does nothing."""
 
     def close(self) -> None:
         """Ends connections. The endpoint may be used again afterwards: it connects anew."""

@@ -50,13 +50,14 @@ class Delivering:
                 aside.append((message, self._open(message)))
             elif outcome.stopped:
                 break
-        self._commit_uploaded([one for _, deliveries in aside for one in deliveries], now)
+        self._commit_uploaded(route, [one for _, deliveries in aside for one in deliveries], now)
         for message, deliveries in aside:
             if self._try(outcome, message, partial(self._rename_all, route, deliveries, now)):
                 outcome.delivered.append(message)
             elif outcome.stopped:
                 break
-        self._sync(outcome.delivered, route)
+        if outcome.delivered and route.target is not None:
+            self._endpoints[route.target.endpoint].sync(route.target.folder)
         return outcome
 
     def _try(self, outcome: Round, message: Message, step: Callable[[], None]) -> bool:
@@ -103,8 +104,10 @@ class Delivering:
             name = numbered(delivery.name, number)
         return name
 
-    def _commit_uploaded(self, deliveries: Sequence[Delivery], now: datetime) -> None:
+    def _commit_uploaded(self, route: Route, deliveries: Sequence[Delivery], now: datetime) -> None:
         fresh = [one.id for one in deliveries if one.state in (DeliveryState.DUE, DeliveryState.SENDING)]
+        if fresh and route.target is not None:
+            self._endpoints[route.target.endpoint].sync(route.target.folder)
         self._journal.outgoing.set_state(fresh, DeliveryState.UPLOADED, now)
 
     # -- rename -----------------------------------------------------------------------------------------------------
@@ -157,10 +160,6 @@ class Delivering:
                 raise _folder_gone(endpoint, delivery) from exc
             else:
                 return
-
-    def _sync(self, delivered: Sequence[Message], route: Route) -> None:
-        if delivered and route.target is not None:
-            self._endpoints[route.target.endpoint].sync(route.target.folder)
 
     def commit_delivered(self, delivered: Sequence[Message], now: datetime) -> None:
         """Notes that every open delivery of these messages arrived. Joins the caller's transaction."""
