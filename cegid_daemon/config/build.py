@@ -7,7 +7,7 @@ and layouts into recipes.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
@@ -38,7 +38,8 @@ from cegid_daemon.model import (
     Store,
     TargetSpec,
 )
-from cegid_daemon.rewrite.recipe import Output, Recipe
+from cegid_daemon.rewrite.recipe import Output, Recipe, Templates
+from cegid_daemon.rewrite.templates import compile as compile_template
 from cegid_daemon.rewrite.templates import freeze
 
 _SHAPING = ("anyascii", "jinja2", "lxml")  # libraries that shape what a rewriting makes
@@ -51,12 +52,21 @@ class Folders:
 
     here: Path
     templates: Path
+    _frozen: dict[str, Templates] = field(default_factory=dict)  # many routes share a template
 
     def read(self, name: str) -> str:
         """The text of a file named in the configuration."""
         return (self.here / name).read_text(encoding="utf-8")
 
-    def template(self, name: str) -> str | None:
+    def freeze(self, name: str) -> Templates:
+        """The template with all it stands on; raises TemplateFault if it cannot be used."""
+        if name not in self._frozen:
+            bundle = freeze(name, self._template)
+            compile_template(bundle)
+            self._frozen[name] = bundle
+        return self._frozen[name]
+
+    def _template(self, name: str) -> str | None:
         """The text of a template: an own one, else a shipped one; None if there is neither. Line ends are kept."""
         if name.startswith("/") or ".." in name.split("/"):
             return None
@@ -143,7 +153,7 @@ def _target(table: TargetTable, direction: Direction) -> TargetSpec:
 def _recipe(route: RouteTable, root: Root, folders: Folders) -> Recipe:
     return Recipe(
         layout=layouts.frozen(route.layout, root.layout[route.layout]),
-        templates=freeze(route.template, folders.template) if route.template else None,
+        templates=folders.freeze(route.template) if route.template else None,
         output=_output(route.output, route.template or "", folders),
         target_name=route.target.name if route.target else "",
         unique=route.source.unique,

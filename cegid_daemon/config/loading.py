@@ -109,7 +109,7 @@ def _surroundings(path: Path, document: Document, folders: Folders) -> Surroundi
         environment=dict(os.environ),
         private=not path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO),
         names=names,
-        load_template=folders.template,
+        freeze=folders.freeze,
     )
 
 

@@ -24,7 +24,6 @@ from cegid_daemon.errors import CegidDaemonError
 from cegid_daemon.rewrite.recipe import Templates
 from cegid_daemon.rewrite.sandbox import Sandbox
 from cegid_daemon.rewrite.templates import compile as compile_template
-from cegid_daemon.rewrite.templates import freeze
 
 NAMES_OF_A_NAME = frozenset({"source", "message", "part", "route", "store", "now"})
 
@@ -44,7 +43,7 @@ class Surroundings:
     environment: Mapping[str, str]
     private: bool  # nobody but its owner can read the file
     names: Mapping[str, Collection[str]]  # "endpoint", "store", "layout" -> the names that exist
-    load_template: Callable[[str], str | None]  # the text of a template by its name
+    freeze: Callable[[str], Templates]  # a template by its name; raises TemplateFault
 
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
@@ -136,8 +135,8 @@ def _reference(what: str) -> AfterValidator:
 
 
 def _template(value: str, info: ValidationInfo) -> str:
-    load = _surroundings(info).load_template
-    _tried(lambda: compile_template(freeze(value, load)))
+    freeze = _surroundings(info).freeze
+    _tried(lambda: freeze(value))
     return value
 
 
