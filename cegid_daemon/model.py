@@ -244,7 +244,7 @@ def utc_text(moment: datetime) -> str:
 
 def utc_moment(text: str) -> datetime:
     """The moment behind a `utc_text`."""
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+    return datetime.fromisoformat(text)
 
 
 _UNSAFE = re.compile(r"[\\\x00-\x1f\x7f\udc80-\udcff]")

@@ -92,7 +92,7 @@ class Endpoint(Protocol):
         """Makes `folder` and its missing parents below the endpoint's root; one that is there is no error."""
 
     def sync(self, folder: str) -> None:
-        """Makes new names and renames in `folder` durable where the endpoint can (fsync of a directory); elsewhere does nothing."""
+        """Makes new names and renames in `folder` durable where the endpoint can (fsync of a directory)."""
 
     def close(self) -> None:
         """Ends connections. The endpoint may be used again afterwards: it connects anew."""

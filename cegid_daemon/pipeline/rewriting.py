@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from datetime import datetime
 
 from cegid_daemon import model
@@ -27,6 +26,7 @@ from cegid_daemon.workshop import Finished, Order, Workshop
 
 log = logging.getLogger(__name__)
 
+_REMEMBERED = 256  # recipes whose id is known
 MOST_STARTS = 3  # a message that ended the daemon this often while it was rewritten is not tried again
 
 
@@ -43,6 +43,7 @@ class Rewriting:
         self._recipes = recipes
         self._beat = beat
         self._instance = journal.ledger.instance()
+        self._recipe_ids: dict[int, tuple[Recipe, int]] = {}
         self._started: set[int] = set()  # messages whose rewriting this process has begun: only a kill counts
 
     def began(self, messages: Sequence[int]) -> None:
@@ -111,11 +112,13 @@ class Rewriting:
         results: Sequence[Finished | MessageError], now: datetime,
     ) -> list[tuple[Message, CegidDaemonError]]:  # fmt: skip
         staged = [self._stage(result) for result in results]  # outside the transaction: it may be large
+        kept = [self._kept(order.recipe) for order in orders]
         failed: list[tuple[Message, CegidDaemonError]] = []
         with self._journal.connection.transaction():
-            for message, order, result, parts in zip(batch, orders, results, staged, strict=True):
+            for message, order, result, parts, recipe in zip(batch, orders, results, staged, kept, strict=True):
                 if isinstance(result, Finished):
-                    self._record(route, message, order, result, parts, now)
+                    making = Making(recipe, order.revision, order.job.now, coverage_text(result.rewritten.coverage))
+                    self._record(route, message, making, result, parts, now)
                 else:
                     failed.append((message, result))
         return failed
@@ -130,7 +133,7 @@ class Rewriting:
         ]
 
     def _record(
-        self, route: Route, message: Message, order: Order, result: Finished, staged: Sequence[Staged], now: datetime
+        self, route: Route, message: Message, making: Making, result: Finished, staged: Sequence[Staged], now: datetime
     ) -> None:
         ready = [
             PartReady(
@@ -139,10 +142,6 @@ class Rewriting:
             )
             for part, piece in zip(result.rewritten.parts, staged, strict=True)
         ]  # fmt: skip
-        making = Making(
-            recipe=self._journal.ledger.keep_recipe(order.recipe), revision=order.revision, made_at=order.job.now,
-            coverage=coverage_text(result.rewritten.coverage),
-        )  # fmt: skip
         self._journal.outgoing.record(message, route, making, ready, self._log_name(route), now)
         self._journal.outgoing.own(message, result.rewritten.unique_keys)
         self._learn(route, message, result, now)
@@ -150,6 +149,15 @@ class Rewriting:
             self._journal.search.enqueue(message.id, result.rewritten.keys)
         if not ready:
             self._journal.ledger.set_state(message.id, State.DELIVERED)
+
+    def _kept(self, recipe: Recipe) -> int:
+        """The recipe's id in the journal; asked for once a recipe, as its hash takes longer than a small rewriting."""
+        known = self._recipe_ids.get(id(recipe))
+        if known is None or known[0] is not recipe:
+            if len(self._recipe_ids) >= _REMEMBERED:
+                self._recipe_ids.clear()
+            known = self._recipe_ids[id(recipe)] = recipe, self._journal.ledger.keep_recipe(recipe)
+        return known[1]
 
     def _learn(self, route: Route, message: Message, result: Finished, now: datetime) -> None:
         who, origin = f"route {route.name}", f"message {message.id}"
@@ -173,7 +181,7 @@ class Rewriting:
 
 def coverage_text(coverage: Coverage) -> str:
     """A coverage as the journal keeps it."""
-    return json.dumps(asdict(coverage), ensure_ascii=False, default=dict)
+    return json.dumps({name: getattr(coverage, name) for name in Coverage.__slots__}, ensure_ascii=False)
 
 
 def failure_fault(error: CegidDaemonError, route: Route, message: Message) -> Fault:
