@@ -29,7 +29,6 @@ install: ## .venv with exactly what requirements.lock names; does nothing if it 
 	@cp requirements.lock .venv/requirements.lock
 
 run: install ## the daemon on cegid-daemon.toml; Ctrl-C ends it
-	@$(BIN)/cegid-daemon init .
 	@exec $(BIN)/cegid-daemon run --config $(CONFIG)
 
 test: install ## every test

@@ -27,6 +27,7 @@ _ONLY = {  # keys that mean something to some kinds only
     "fields": {"fixed"},
     "head": {"fixed"},
     "types": {"records"},
+    "lead": {"delimited", "fixed", "records"},
     "record": {"xml"},
     "root": {"xml"},
     "stocks": {"xml", "records"},
@@ -81,6 +82,8 @@ def frozen(name: str, table: LayoutTable) -> Layout:
         proof=Proof(table.proof.trailer, table.proof.count) if table.proof else None,
         untrimmed=table.untrimmed,
         buffer=table.buffer,
+        lead=table.lead,
+        catalogue=table.catalogue,
     )
 
 

@@ -43,9 +43,9 @@ _OPENING = """\
 
 <!-- Made by `make reference` out of cegid_daemon/config/schema.py: change it there. -->
 
-One TOML file, `cegid-daemon.toml` unless `--config` names another. Relative paths start at the file's folder. Every
-command that reads it names all its faults at once, each with its line; `cegid-daemon check` names them before anything runs. An
-unknown key is a fault: nothing is ignored in silence.
+One TOML file, `cegid-daemon.toml` unless `--config` names another. Relative paths start at the file's folder. All its
+faults are named at once, each with its line; `cegid-daemon check` names them before anything runs. An unknown key is a
+fault: nothing is ignored in silence.
 
 - **Durations** are texts: `"500ms"`, `"1.5s"`, `"30s"`, `"15m"`, `"24h"`, `"7d"`.
 - **Globs** know `*`, `?`, `[a-z]` and `[!a-z]`, and are case-sensitive. A `match` glob takes a name with a leading dot

@@ -256,6 +256,10 @@ class LayoutTable(Table):
     proof: ProofTable | None = key(None, "how a file shows that it is whole", shown="none")
     untrimmed: Texts = key((), "fields whose blanks are part of them", shown="none")
     buffer: Expression = key("", "the buffer value of a record: the layout feeds the buffer book", shown="none")
+    lead: Annotated[int, Field(ge=0), Kind("whole number")] = key(
+        0, "lines ahead of the title row or the records, such as a counter (delimited, fixed, records)"
+    )
+    catalogue: bool = key(False, "a stock layout keeps the catalogue current, as product layouts do by themselves")
 
 
 class Root(Table):
