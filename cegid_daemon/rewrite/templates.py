@@ -62,7 +62,7 @@ def names(job: Job) -> dict[str, Any]:
 def freeze(main: str, loader: Callable[[str], str | None]) -> Templates:
     """The template `main` with all it extends, includes and imports, as `loader` gives their texts (None: not there).
 
-    Raises `TemplateFault` for a template that is not there, does not parse, or is named by an expression.
+    Raises `TemplateFault` for a template that is not there, is named by an expression, or cannot be compiled.
     """
     parser = Sandbox(Templates(main, {}))
     texts: dict[str, str] = {}
@@ -78,7 +78,9 @@ def freeze(main: str, loader: Callable[[str], str | None]) -> Templates:
         elif not optional:
             remedy = "Create it in the templates folder, or correct the name."
             raise TemplateFault(f"there is no template {name!r}", where=wanted_by, remedy=remedy)
-    return Templates(main, dict(sorted(texts.items())))
+    bundle = Templates(main, dict(sorted(texts.items())))
+    compile(bundle)
+    return bundle
 
 
 def compile(bundle: Templates) -> Script:

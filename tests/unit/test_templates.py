@@ -65,6 +65,12 @@ def test_a_template_that_cannot_be_read_names_itself_and_the_line(text):
     assert (caught.value.where.file, caught.value.where.line) == ("bad.j2", 2)
 
 
+def test_freeze_already_refuses_a_filter_that_does_not_exist():
+    with pytest.raises(TemplateFault, match="klingon") as caught:
+        templates.freeze("main.j2", {"main.j2": "a\n{{ store|klingon }}"}.get)
+    assert (caught.value.where.file, caught.value.where.line) == ("main.j2", 2)
+
+
 def test_compiled_bundles_are_kept():
     bundle = Templates("main.j2", {"main.j2": "kept"})
     assert templates.compile(bundle) is templates.compile(Templates("main.j2", {"main.j2": "kept"}))
