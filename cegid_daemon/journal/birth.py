@@ -85,17 +85,24 @@ def refuse_what_is_no_journal(path: Path) -> None:
 
 def pending_migrations(db: Database, path: Path) -> int:
     """How many migrations the journal lacks. Raises JournalNewer for one unknown, JournalDamaged if it has none."""
-    known = {migration.name for migration in migrations.pending(db)}
     applied = {migration.name for migration in migrations.applied(db)}
     if not applied:
         raise _damaged(path, "the file is an SQLite database, but no journal")
-    ours = {migration.name for migration in migrations._migrations}
+    ours = _known_migrations()
     if unknown := sorted(applied - ours):
         raise JournalNewer(
             "a newer cegid-daemon wrote this journal", where=Place(file=str(path)), why=f"it knows {unknown[0]}",
             remedy="Install that version again, or put a backup made by this version in its place.",
         )  # fmt: skip
-    return len(known)
+    return len(ours - applied)
+
+
+def _known_migrations() -> set[str]:
+    nothing = sqlite3.connect(":memory:")
+    try:
+        return {migration.name for migration in migrations.pending(Database(nothing, execute_plugins=False))}
+    finally:
+        nothing.close()
 
 
 def mark(path: Path, readonly: bool) -> None:
@@ -103,7 +110,8 @@ def mark(path: Path, readonly: bool) -> None:
     if readonly:
         return
     try:
-        path.chmod(0o600)
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o600)
         if not marker(path).exists():
             marker(path).write_text(_MARKER_TEXT, encoding="utf-8")
             _sync_folder(path.parent)

@@ -33,6 +33,7 @@ _UNAVAILABLE = frozenset(
         sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_NOMEM,
     }
 )  # fmt: skip
+_LOG_KEPT = 64 << 20  # bytes; a write-ahead log that a long reader let grow is cut back to this
 _CHECKED_WHOLE = 256 << 20  # bytes; a larger file is not read through at every start
 
 
@@ -203,6 +204,7 @@ def _open(path: Path, readonly: bool, checkpoints: bool) -> sqlite3.Connection:
         raw.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         if not readonly:
             raw.execute("PRAGMA journal_mode = WAL").fetchone()
+            raw.execute(f"PRAGMA journal_size_limit = {_LOG_KEPT}").fetchone()
             raw.execute(f"PRAGMA wal_autocheckpoint = {1000 if checkpoints else 0}").fetchone()
     except BaseException:
         raw.close()

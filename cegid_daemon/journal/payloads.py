@@ -14,7 +14,7 @@ from functools import partial
 
 from cegid_daemon.errors import JournalError
 from cegid_daemon.journal.connection import Connection
-from cegid_daemon.journal.frames import Frame, compress_frames
+from cegid_daemon.journal.frames import FRAME_SIZE, Frame, compress_frames
 from cegid_daemon.journal.reader import payload_size, pieces
 
 _IN_MEMORY = 1 << 20  # uncompressed bytes of a staged payload that is not yet in the file
@@ -127,19 +127,27 @@ class Payloads:
     def forget(self, payload_ids: Iterable[int]) -> int:
         """Deletes those that no message, part, log entry or attempt refers to. How many those were.
 
-        A payload is unsealed first, so that no new message can find it; its rows go after the caller's transaction, or,
-        after a crash, at the next start.
+        A payload is unsealed first, so that no new message can find it. The rows of a small one go with it; those of a
+        large one after the caller's transaction, or, after a crash, at the next start.
         """
         forgotten = 0
         for payload_id in payload_ids:
-            unsealed = self._connection.execute(
-                f"UPDATE payload SET sealed = 0 WHERE id = :id AND sealed = 1 AND NOT ({_REFERRED})",
-                {"id": payload_id},
-            )
-            if unsealed.rowcount:
-                self._connection.after_commit(partial(self._delete, payload_id))
-                forgotten += 1
+            with self._connection.transaction():
+                forgotten += self._forget(payload_id)
         return forgotten
+
+    def _forget(self, payload_id: int) -> bool:
+        unsealed = self._connection.execute(
+            f"UPDATE payload SET sealed = 0 WHERE id = :id AND sealed = 1 AND NOT ({_REFERRED}) RETURNING size",
+            {"id": payload_id},
+        ).fetchall()
+        if not unsealed:
+            return False
+        if unsealed[0]["size"] <= _DELETED_AT_ONCE * FRAME_SIZE:
+            self._delete(payload_id)
+        else:
+            self._connection.after_commit(partial(self._delete, payload_id))
+        return True
 
     def _delete(self, payload_id: int) -> None:
         """Deletes an unsealed payload in slices: freeing the pages of a large one takes long. None is no error."""

@@ -24,6 +24,7 @@ def connect(path: Path, *, readonly: bool) -> sqlite3.Connection:
     raw.execute("PRAGMA foreign_keys = ON")
     raw.execute("PRAGMA synchronous = FULL")
     raw.execute("PRAGMA cache_size = -8000")
+    raw.execute("PRAGMA cell_size_check = ON")  # damage is found where it is read
     return raw
 
 

@@ -64,13 +64,11 @@ class Search:
             "INSERT OR REPLACE INTO search_due (message, keys) VALUES (?, ?)", (message, _packed(list(keys)))
         )
 
-    def index_slice(self, limit: int = 500) -> int:
+    def index_slice(self, limit: int = 200) -> int:
         """Indexes about `limit` keys in one short transaction. How many it were; 0: nothing is due."""
         done = 0
         with self._connection.transaction():
-            for row in self._connection.query(
-                "SELECT message, keys FROM search_due ORDER BY message LIMIT ?", (limit,)
-            ):
+            for row in self._connection.query("SELECT message, keys FROM search_due ORDER BY message LIMIT 50"):
                 done += self._index(row["message"], _unpacked(row["keys"]), limit - done)
                 if done >= limit:
                     break

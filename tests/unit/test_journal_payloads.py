@@ -181,12 +181,27 @@ def test_forgetting_in_a_transaction_that_is_undone_forgets_nothing(connection: 
     assert b"".join(payloads.read(payload)) == LARGE
 
 
-def test_forgetting_in_a_transaction_takes_effect_with_it(connection: Connection, payloads: Payloads) -> None:
+def test_a_small_payload_is_gone_with_the_transaction_that_forgets_it(
+    connection: Connection, payloads: Payloads
+) -> None:
     payload = keep(connection, payloads, LARGE)
     with connection.transaction():
         payloads.forget([payload])
-        assert counts(connection) == (1, 4)
-    assert counts(connection) == (0, 0)
+        assert counts(connection) == (0, 0)
+
+
+def test_a_large_payload_is_lost_to_others_at_once_and_its_rows_go_after_the_transaction(
+    connection: Connection, payloads: Payloads
+) -> None:
+    content = bytes(10 * FRAME_SIZE)
+    payload = keep(connection, payloads, content)
+    with connection.transaction():
+        payloads.forget([payload])
+        assert counts(connection) == (1, 10)
+        assert payloads.seal(payloads.stage_bytes([b"x"])) != payload
+        with pytest.raises(Refused):
+            payloads.size(payload)
+    assert counts(connection) == (1, 1)
 
 
 def test_a_broken_chunk_is_told_as_damage(connection: Connection, payloads: Payloads) -> None:
