@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -28,7 +29,7 @@ from cegid_daemon.journal.ledger import Taking
 from cegid_daemon.journal.payloads import Staged
 from cegid_daemon.journal.rows import Message
 from cegid_daemon.model import Fault, Identity, Listed, Route, SourceSpec, State, Store, escape_name
-from cegid_daemon.pipeline import Carried, Pipeline
+from cegid_daemon.pipeline import Carried, Pipeline, Prepared
 from cegid_daemon.timing import Look, Settling
 from cegid_daemon.trouble import Troubles
 
@@ -134,7 +135,7 @@ class Source:
             if not batch:
                 return
             tried.update(message.id for message in batch)
-            self._carry(route, batch, {}, passed)
+            self._note(route, self._pipeline.carry(route, batch, {}, self._clock()), passed)
 
     def _due(self, found: Sequence[Message], passed: Passed, patient: bool, tried: set[int]) -> list[Message]:
         """The messages to carry now: up to the first that waits for its time or for a person."""
@@ -155,9 +156,8 @@ class Source:
         fault = message.fault or Fault("", "waits")
         passed.stopped.setdefault(message.id, (message, Transient(fault.what, why=fault.why, remedy=fault.remedy)))
 
-    def _carry(self, route: Route, batch: Sequence[Message], raws: Mapping[int, bytes], passed: Passed) -> None:
+    def _note(self, route: Route, carried: Carried, passed: Passed) -> None:
         now = self._clock()
-        carried = self._pipeline.carry(route, batch, raws, now)
         passed.delivered += carried.delivered
         passed.failed += carried.failed
         self._note_unfiled(carried, passed, now)
@@ -166,7 +166,7 @@ class Source:
             message, error = carried.stopped
             passed.stopped[message.id] = (message, error)
             passed.next_look = min(passed.next_look, self._troubles.failed(subject, error, route.retry, now))
-        elif batch:
+        elif carried.delivered:
             self._troubles.worked(subject)
 
     # -- what is new ------------------------------------------------------------------------------------------------
@@ -182,11 +182,26 @@ class Source:
                 escape_name(odd.name),
             )  # fmt: skip
         files = [ready.file for ready in look.ready]
-        for batch in _batches(files, lambda file: file.identity.size, self._batch_files()):
-            if self._stopping():
-                passed.next_look = self._clock()
-                return
-            self._take(batch, passed)
+        batches = list(_batches(files, lambda file: file.identity.size, self._batch_files()))
+        if len(batches) == 1:
+            self._finish(self._take(batches[0], passed), passed)
+        elif batches:
+            self._take_many(batches, passed)
+
+    def _take_many(self, batches: Sequence[Sequence[Listed]], passed: Passed) -> None:
+        """Takes and rewrites the next batch while the last one is delivered: one waits for workers, one for disks."""
+        with ThreadPoolExecutor(1, thread_name_prefix="ahead") as ahead:
+            coming = ahead.submit(self._take, batches[0], passed)
+            for following in (*batches[1:], None):
+                prepared = coming.result()
+                if self._stopping():
+                    passed.next_look = self._clock()
+                    following = None  # noqa: PLW2901
+                if following is not None:
+                    coming = ahead.submit(self._take, following, passed)
+                self._finish(prepared, passed)
+                if following is None:
+                    return
 
     def _list(self) -> list[Listed]:
         try:
@@ -209,31 +224,37 @@ class Source:
         """Records delivered once must be known before the next file is rewritten: then one file at a time."""
         return 1 if any(route.source.unique for route in self.routes) else BATCH_FILES
 
-    def _take(self, batch: Sequence[Listed], passed: Passed) -> None:
-        """Reads, claims and carries some files; those that cannot be read now stay where they are."""
+    def _take(self, batch: Sequence[Listed], passed: Passed) -> list[Prepared]:
+        """Reads, claims and rewrites some files; those that cannot be read now stay where they are."""
         takings = [taking for taking in (self._read(file, passed) for file in batch) if taking is not None]
         if not takings:
-            return
+            return []
         claimed = self._claim(takings)
         passed.claimed += len(takings)
         self._refuse_too_large(claimed, takings, passed)
-        for route in self.routes:
-            if self._enabled(route) and not self._blocked(route, passed):
-                self._carry_claimed(route, claimed, takings, passed)
+        return [
+            self._prepare(route, claimed, takings)
+            for route in self.routes
+            if self._enabled(route) and not self._blocked(route, passed)
+        ]
+
+    def _finish(self, prepared: Sequence[Prepared], passed: Passed) -> None:
+        """Delivers what was taken, unless the route was blocked meanwhile."""
+        for one in prepared:
+            blocked = self._blocked(one.route, passed)
+            self._note(one.route, self._pipeline.finish(one, self._clock(), deliver=not blocked), passed)
 
     def _blocked(self, route: Route, passed: Passed) -> bool:
         return any(message.route == route.name for message, _ in passed.stopped.values())
 
-    def _carry_claimed(
-        self, route: Route, claimed: Sequence[Sequence[int]], takings: Sequence[Taking], passed: Passed
-    ) -> None:
+    def _prepare(self, route: Route, claimed: Sequence[Sequence[int]], takings: Sequence[Taking]) -> Prepared:
         raws = {}
         for ids, taking in zip(claimed, takings, strict=True):
             if taking.raw is not None:
                 raws.update(dict.fromkeys(ids, taking.raw))
         mine = {id_ for ids in claimed for id_ in ids}
-        batch = [one for one in self._journal.ledger.open_messages(route.name, len(mine)) if one.id in mine]
-        self._carry(route, batch, raws, passed)
+        batch = [one for one in self._journal.ledger.messages(sorted(mine)) if one.route == route.name]
+        return self._pipeline.prepare(route, batch, raws, self._clock())
 
     def _refuse_too_large(self, claimed: Sequence[Sequence[int]], takings: Sequence[Taking], passed: Passed) -> None:
         large = [

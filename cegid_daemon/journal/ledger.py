@@ -184,6 +184,11 @@ class Ledger:
         """One message, or None."""
         return next(iter(self._messages("WHERE id = ?", (message,))), None)
 
+    def messages(self, ids: Sequence[int]) -> list[Message]:
+        """The open messages among `ids` (at most a few hundred), in the order of their ids."""
+        marks = ", ".join("?" * len(ids))
+        return self._messages(f"WHERE id IN ({marks}) AND closed_at IS NULL ORDER BY id", ids)
+
     def open_messages(self, route: str, limit: int) -> list[Message]:
         """The messages of a route still to be carried, oldest first; those delivered and only to be filed are not."""
         return self._messages(

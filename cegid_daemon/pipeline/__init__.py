@@ -26,7 +26,7 @@ from cegid_daemon.pipeline.rewriting import Rewriting, failure_fault
 from cegid_daemon.rewrite.recipe import Recipe
 from cegid_daemon.workshop import Workshop
 
-__all__ = ["Carried", "Pipeline"]
+__all__ = ["Carried", "Pipeline", "Prepared"]
 log = logging.getLogger(__name__)
 
 
@@ -40,6 +40,15 @@ class Carried:
     unfiled: list[EndpointError] = field(default_factory=list)  # delivered, but the original could not be filed yet
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A batch after its rewriting: what can be delivered, and what could not be rewritten."""
+
+    route: Route
+    alive: Sequence[Message]
+    failed: Sequence[tuple[Message, CegidDaemonError]]
+
+
 class Pipeline:
     """Carries messages from claim to done."""
 
@@ -50,7 +59,7 @@ class Pipeline:
         self._journal = journal
         self._endpoints = endpoints
         self._routes = routes
-        self.rewriting = Rewriting(journal, workshop, endpoints, recipes, beat)
+        self.rewriting = Rewriting(journal, workshop, endpoints, recipes)
         self._delivering = Delivering(journal, endpoints, beat)
         self._filing = Filing(journal, endpoints, routes)
         self.contacts = Contacts(journal)
@@ -61,12 +70,20 @@ class Pipeline:
         `raws` are the received bytes of messages just claimed, where at hand. Raises JournalError when nothing can be
         written down; the same call may then be made again.
         """
-        carried = Carried()
+        return self.finish(self.prepare(route, batch, raws, now), now)
+
+    def prepare(self, route: Route, batch: Sequence[Message], raws: Mapping[int, bytes], now: datetime) -> Prepared:
+        """The first half: rewritten and recorded. The next batch may be prepared while this one is finished."""
         unwritten = [message for message in batch if message.made_at is None]
-        if unwritten:
-            carried.failed += self.rewriting.rewrite(route, unwritten, raws, now)
-        broken = {message.id for message, _ in carried.failed}
-        alive = self._again(message for message in batch if message.id not in broken)
+        failed = self.rewriting.rewrite(route, unwritten, raws, now) if unwritten else []
+        broken = {message.id for message, _ in failed}
+        return Prepared(route, [message for message in batch if message.id not in broken], failed)
+
+    def finish(self, prepared: Prepared, now: datetime, *, deliver: bool = True) -> Carried:
+        """The second half: delivered, filed, done. `deliver=False` only fails what could not be rewritten."""
+        route = prepared.route
+        carried = Carried(failed=list(prepared.failed))
+        alive = self._again(prepared.alive if deliver else ())
         outgoing = [message for message in alive if message.state is not State.DELIVERED]
         sent = self._delivering.deliver(route, outgoing, now)
         carried.failed += sent.failed

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from cegid_daemon import model
@@ -34,14 +34,12 @@ class Rewriting:
     """Has messages rewritten and records what was made."""
 
     def __init__(
-        self, journal: Journal, workshop: Workshop, endpoints: Mapping[str, Endpoint], recipes: Mapping[str, Recipe],
-        beat: Callable[[], None],
-    ) -> None:  # fmt: skip
+        self, journal: Journal, workshop: Workshop, endpoints: Mapping[str, Endpoint], recipes: Mapping[str, Recipe]
+    ) -> None:
         self._journal = journal
         self._workshop = workshop
         self._endpoints = endpoints
         self._recipes = recipes
-        self._beat = beat
         self._instance = journal.ledger.instance()
         self._recipe_ids: dict[int, tuple[Recipe, int]] = {}
         self._started: set[int] = set()  # messages whose rewriting this process has begun: only a kill counts
@@ -61,7 +59,6 @@ class Rewriting:
         revision = self._journal.book.current_revision()
         orders = [self._order(route, message, raws.get(message.id), revision) for message in able]
         results = self._workshop.rewrite(orders) if orders else []
-        self._beat()
         try:
             failed += self._record_all(route, able, orders, results, now)
         finally:
