@@ -71,7 +71,7 @@ def _worded(error: ErrorDetails, model: type[BaseModel], above: KeyPath) -> Trou
         return _unknown(path, _keys_at(model, inner[:-1]))
     if kind == "missing":
         return Trouble(path, f"{path[-1]!r} is missing", remedy=f"Set {dotted(path)}.")
-    return Trouble(path, _SENTENCES[kind].format(**ctx), remedy=f"Correct {dotted(path)}.")
+    return Trouble(path, _SENTENCES.get(kind, "cannot be used").format(**ctx), remedy=f"Correct {dotted(path)}.")
 
 
 def _unknown(path: KeyPath, known: list[str]) -> Trouble:

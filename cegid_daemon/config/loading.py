@@ -53,7 +53,7 @@ def load(path: Path) -> Config:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # some editors begin a file with a BOM
     except FileNotFoundError as error:
         remedy = "Name another with --config, or make a starter folder: cegid-daemon init DIR."
         raise _fault("there is no such configuration file", Place(file=str(path)), "", remedy) from error

@@ -127,6 +127,12 @@ def test_the_same_file_gives_the_same_recipe_and_another_template_another(tmp_pa
     assert configured(tmp_path, BASE + other).recipes["stock"].sha256 != first
 
 
+def test_a_byte_order_mark_of_an_editor_is_no_fault(tmp_path):
+    path = tmp_path / "cegid-daemon.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + (BASE + ROUTE).encode())
+    assert list(load(path).routes) == ["stock"]
+
+
 def test_the_embedded_default_has_no_fault_and_no_warning():
     config = load(resources.starter_configuration())
     assert set(config.routes) >= {"inventory", "inventory-asc", "products", "orders", "product-fields"}
