@@ -98,8 +98,7 @@ def fed(
     for block in blocks(keys.values(keys.wanted(records))):
         if belongs is not None:
             teach(block.values, book, belongs)
-        for value in block.values:
-            typed = keys.buffer(value.record)
+        for value, typed in keys.typed(block.values):
             if value.sku and value.sku != value.product:
                 yield "variation", value.sku, typed, value.record.line
             else:

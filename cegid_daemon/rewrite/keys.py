@@ -135,9 +135,13 @@ class Keys:
                 continue
             yield value
 
-    def buffer(self, record: Record) -> str:
-        """The buffer value that a record sets, as typed."""
-        return compile_text(self._layout.buffer, self._layout, self._columns(record))(record)
+    def typed(self, values: Iterable[Value]) -> Iterator[tuple[Value, str]]:
+        """The values with what they set in the buffer book, as typed (a layout with `buffer`)."""
+        buffer: Text | None = None
+        for value in values:
+            if buffer is None:
+                buffer = self._known(compile_text, self._layout.buffer, self._columns(value.record))
+            yield value, buffer(value.record)
 
     def _held(self, inner: _Inner, outer: Value) -> Sequence[Value]:
         """The stock values under a path; from now on `each(path)` gives the records that have a key."""

@@ -134,9 +134,9 @@ def _head(chunks: Iterable[bytes]) -> bytes:
 def _by_nuls(head: bytes) -> str:
     """UTF-16 without a mark: every second byte of western text is NUL, and nearly none of the others."""
     even, odd, pairs = head[::2].count(0), head[1::2].count(0), len(head) // 2
-    if odd * 4 > pairs and even * 10 <= odd:
+    if odd * 3 > pairs and even * 10 <= odd:
         return "utf-16-le"
-    return "utf-16-be" if even * 4 > pairs and odd * 10 <= even else ""
+    return "utf-16-be" if even * 3 > pairs and odd * 10 <= even else ""
 
 
 def _broken(what: str, why: str, line: int = 0) -> BadInput:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
+from operator import methodcaller
 from typing import Any
 
 from lxml import etree
@@ -106,7 +107,7 @@ def _steps(path: str) -> tuple[str, ...]:
 def _found(element: Any, path: str) -> Iterator[Any]:
     found: Iterable[Any] = (element,)
     for step in _steps(path):
-        found = chain.from_iterable(outer.iterchildren(step) for outer in found)
+        found = chain.from_iterable(map(methodcaller("iterchildren", step), found))
     return iter(found)
 
 
@@ -126,11 +127,11 @@ class _Reading:
     def __init__(self, layout: Layout, root: str) -> None:
         self._layout = layout
         self._path = _steps(layout.record)
+        self._name = _NAMES[self._path[-1]]
         self._absolute = len(self._path) > 1 or layout.record.startswith("/")
         events = ("start", "end")
         self._parser = etree.XMLPullParser(events, tag=(self._path[-1], root), encoding=_declared(layout), **_SAFE)
         self._root: Any = None
-        self._open: Any = None  # the outermost record element that is not finished
 
     def records(self, chunks: Iterable[bytes], tally: Tally) -> Iterator[Record]:
         try:
@@ -145,27 +146,22 @@ class _Reading:
         self._conclude(tally)
 
     def _finished(self, tally: Tally) -> Iterator[Record]:
+        is_record = self._is_record
         for event, element in self._parser.read_events():
-            if self._root is None:
-                self._root = element
-            if not self._is_record(element):
-                continue
             if event == "start":
-                if self._open is None:
-                    self._open = element
-                continue
-            if element is self._open:
-                self._open = None
-            tally.read += 1
-            record = of_element(element)
-            record.number = tally.read
-            yield record
+                self._root = element if self._root is None else self._root
+            elif is_record(element):
+                tally.read += 1
+                record = of_element(element)
+                record.number = tally.read
+                yield record
 
     def _is_record(self, element: Any) -> bool:
-        if not _matches(element.tag, self._path[-1]):
+        if _NAMES[element.tag] != self._name or not _matches(element.tag, self._path[-1]):
             return False
-        if not self._absolute:
-            return True
+        return not self._absolute or self._on_path(element)
+
+    def _on_path(self, element: Any) -> bool:
         at = element
         for step in reversed(self._path):
             if at is None or not _matches(at.tag, step):
@@ -243,31 +239,33 @@ class _Prolog:
 def root_name(source: Source, layout: Layout) -> str | None:
     """The full name of the root element; None: there are no bytes but blanks. Raises `BadInput` for a DTD."""
     prolog = _Prolog()
-    parser = etree.XMLParser(target=prolog, encoding=_declared(layout), **_SAFE)
-    seen = False
+    try:
+        parser = etree.XMLParser(target=prolog, encoding=_declared(layout), **_SAFE)
+    except LookupError as error:
+        raise ConfigurationError(f"the encoding {layout.encoding!r} is not known", why=str(error)) from error
+    filled = False
     try:
         for chunk in _sized(source()):
-            seen = seen or bool(chunk.strip())
-            if seen:
+            filled = filled or bool(chunk.strip())
+            if filled:
                 parser.feed(chunk)
             if prolog.root is not None:
                 return prolog.root
-        if seen:
-            parser.close()
+        return parser.close() if filled else None  # type: ignore[no-any-return]
     except etree.XMLSyntaxError as error:
         if prolog.root is not None:
-            return prolog.root  # the reading itself will find it, after the records ahead of it
+            return prolog.root  # the reading itself will find it again
         raise _broken(error) from error
-    except (LookupError, ValueError) as error:
-        raise ConfigurationError(f"the encoding {layout.encoding!r} is not known", why=str(error)) from error
-    return prolog.root
 
 
 def _broken(error: etree.XMLSyntaxError) -> BadInput:
     line, column = error.position if error.lineno is not None else (0, 0)
+    why = error.msg or "it is not well-formed"
+    for entry in error.error_log[:1]:  # the first fault; lxml's own summary may speak of the last one
+        line, column, why = entry.line, entry.column, entry.message
     return BadInput(
         "the XML cannot be read",
         where=Place(line=line or 0, column=max(column or 0, 0)),
-        why=(error.msg or "it is not well-formed").strip(),
+        why=why.strip(),
         remedy="Have the sender send the file again; it may have been cut off",
     )
