@@ -6,10 +6,12 @@ rewriting learnt (which variation belongs to which product, buffers of a product
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import TypeGuard
 
 from cegid_daemon import model
 from cegid_daemon.endpoints.protocol import Endpoint
@@ -108,21 +110,26 @@ class Rewriting:
         self, route: Route, batch: Sequence[Message], orders: Sequence[Order],
         results: Sequence[Finished | MessageError], now: datetime,
     ) -> list[tuple[Message, CegidDaemonError]]:  # fmt: skip
-        staged = [self._stage(result) for result in results]  # outside the transaction: it may be large
-        kept = [self._kept(order.recipe) for order in orders]
-        failed: list[tuple[Message, CegidDaemonError]] = []
-        with self._journal.connection.transaction():
-            for message, order, result, parts, recipe in zip(batch, orders, results, staged, kept, strict=True):
-                if isinstance(result, Finished):
-                    making = Making(recipe, order.revision, order.job.now, coverage_text(result.rewritten.coverage))
-                    self._record(route, message, making, result, parts, now)
-                else:
-                    failed.append((message, result))
-        return failed
+        done = [
+            (message, Making(self._kept(order.recipe), order.revision, order.job.now, _text(result)), result)
+            for message, order, result in zip(batch, orders, results, strict=True)
+            if isinstance(result, Finished)
+        ]
+        staged: list[list[Staged]] = []
+        try:
+            for message, _, result in done:  # outside the transaction: it may be large
+                staged.append(self._stage(result))
+                self._learn(route, message, result, now)
+            with self._journal.connection.transaction():
+                for (message, making, result), pieces in zip(done, staged, strict=True):
+                    self._record(route, message, making, result, pieces, now)
+        except BaseException:
+            for piece in itertools.chain.from_iterable(staged):
+                self._journal.payloads.discard(piece)
+            raise
+        return [(message, result) for message, result in zip(batch, results, strict=True) if _is_fault(result)]
 
-    def _stage(self, result: Finished | MessageError) -> list[Staged]:
-        if not isinstance(result, Finished):
-            return []
+    def _stage(self, result: Finished) -> list[Staged]:
         made = result.rewritten.parts
         return [
             self._journal.payloads.stage_frames(frames, part.sha256, part.size)
@@ -141,7 +148,6 @@ class Rewriting:
         ]  # fmt: skip
         self._journal.outgoing.record(message, route, making, ready, self._log_name(route), now)
         self._journal.outgoing.own(message, result.rewritten.unique_keys)
-        self._learn(route, message, result, now)
         if message.logged:
             self._journal.search.enqueue(message.id, result.rewritten.keys)
         if not ready:
@@ -157,6 +163,7 @@ class Rewriting:
         return known[1]
 
     def _learn(self, route: Route, message: Message, result: Finished, now: datetime) -> None:
+        """In transactions of its own, before the message is recorded: learnt again after a kill, it changes nothing."""
         who, origin = f"route {route.name}", f"message {message.id}"
         if result.belongs:
             pairs = ((sku, product) for sku, product in result.belongs)
@@ -176,8 +183,13 @@ class Rewriting:
         return f"{model.DELIVERY_NAMES[self._place(route).partition(':')[0]]}: {route.title}"
 
 
-def coverage_text(coverage: Coverage) -> str:
-    """A coverage as the journal keeps it."""
+def _is_fault(result: Finished | MessageError) -> TypeGuard[MessageError]:
+    return not isinstance(result, Finished)
+
+
+def _text(result: Finished) -> str:
+    """The coverage as the journal keeps it."""
+    coverage = result.rewritten.coverage
     return json.dumps({name: getattr(coverage, name) for name in Coverage.__slots__}, ensure_ascii=False)
 
 
