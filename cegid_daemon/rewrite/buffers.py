@@ -18,7 +18,7 @@ from cegid_daemon.rewrite import numbers
 from cegid_daemon.rewrite.keys import Block, Keys, Value, blocks
 from cegid_daemon.rewrite.ports import Book
 from cegid_daemon.rewrite.recipe import Layout
-from cegid_daemon.rewrite.record import Record, plain
+from cegid_daemon.rewrite.record import Number, Record, plain
 from cegid_daemon.rewrite.sums import summed
 from cegid_daemon.rewrite.tally import Tally
 
@@ -29,12 +29,12 @@ Applied = tuple[int | None, str]
 VARIATION, PRODUCT, STORE, NONE = "Variation", "Product", "Store", "None"
 KEYS_A_CALL = 1000
 
-_plain = lru_cache(4096)(plain)  # the same few stock values come over and over
 _NOT_DEFINED: Applied = (None, NONE)
 _VALUE = re.compile(r"0*([0-9]+)", re.ASCII)
 _MOST_DIGITS = 1000
 
 
+@lru_cache(8192)
 def parse(text: str) -> int | None:
     """The buffer that a typed text defines: zero or a positive integer, ASCII digits, blanks around them ignored.
 
@@ -114,6 +114,12 @@ def teach(values: Sequence[Value], book: Book, belongs: Belongs) -> None:
             belongs(sku, product)
 
 
+@lru_cache(8192)
+def _shown(stock: Decimal | None, buffer: int | None) -> tuple[Number, Number]:
+    """The stock after and before buffering, as templates see it; the same few pairs come over and over."""
+    return plain(apply(stock, buffer)), plain(stock)
+
+
 class _Rule:
     """The buffer rule over one block of stock values after another."""
 
@@ -131,9 +137,7 @@ class _Rule:
                 buffer, level = _NOT_DEFINED
                 if value.stock is not None:
                     buffer, level = applied.get((value.sku, value.product), _NOT_DEFINED)
-                raw = _plain(value.stock)
-                computed["stock"] = raw if buffer is None else _plain(apply(value.stock, buffer))
-                computed["raw_stock"] = raw
+                computed["stock"], computed["raw_stock"] = _shown(value.stock, buffer)
                 computed["buffer"] = "" if buffer is None else buffer
                 computed["buffer_level"] = level
             if len(computed) > len(value.names):
@@ -168,7 +172,7 @@ class _Rule:
 def _asked(ask: Callable[[Sequence[str]], Mapping[str, str]], keys: Iterable[str]) -> Mapping[str, str]:
     """The book's answer for any number of keys."""
     answer: dict[str, str] = {}
-    remaining = iter(sorted(keys))
+    remaining = iter(keys)
     while some := list(islice(remaining, KEYS_A_CALL)):
         answer.update(ask(some))
     return answer

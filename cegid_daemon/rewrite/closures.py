@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from jinja2 import nodes
 
 from cegid_daemon.errors import BadInput, ConfigurationError, Place
-from cegid_daemon.rewrite import numbers, words
+from cegid_daemon.rewrite import numbers, terms, words
 from cegid_daemon.rewrite.record import Record
+from cegid_daemon.rewrite.terms import Evaluate, Term
 
-Evaluate = Callable[[Record], Any]
 Compute = Callable[[list[Decimal]], Decimal]
 
 _ORDER: dict[str, Callable[[Any, Any], bool]] = {
@@ -29,16 +28,6 @@ _ORDER: dict[str, Callable[[Any, Any], bool]] = {
     "gteq": operator.ge,
 }
 _ARITHMETIC = (nodes.Add, nodes.Sub, nodes.Mul, nodes.Div, nodes.FloorDiv, nodes.Mod, nodes.Neg, nodes.Pos)
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """A compiled piece: how to evaluate it, whether it always is a number, and the field a fault in it is put to."""
-
-    evaluate: Evaluate
-    numeric: bool = False
-    field: str = ""
-    present: Callable[[Record], bool] | None = None  # for fields: whether the record has it at all
 
 
 class Closures:
@@ -131,18 +120,19 @@ class Closures:
         if isinstance(node, nodes.Name):
             if node.name != "r":
                 raise self._refused(f"{node.name!r} is not known; an expression sees only the record r")
-            return _itself
+            return terms.itself
         if isinstance(node, nodes.Getattr) and node.attr in ("parent", "raw"):
             outer = self._record(node.node)
-            step = _parent if node.attr == "parent" else operator.attrgetter("raw")
+            step = terms.parent if node.attr == "parent" else operator.attrgetter("raw")
             return None if outer is None else lambda r: step(outer(r))
         return None
 
     def _field(self, record: Evaluate, name: str) -> Term:
-        if record is not _itself:
-            return Term(lambda r: _field_or_blank(record(r), name), field=name, present=lambda r: name in record(r))
+        if record is not terms.itself:
+            field = terms.or_blank(name)
+            return Term(lambda r: field(record(r)), field=name, present=lambda r: terms.has(record(r), name))
         if self._columns is None:
-            return Term(lambda r: _field_or_blank(r, name), field=name, present=lambda r: _has(r, name))
+            return Term(terms.or_blank(name), field=name, present=lambda r: terms.has(r, name))
         if name not in self._columns:
             raise BadInput(
                 f"there is no column {name}",
@@ -150,7 +140,7 @@ class Closures:
                 why=f"the layout's expression {self._source!r} reads it",
                 remedy="Correct the layout, or ask the sender for the column",
             )
-        return Term(operator.itemgetter(name), field=name, present=_always)
+        return Term(operator.itemgetter(name), field=name, present=terms.always)
 
     def _concat(self, node: nodes.Concat) -> Term:
         parts = [self._as_text(self._term(part)) for part in node.nodes]
@@ -232,11 +222,11 @@ class Closures:
         try:
             word("", *given)
         except (TypeError, ValueError) as error:
-            raise self._refused(f"{what} does not take {given!r}: {error}")
+            raise self._refused(f"{what} does not take {given!r}: {error}") from error
         return Term(lambda r: word(text(r), *given), field=inner.field)
 
     def _default(self, inner: Term, other: Any = "", blank_too: Any = False) -> Term:
-        evaluate, present = inner.evaluate, inner.present or _always
+        evaluate, present = inner.evaluate, inner.present or terms.always
         if blank_too:
             return Term(lambda r: evaluate(r) or other, field=inner.field)
         return Term(lambda r: evaluate(r) if present(r) else other, field=inner.field)
@@ -247,7 +237,7 @@ class Closures:
 
     def _test(self, node: nodes.Test) -> Term:
         inner, given = self._term(node.node), self._given(node)
-        present, evaluate = inner.present or _always, inner.evaluate
+        present, evaluate = inner.present or terms.always, inner.evaluate
         if node.name in ("defined", "undefined"):
             wanted = node.name == "defined"
             return Term(lambda r: present(r) is wanted)
@@ -263,8 +253,8 @@ class Closures:
             raise self._refused("arguments are given by their place")
         try:
             return [words.plain_argument(argument.as_const()) for argument in node.args]
-        except nodes.Impossible:
-            raise self._refused("arguments are constants")
+        except nodes.Impossible as error:
+            raise self._refused("arguments are constants") from error
 
     # Numbers
 
@@ -276,13 +266,13 @@ class Closures:
         def evaluate(r: Record) -> Decimal | None:
             values = [leaf(r) for leaf in leaves]
             if None in values:
-                if leaves and values.count(None) == len(values):
+                if values.count(None) == len(values):
                     return None
                 values = [numbers.ZERO if value is None else value for value in values]
             try:
                 return compute(values)  # type: ignore[arg-type]  # no None is left
             except ArithmeticError as error:
-                raise _not_computed(r, field, source, error) from error
+                raise terms.not_computed(r, field, source, error) from error
 
         return evaluate
 
@@ -290,7 +280,7 @@ class Closures:
         if isinstance(node, nodes.Neg | nodes.Pos):
             inner = self._operation(node.node, leaves)
             return inner if isinstance(node, nodes.Pos) else lambda values: numbers.negate(inner(values))
-        if isinstance(node, nodes.BinExpr) and isinstance(node, _ARITHMETIC):
+        if isinstance(node, nodes.BinExpr) and type(node).__name__.lower() in numbers.OPERATIONS:
             operate = numbers.OPERATIONS[type(node).__name__.lower()]
             left, right = self._operation(node.left, leaves), self._operation(node.right, leaves)
             return lambda values: operate(left(values), right(values))
@@ -307,12 +297,12 @@ class Closures:
 
         def number(r: Record) -> Decimal | None:
             value = evaluate(r)
-            if value is None or isinstance(value, Decimal):
+            if value.__class__ is not str and (value is None or isinstance(value, Decimal)):
                 return value
             try:
                 return read(value)
             except (ValueError, TypeError, AttributeError) as error:
-                raise _no_number(r, field, self._source, error) from error
+                raise terms.no_number(r, field, self._source, error) from error
 
         return number
 
@@ -335,53 +325,3 @@ class Closures:
             why=why,
             remedy="docs/layouts.md lists what an expression may hold",
         )
-
-
-def _always(_: Record) -> bool:
-    return True
-
-
-def _itself(r: Record) -> Record:
-    return r
-
-
-def _parent(r: Record) -> Record:
-    if r.parent is None:
-        raise ConfigurationError(
-            "r.parent is used where r is not inside another record",
-            remedy="r.parent is known in the expressions of [[layout.NAME.stocks]] only",
-        )
-    return r.parent
-
-
-def _field_or_blank(r: Record, name: str) -> str:
-    try:
-        value: str = r[name]
-    except KeyError:
-        return ""
-    return value
-
-
-def _has(r: Record, name: str) -> bool:
-    try:
-        r[name]
-    except KeyError:
-        return False
-    return True
-
-
-def _no_number(r: Record, field: str, source: str, error: Exception) -> BadInput:
-    return BadInput(
-        "a value is no number",
-        where=Place(line=r.line, record=r.number, field=field),
-        why=f"{error}; the expression {source!r} reads it",
-        remedy="Have the sender correct the file, or the layout's decimal mark",
-    )
-
-
-def _not_computed(r: Record, field: str, source: str, error: ArithmeticError) -> BadInput:
-    why = "division by zero" if isinstance(error, ZeroDivisionError) else "the exact result has too many digits"
-    return BadInput(
-        f"{source!r} cannot be computed", where=Place(line=r.line, record=r.number, field=field), why=why,
-        remedy="Have the sender correct the file, or correct the layout",
-    )  # fmt: skip

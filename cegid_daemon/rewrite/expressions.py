@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from decimal import Decimal
+from functools import lru_cache
 
 from jinja2 import Environment, TemplateSyntaxError, nodes
 from jinja2.lexer import Lexer, Token
@@ -25,19 +26,26 @@ def compile_text(source: str, layout: Layout, columns: Collection[str] | None = 
     `columns`: the fields there are, where that is known: naming another raises `BadInput`. Where it is not known (XML)
     an absent field is blank. Raises `ConfigurationError` for what is no expression or not supported.
     """
-    return Closures(source, layout.decimal, columns).text(parse(source, layout))
+    closures, tree = _prepared(source, layout, columns)
+    return closures.text(tree)
 
 
 def compile_number(
     source: str, layout: Layout, columns: Collection[str] | None = None
 ) -> Callable[[Record], Decimal | None]:
     """The expression as an exact decimal; None = blank. It raises `BadInput` for a text that is no number."""
-    return Closures(source, layout.decimal, columns).number(parse(source, layout))
+    closures, tree = _prepared(source, layout, columns)
+    return closures.number(tree)
 
 
 def compile_condition(source: str, layout: Layout, columns: Collection[str] | None = None) -> Callable[[Record], bool]:
     """The expression as yes or no: a blank text, a blank number and zero are no."""
-    return Closures(source, layout.decimal, columns).condition(parse(source, layout))
+    closures, tree = _prepared(source, layout, columns)
+    return closures.condition(tree)
+
+
+def _prepared(source: str, layout: Layout, columns: Collection[str] | None) -> tuple[Closures, nodes.Expr]:
+    return Closures(source, layout.decimal, columns), parse(source, layout)
 
 
 def fields_of(source: str, layout: Layout) -> frozenset[str]:
@@ -64,6 +72,12 @@ def _fault(source: str, layout: Layout) -> Iterator[ConfigurationError]:
 
 def parse(source: str, layout: Layout) -> nodes.Expr:
     """The expression's syntax tree; raises `ConfigurationError` where Jinja cannot read it."""
+    return _parsed(source, layout.name)
+
+
+@lru_cache(maxsize=512)
+def _parsed(source: str, layout: str) -> nodes.Expr:
+    """Parsing costs more than all else in a small file, and its layout's expressions are the same as the last one's."""
     try:
         parser = Parser(_ENVIRONMENT, source, state="variable")
         tree = parser.parse_expression()
@@ -78,10 +92,10 @@ def _why(error: TemplateSyntaxError | RecursionError) -> str:
     return (error.message or "") if isinstance(error, TemplateSyntaxError) else "it is nested too deeply"
 
 
-def _unreadable(source: str, layout: Layout, why: str) -> ConfigurationError:
+def _unreadable(source: str, layout: str, why: str) -> ConfigurationError:
     return ConfigurationError(
-        f"the expression {source!r} of layout {layout.name!r} cannot be read",
-        where=Place(field=f"layout.{layout.name}"),
+        f"the expression {source!r} of layout {layout!r} cannot be read",
+        where=Place(field=f"layout.{layout}"),
         why=why,
         remedy="Write it as a Jinja expression over the record r, as in r.GQ_PHYSIQUE - r.GQ_RESERVECLI",
     )

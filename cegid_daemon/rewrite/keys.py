@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import chain
 from typing import TypeVar
 
 from cegid_daemon.errors import BadInput, ConfigurationError
@@ -126,7 +127,7 @@ class Keys:
         )
         nested = [self._inner(stocks) for stocks in self._nested]
         names, has_stock, keyed = self._names, bool(self._stock), bool(self._sku or self._layout.product)
-        for record in _again(first, remaining):
+        for record in chain((first,), remaining):
             value = Value(record, sku(record).strip(), product(record).strip(), stock(record), names, has_stock)
             if nested:
                 value.inner = [one for inner in nested for one in self._held(inner, value)]
@@ -185,8 +186,3 @@ class Keys:
 def _names(sku: str, product: str, stock: str) -> frozenset[str]:
     named = ["sku"] * bool(sku) + ["product"] * bool(product)
     return frozenset((*named, *_STOCK_NAMES) if stock else named)
-
-
-def _again(first: Record, remaining: Iterator[Record]) -> Iterator[Record]:
-    yield first
-    yield from remaining

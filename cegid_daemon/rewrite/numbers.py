@@ -26,8 +26,12 @@ def reader(mark: str) -> Callable[[str], Decimal | None]:
     known: dict[str, Decimal | None] = {"": None}
 
     def read(text: str) -> Decimal | None:
-        if text in known:
+        try:
             return known[text]
+        except KeyError:
+            return read_new(text)
+
+    def read_new(text: str) -> Decimal | None:
         digits = text.strip(BLANKS)
         if not digits:
             return None

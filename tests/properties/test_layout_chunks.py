@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from hypothesis import given
@@ -45,7 +46,7 @@ def outcome(layout: Layout, chunks: Sequence[bytes]) -> object:
 def test_the_chunks_do_not_matter(layout: Layout, body: str, encoding: str, places: list[int]) -> None:
     raw = body.encode(encoding)
     ends = sorted({min(place, len(raw)) for place in places} | {0, len(raw)})
-    chunks = [raw[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+    chunks = [raw[start:end] for start, end in itertools.pairwise(ends)]
     assert outcome(layout, chunks) == outcome(layout, [raw])
 
 

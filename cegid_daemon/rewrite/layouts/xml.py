@@ -121,13 +121,25 @@ def read(layout: Layout, source: Source, tally: Tally) -> Iterator[Record]:
     yield from _Reading(layout, root).records(source(), tally)
 
 
+class _Matching(dict[str, bool]):
+    """Whether a full name is the one that a step of a path means; remembered by name."""
+
+    def __init__(self, step: str) -> None:
+        super().__init__()
+        self._step = step
+
+    def __missing__(self, tag: str) -> bool:
+        self[tag] = answer = _matches(tag, self._step)
+        return answer
+
+
 class _Reading:
     """One pass over a document: feeds the parser, gives out records, lets finished elements go."""
 
     def __init__(self, layout: Layout, root: str) -> None:
         self._layout = layout
         self._path = _steps(layout.record)
-        self._name = _NAMES[self._path[-1]]
+        self._named = _Matching(self._path[-1])
         self._absolute = len(self._path) > 1 or layout.record.startswith("/")
         events = ("start", "end")
         self._parser = etree.XMLPullParser(events, tag=(self._path[-1], root), encoding=_declared(layout), **_SAFE)
@@ -157,9 +169,7 @@ class _Reading:
                 yield record
 
     def _is_record(self, element: Any) -> bool:
-        if _NAMES[element.tag] != self._name or not _matches(element.tag, self._path[-1]):
-            return False
-        return not self._absolute or self._on_path(element)
+        return self._named[element.tag] and (not self._absolute or self._on_path(element))
 
     def _on_path(self, element: Any) -> bool:
         at = element
@@ -251,7 +261,7 @@ def root_name(source: Source, layout: Layout) -> str | None:
                 parser.feed(chunk)
             if prolog.root is not None:
                 return prolog.root
-        return parser.close() if filled else None  # type: ignore[no-any-return]
+        return parser.close() if filled else None
     except etree.XMLSyntaxError as error:
         if prolog.root is not None:
             return prolog.root  # the reading itself will find it again
