@@ -1,0 +1,14 @@
+"""The command line: one face of the daemon, without a rule of the business.
+
+A file for each group of commands; `opening` finds configuration and journal, `output` prints. Rooms are imported inside
+the commands that need them, so that `--help` and shell completion are quick.
+"""
+
+from __future__ import annotations
+
+
+def main() -> None:
+    """The command `cegid-daemon`."""
+    from cegid_daemon.cli.root import cegid_daemon
+
+    cegid_daemon(prog_name="cegid-daemon")

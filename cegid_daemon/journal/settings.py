@@ -39,6 +39,10 @@ class Difference:
     configured: str
     kept: str
 
+    def __str__(self) -> str:
+        configured, kept = self.configured or "(unset)", self.kept or "(unset)"
+        return f"store {self.store}: {self.key} is {kept} by an operator, not {configured} as configured"
+
 
 class Settings:
     """What holds for each store now."""

@@ -1,0 +1,164 @@
+"""`check`: is everything here fit to run? Configuration and templates, state folder, journal, endpoints."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sqlite3
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cegid_daemon import __version__
+from cegid_daemon.cli.opening import NO_JOURNAL, Invocation, configured
+from cegid_daemon.cli.output import fault_json, json_option, note, one_line, plural, print_json, say
+from cegid_daemon.errors import ConfigurationError, EndpointError, JournalUnavailable, Place
+
+if TYPE_CHECKING:
+    from cegid_daemon.config import Config
+
+_RESET_REPAIRED = (3, 51, 3)  # the version in which a corruption by WAL reset is reported repaired
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a check found out."""
+
+    about: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    endpoints: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def out_of_reach(self) -> bool:
+        """Whether an endpoint that was asked did not answer well."""
+        return any(one["error"] for one in self.endpoints)
+
+
+@click.command()
+@click.option("--live", is_flag=True, help="Also log in to each endpoint, list its folders and show what it can do.")
+@json_option
+@configured
+@click.pass_context
+def check(ctx: click.Context, live: bool, as_json: bool) -> None:
+    """Check configuration, templates and journal.
+
+    Nothing is changed. Every fault of the configuration is named with file, line, key and remedy; the exit code is 2
+    then.
+    """
+    invocation = ctx.ensure_object(Invocation)
+    try:
+        config = invocation.config()
+    except ConfigurationError as error:
+        if as_json:
+            print_json({"faults": [fault_json(fault) for fault in error.faults or (error,)]})
+        raise
+    findings = Findings(about=_about(config), warnings=list(config.warnings))
+    _look_at_folders(config, findings)
+    _look_at_journal(invocation, config, findings)
+    if live:
+        findings.endpoints = [_asked(config, name) for name in config.endpoints]
+    _print(findings, as_json)
+    ctx.exit(1 if findings.out_of_reach else 0)
+
+
+def _about(config: Config) -> dict[str, str]:
+    return {
+        "version": __version__,
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+        "configuration": str(config.path),
+        "routes": ", ".join(config.routes),
+        "state": str(config.state),
+    }
+
+
+def _look_at_folders(config: Config, findings: Findings) -> None:
+    """The state folder must be usable; drop folders of this machine may be missing until the first start."""
+    from cegid_daemon.starter import route_folders
+
+    _refuse_unwritable(config.state)
+    for folder in route_folders(config):
+        if not folder.is_dir():
+            findings.warnings.append(f"the folder {str(folder)!r} is not there; the first start makes it")
+        elif not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            findings.warnings.append(f"the folder {str(folder)!r} may not be read and written by this user")
+
+
+def _refuse_unwritable(state: Path) -> None:
+    nearest = next(folder for folder in (state, *state.parents) if folder.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise JournalUnavailable(
+            "the state folder cannot be used", where=Place(file=str(state)),
+            why=f"{str(nearest)!r} is no folder this user may write to",
+            remedy="Run the check as the daemon's user, or give that user the folder.",
+        )  # fmt: skip
+
+
+def _look_at_journal(invocation: Invocation, config: Config, findings: Findings) -> None:
+    if sqlite3.sqlite_version_info < _RESET_REPAIRED:
+        findings.about["sqlite"] += (
+            " (works; a rare corruption by WAL reset is reported repaired in 3.51.3: keep backups)"
+        )
+    with invocation.reading(config) as journal:
+        if journal is None:
+            findings.about["journal"] = NO_JOURNAL
+            return
+        findings.about["journal"] = (
+            f"{journal.connection.path}, {plural(_size(journal.connection.path), 'byte')}, whole"
+        )
+        differences = journal.book.settings.differences(config.stores.values())
+        findings.warnings += [str(difference) for difference in differences]
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size
+
+
+def _asked(config: Config, name: str) -> dict[str, Any]:
+    """What an endpoint answers: its abilities, and how many entries its folders have."""
+    from cegid_daemon.endpoints import open_endpoint
+
+    endpoint = open_endpoint(config.endpoints[name])
+    abilities = endpoint.abilities
+    found: dict[str, Any] = {
+        "endpoint": name, "place": endpoint.where, "renames": abilities.renames, "replaces": abilities.replaces,
+        "remote": abilities.remote, "folders": {}, "error": None,
+    }  # fmt: skip
+    try:
+        for folder in _folders_of(config, name):
+            found["folders"][folder] = len(endpoint.list(folder))
+    except EndpointError as error:
+        found["error"] = one_line(str(error))
+    finally:
+        endpoint.close()
+    return found
+
+
+def _folders_of(config: Config, name: str) -> list[str]:
+    routes = config.routes.values()
+    sources = [route.source.folder for route in routes if route.source.endpoint == name]
+    targets = [route.target.folder for route in routes if route.target and route.target.endpoint == name]
+    return sorted({*sources, *targets})
+
+
+def _print(findings: Findings, as_json: bool) -> None:
+    if as_json:
+        print_json({**findings.about, "warnings": findings.warnings, "endpoints": findings.endpoints, "faults": []})
+        return
+    for name, text in findings.about.items():
+        say(f"{name:<13} {text}")
+    for one in findings.endpoints:
+        say(f"endpoint      {one['endpoint']}: {one['error'] or _abilities(one)}")
+    for warning in findings.warnings:
+        note(f"warning: {one_line(warning)}")
+    say("No fault found." if not findings.out_of_reach else "An endpoint did not answer.")
+
+
+def _abilities(one: dict[str, Any]) -> str:
+    folders = ", ".join(f"{folder or '.'} ({plural(count, 'entry').replace('entrys', 'entries')})"
+                        for folder, count in one["folders"].items())  # fmt: skip
+    renames = "renames" if one["renames"] else "cannot rename"
+    replaces = "replaces" if one["replaces"] else "cannot replace"
+    return f"answers at {one['place']}: {renames}, {replaces}; {folders or 'used by no route'}"

@@ -1,0 +1,351 @@
+"""`log`: the API Integration Log, read, searched, compared, saved and pruned."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cegid_daemon.cli.comparing import difference
+from cegid_daemon.cli.moments import Moment
+from cegid_daemon.cli.opening import NO_JOURNAL, Invocation, complete_routes, configured, store_option
+from cegid_daemon.cli.output import (
+    json_option,
+    note,
+    plural,
+    print_json,
+    print_json_rows,
+    print_table,
+    progress,
+    say,
+)
+from cegid_daemon.cli.rewriting import equation
+from cegid_daemon.errors import Place, Refused
+
+if TYPE_CHECKING:
+    from cegid_daemon.journal import Journal
+    from cegid_daemon.journal.log import LogEntry
+    from cegid_daemon.journal.search import Hit
+
+_PAGE = 500
+_SHOWN = ("id", "logged_at", "store", "route", "message_id", "kind", "variant", "name", "file_name", "size", "outcome")
+_SCAN_SECONDS = 60.0
+
+
+@click.group()
+@configured
+def log() -> None:
+    """Read the API Integration Log.
+
+    Each message has an Unmodified entry and its Modified partners; both carry the message's id.
+    """
+
+
+@contextmanager
+def _journal(ctx: click.Context) -> Iterator[Journal | None]:
+    invocation = ctx.ensure_object(Invocation)
+    with invocation.reading(invocation.config()) as journal:
+        yield journal
+
+
+def _needed(journal: Journal | None) -> Journal:
+    if journal is None:
+        raise Refused("nothing is logged yet", remedy=NO_JOURNAL)
+    return journal
+
+
+@log.command("list")
+@store_option
+@click.option("--route", metavar="ROUTE", shell_complete=complete_routes, help="Only entries of this route.")
+@click.option("--variant", type=click.Choice(["Unmodified", "Modified"], case_sensitive=False), help="Only this half.")
+@click.option("--kind", type=click.Choice(["Request", "Response"], case_sensitive=False),
+              help="Request: came from CEGID. Response: goes to CEGID.")  # fmt: skip
+@click.option("--outcome", type=click.Choice(["ok", "failed", "waiting", "held", "unsure"], case_sensitive=False),
+              help="Only entries that came to this.")  # fmt: skip
+@click.option(
+    "--since", type=Moment(), metavar="TIME", help="From this time on: 2026-11-23T07:42 (UTC), or 90m, 24h, 7d ago."
+)
+@click.option("--until", type=Moment(), metavar="TIME", help="Before this time.")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many entries.")
+@json_option
+@configured
+@click.pass_context
+def list_(ctx: click.Context, /, limit: int, as_json: bool, **filters: Any) -> None:
+    """List entries, newest first."""
+    with _journal(ctx) as journal:
+        entries = _entries(journal, filters, limit) if journal else iter(())
+        if as_json:
+            print_json_rows(map(_row, entries))
+            return
+        print_table([name.upper() for name in _SHOWN], [[getattr(entry, name) for name in _SHOWN] for entry in entries])
+        if journal is None:
+            note(NO_JOURNAL)
+
+
+def _entries(journal: Journal, filters: Mapping[str, Any], limit: int) -> Iterator[LogEntry]:
+    last: int | None = None
+    while limit > 0:
+        found = journal.log.entries(**filters, before_id=last, limit=min(limit, _PAGE))
+        yield from found
+        limit -= len(found)
+        if len(found) < _PAGE:
+            return
+        last = found[-1].id
+
+
+def _row(entry: LogEntry) -> dict[str, Any]:
+    """The columns of the view."""
+    row = asdict(entry)
+    del row["payload"]
+    return row
+
+
+@log.command()
+@click.argument("message", type=click.IntRange(min=1))
+@json_option
+@configured
+@click.pass_context
+def show(ctx: click.Context, message: int, as_json: bool) -> None:
+    """Show all that is known of MESSAGE: where it stands, its file, records, parts, deliveries, tries, error."""
+    with _journal(ctx) as journal:
+        known = _needed(journal).log.message(message)
+    if known is None:
+        raise _no_message(message)
+    if as_json:
+        print_json(known)
+    else:
+        _show(known)
+
+
+def _no_message(message: int) -> Refused:
+    return Refused(f"there is no message {message}", remedy="`cegid-daemon log list` shows the ids of messages.")
+
+
+def _show(known: Mapping[str, Any]) -> None:
+    say(f"message {known['id']} ({known['uid']}): {known['state']}")
+    facts = {
+        "route": f"{known['route']}, store {known['store']}, number {known['seq']} of the route",
+        "received": f"{known['received_at']}, {plural(known['size'], 'byte')}, sha256 {known['sha256']}",
+        "file": _file(known),
+        "records": equation(known["coverage"]) if known["coverage"] else "not rewritten yet",
+        "made with": f"recipe {known['recipe_sha256']}, buffer revision {known['revision']}"
+        if known["made_at"]
+        else "",
+        "replay of": f"message {known['replay_of']}, as {known['replay_as']}" if known["replay_of"] else "",
+        "next try": known["next_try_at"] or "",
+        "closed": known["closed_at"] or "",
+    }
+    for name, text in facts.items():
+        if text:
+            say(f"  {name:<10} {text}")
+    for what, times in (known["coverage"] or {}).get("notes", {}).items():
+        say(f"  {'':<10} {what}: {times}")
+    _show_error(known["error"])
+    _show_rows(known)
+
+
+def _file(known: Mapping[str, Any]) -> str:
+    source = known["source"]
+    name = "/".join(filter(None, (known["folder"], known["file_name"])))
+    if source is None:
+        return f"{name}, from the journal"
+    where = f"filed as {source['filed_as']}" if source["state"] == "filed" and source["filed_as"] else source["state"]
+    return f"{name} of endpoint {source['endpoint']}, now: {where}"
+
+
+def _show_error(error: Mapping[str, str] | None) -> None:
+    if error is None:
+        return
+    say(f"  error      {error['what']}")
+    for name in ("where", "why", "remedy"):
+        if error[name]:
+            say(f"    {name:<8} {error[name]}")
+
+
+def _show_rows(known: Mapping[str, Any]) -> None:
+    for part in known["parts"]:
+        kept = "" if part["payload"] else ", bytes no longer kept"
+        say(f"  part {part['no']}     {plural(part['records'], 'record')}, {plural(part['size'], 'byte')}, "
+            f"sha256 {part['sha256']}{kept}")  # fmt: skip
+    for one in known["deliveries"]:
+        name = "/".join(filter(None, (one["folder"], one["name"])))
+        say(f"  delivery   part {one['part']} to {one['endpoint']}, {name}: {one['state']} {one['delivered_at'] or ''}")
+    for one in known["attempts"]:
+        say(f"  {one['at']} {one['step']} {one['outcome']}: {one['detail']}")
+    for one in known["decisions"]:
+        reason = f": {one['reason']}" if one["reason"] else ""
+        say(f"  {one['at']} {one['what']} by {one['who']}{reason}")
+    for one in known["replays"]:
+        say(f"  replayed as message {one['id']}, {one['state']}")
+    if known["entries"]:
+        say(f"  log        entries {', '.join(map(str, known['entries']))}")
+
+
+@log.command()
+@click.argument("message", type=click.IntRange(min=1))
+@json_option
+@configured
+@click.pass_context
+def diff(ctx: click.Context, message: int, as_json: bool) -> None:
+    """Compare the Unmodified with the Modified text of MESSAGE, part by part, as a unified diff."""
+    with _journal(ctx) as found:
+        journal = _needed(found)
+        entries = journal.log.of_message(message)
+        if not entries and journal.log.message(message) is None:
+            raise _no_message(message)
+        raw = [entry for entry in entries if entry.variant == "Unmodified"]
+        pairs = [(raw[0], entry) for entry in entries if entry.variant == "Modified"] if raw else []
+        compared = [(entry, difference(journal, one, entry)) for one, entry in pairs]
+    if as_json:
+        print_json([{"entry": entry.id, "part": entry.part, "diff": lines} for entry, lines in compared])
+        return
+    for _, lines in compared:
+        for line in lines:
+            say(line)
+    if not compared:
+        note(f'Message {message} has no pair in the log: nothing was sent, or "Log Requests?" was off.')
+
+
+@log.command()
+@click.argument("entry", type=click.IntRange(min=1))
+@click.option("--output", "-o", type=click.Path(path_type=Path), metavar="FILE",
+              help="Where to write: a file, or a folder. stdout unless named.")  # fmt: skip
+@configured
+@click.pass_context
+def save(ctx: click.Context, entry: int, output: Path | None) -> None:
+    """Write the exact bytes of ENTRY, as they were received or delivered."""
+    with _journal(ctx) as found:
+        journal = _needed(found)
+        known = journal.log.entry(entry)
+        if known is None:
+            raise Refused(f"there is no entry {entry}", remedy="`cegid-daemon log list` shows the ids of entries.")
+        if output is None:
+            for piece in journal.log.payload_of(known):
+                sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+            return
+        path = output / _file_name(known) if output.is_dir() else output
+        _write(journal, known, path)
+    note(f"{path}: {plural(known.size, 'byte')}")
+
+
+def _file_name(entry: LogEntry) -> str:
+    from cegid_daemon.model import unescape_name
+
+    return Path(unescape_name(entry.file_name)).name
+
+
+def _write(journal: Journal, entry: LogEntry, path: Path) -> None:
+    aside = path.with_name(f".{path.name[:200]}.part")
+    try:
+        with aside.open("wb") as file, progress(entry.size, f"Saving {path.name}") as bar:
+            for piece in journal.log.payload_of(entry):
+                file.write(piece)
+                bar.update(len(piece))
+        aside.replace(path)
+    except OSError as error:
+        raise Refused("the file cannot be written", where=Place(file=str(path)), why=error.strerror or "",
+                      remedy="Name another place with -o.") from error  # fmt: skip
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+@log.command()
+@click.argument("text")
+@click.option("--content", is_flag=True, help="Look through the received and sent bytes too, newest first.")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many messages.")
+@json_option
+@configured
+@click.pass_context
+def search(ctx: click.Context, text: str, content: bool, limit: int, as_json: bool) -> None:
+    """Find messages by SKU, product, order number or file name.
+
+    TEXT is looked for whole, as a beginning, and from three characters on inside.
+    """
+    if not text:
+        raise click.BadParameter("is blank", param_hint="TEXT")
+    with _journal(ctx) as journal:
+        hits = _hits(journal, text, content, limit) if journal else []
+        rows = [_hit_row(journal, hit) for hit in hits] if journal else []
+    if as_json:
+        print_json_rows(rows)
+        return
+    columns = ("message", "route", "state", "received_at", "file_name", "found", "how")
+    print_table([name.upper() for name in columns], [[row[name] for name in columns] for row in rows])
+    if journal is None:
+        note(NO_JOURNAL)
+
+
+def _hits(journal: Journal, text: str, content: bool, limit: int) -> list[Hit]:
+    hits = {hit.message: hit for hit in journal.search.find(text, limit)}
+    if content and len(hits) < limit:
+        for hit in _scanned(journal, text):
+            hits.setdefault(hit.message, hit)
+            if len(hits) >= limit:
+                break
+    return sorted(hits.values(), key=lambda hit: -hit.message)
+
+
+def _scanned(journal: Journal, text: str) -> Iterator[Hit]:
+    """What a scan of the bytes finds within its time; says so when it did not get to the end."""
+    end = time.monotonic() + _SCAN_SECONDS
+    with progress(int(_SCAN_SECONDS), "Looking through contents") as bar:
+
+        def go_on(_messages: int, _size: int) -> bool:
+            left = end - time.monotonic()
+            bar.update(max(0, int(_SCAN_SECONDS - left) - bar.pos))
+            return left > 0
+
+        yield from journal.search.scan(text, go_on=go_on)
+    if time.monotonic() > end:
+        note(f"Ended after {_SCAN_SECONDS:.0f} s: older contents were not looked through.")
+
+
+def _hit_row(journal: Journal, hit: Hit) -> dict[str, Any]:
+    from cegid_daemon.model import escape_name, utc_text
+
+    message = journal.ledger.message(hit.message)
+    assert message is not None  # messages are never removed
+    return {
+        "message": hit.message, "route": message.route, "state": message.state,
+        "received_at": utc_text(message.received_at), "file_name": escape_name(message.file_name),
+        "found": hit.key, "how": hit.how,
+    }  # fmt: skip
+
+
+@log.command()
+@json_option
+@configured
+@click.pass_context
+def prune(ctx: click.Context, as_json: bool) -> None:
+    """Forget payloads and entries whose days are over (`log` of each route), and give their space back.
+
+    The daemon does so by itself every few hours. Messages that are open, held, unsure or failed are never touched.
+    """
+    from cegid_daemon.bootstrap import utc_now
+
+    invocation = ctx.ensure_object(Invocation)
+    config = invocation.config()
+    with invocation.reading(config) as journal:
+        there = journal is not None
+    if not there:
+        note(NO_JOURNAL)
+    policies = {name: route.log for name, route in config.routes.items()} if there else {}
+    with invocation.writing(config) as opened:
+        report = opened.retention.prune(utc_now(), policies)
+    _tell_pruned(report, as_json)
+
+
+def _tell_pruned(report: Any, as_json: bool) -> None:
+    if as_json:
+        print_json(report)
+    else:
+        say(f"{plural(report.messages, 'message')} let go of {plural(report.payloads, 'content')}, "
+            f"{plural(report.entries, 'entry').replace('entrys', 'entries')} removed, "
+            f"{plural(report.freed, 'byte')} given back.")  # fmt: skip

@@ -1,0 +1,165 @@
+"""`replay`, `release`, `discard`: what a person decides about messages, and what comes of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cegid_daemon.cli.opening import NO_JOURNAL, Invocation, configured, desk_of
+from cegid_daemon.cli.output import json_option, note, one_line, print_json, progress, say
+from cegid_daemon.cli.running import pass_over, stop_on_signals
+from cegid_daemon.errors import AlreadyRunning, Refused
+
+if TYPE_CHECKING:
+    from cegid_daemon.config import Config
+    from cegid_daemon.desk import Desk
+    from cegid_daemon.journal import Journal
+    from cegid_daemon.journal.rows import Message
+
+PATIENCE = 30  # seconds a replay is waited for beside a daemon
+_LOOK = 0.2  # seconds between two looks
+_ON_ITS_WAY = ("received", "rewritten", "delivered")
+
+ids_argument = click.argument("ids", nargs=-1, required=True, type=click.IntRange(min=1), metavar="ID...")
+reason_option = click.option("--reason", default="", metavar="TEXT", help="Why; kept with the decision.")
+
+
+@click.command()
+@ids_argument
+@click.option("--as", "mode", type=click.Choice(["today"]), default="today", show_default=True,
+              help="Rewritten with today's template and buffers.")  # fmt: skip
+@reason_option
+@click.option("--no-wait", is_flag=True, help="Beside a daemon: do not wait for what comes of it.")
+@json_option
+@configured
+@click.pass_context
+def replay(ctx: click.Context, ids: tuple[int, ...], mode: str, reason: str, no_wait: bool, as_json: bool) -> None:  # noqa: ARG001
+    """Send done, failed or discarded messages again.
+
+    Beside a running daemon the replay is recorded and the daemon carries it; its outcome is waited for up to 30
+    seconds. Where no daemon runs, it is carried here and now, in a pass over its route. Exit code 1: it is not (yet)
+    delivered.
+    """
+    invocation = ctx.ensure_object(Invocation)
+    config = invocation.config()
+    with invocation.reading(config) as journal:
+        if journal is None:
+            raise Refused("there is no message to replay", remedy=NO_JOURNAL)
+    try:
+        outcome = _carried_here(config, ids, reason)
+    except AlreadyRunning:
+        outcome = _carried_by_daemon(invocation, config, ids, reason, patience=0 if no_wait else PATIENCE)
+    _tell(ids, outcome, as_json)
+    ctx.exit(0 if no_wait or all(one.state == "done" for one in outcome) else 1)
+
+
+def _carried_here(config: Config, ids: Sequence[int], reason: str) -> list[Message]:
+    """Holds the state folder and carries the replays itself. Raises AlreadyRunning."""
+    from cegid_daemon.bootstrap import Installation
+
+    with stop_on_signals() as stop, Installation(config) as installation:
+        copies = _replayed(desk_of(installation.journal, config), installation.journal, ids, reason)
+        routes = {message.route for message in _messages(installation.journal, copies)}
+        pass_over(installation, config, routes, stop)
+        return _messages(installation.journal, copies)
+
+
+def _carried_by_daemon(
+    invocation: Invocation, config: Config, ids: Sequence[int], reason: str, *, patience: int
+) -> list[Message]:
+    with stop_on_signals() as stop, invocation.writing(config) as journal:
+        copies = _replayed(desk_of(journal, config), journal, ids, reason)
+        deadline = time.monotonic() + patience
+        with progress(patience, "Waiting for the daemon") as bar:
+            while (left := deadline - time.monotonic()) > 0:
+                messages = _messages(journal, copies)
+                if not any(message.state in _ON_ITS_WAY for message in messages):
+                    return messages
+                bar.update(max(0, int(patience - left) - bar.pos))
+                if stop.wait(min(_LOOK, left)):
+                    break
+        return _messages(journal, copies)
+
+
+def _replayed(desk: Desk, journal: Journal, ids: Sequence[int], reason: str) -> list[int]:
+    """All of them or none."""
+    with journal.connection.transaction():
+        return [desk.replay(message, reason=reason) for message in ids]
+
+
+def _messages(journal: Journal, ids: Sequence[int]) -> list[Message]:
+    found = (journal.ledger.message(message) for message in ids)
+    return [message for message in found if message is not None]
+
+
+def _tell(ids: Sequence[int], outcome: Sequence[Message], as_json: bool) -> None:
+    rows = [_row(original, message) for original, message in zip(ids, outcome, strict=True)]
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        say(f"message {row['replay_of']} replayed as {row['message']}: {row['state']}")
+        if row["error"]:
+            note(f"message {row['message']}: {one_line(row['error'])}")
+
+
+def _row(original: int, message: Message) -> dict[str, Any]:
+    error = str(message.fault) if message.fault else None
+    return {
+        "replay_of": original,
+        "message": message.id,
+        "route": message.route,
+        "state": message.state,
+        "error": error,
+    }
+
+
+@click.command()
+@ids_argument
+@reason_option
+@json_option
+@configured
+@click.pass_context
+def release(ctx: click.Context, ids: tuple[int, ...], reason: str, as_json: bool) -> None:
+    """Let held or unsure messages go.
+
+    What is not known to have arrived is sent (again).
+    """
+    _decide(ctx, ids, lambda desk, message: desk.release(message, reason=reason), as_json)
+
+
+@click.command()
+@ids_argument
+@reason_option
+@json_option
+@configured
+@click.pass_context
+def discard(ctx: click.Context, ids: tuple[int, ...], reason: str, as_json: bool) -> None:
+    """Close held, unsure or waiting messages.
+
+    What is left of them is not sent.
+    """
+    _decide(ctx, ids, lambda desk, message: desk.discard(message, reason=reason), as_json)
+
+
+def _decide(ctx: click.Context, ids: Sequence[int], decide: Callable[[Desk, int], None], as_json: bool) -> None:
+    """Decides on all of them or none."""
+    invocation = ctx.ensure_object(Invocation)
+    config = invocation.config()
+    with invocation.reading(config) as found:
+        if found is None:
+            raise Refused("there is no message to decide on", remedy=NO_JOURNAL)
+    with invocation.writing(config) as journal:
+        desk = desk_of(journal, config)
+        with journal.connection.transaction():
+            for message in ids:
+                decide(desk, message)
+        messages = _messages(journal, ids)
+    if as_json:
+        print_json([{"message": message.id, "route": message.route, "state": message.state} for message in messages])
+        return
+    for one in messages:
+        say(f"message {one.id}: {one.state}")

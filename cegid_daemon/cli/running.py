@@ -1,0 +1,152 @@
+"""`run` and `once`: carrying messages, for good or in one pass."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from cegid_daemon import logs
+from cegid_daemon.cli.opening import Invocation, complete_routes, configured, known_routes
+from cegid_daemon.cli.output import json_option, note, plural, print_json, say
+from cegid_daemon.errors import ConfigurationError, Place
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from cegid_daemon.bootstrap import Installation
+    from cegid_daemon.config import Config
+    from cegid_daemon.once import Outcome
+
+# `once` tells what these would log as faults of its outcome, one line each.
+TOLD_BY_OUTCOME = ("cegid_daemon.trouble", "cegid_daemon.pipeline")
+_UPKEEP = 5.0  # seconds `once` spends at most on search index and retention
+
+verbose_option = click.option("--verbose", "-v", is_flag=True, help="Log what is of use when looking for a fault.")
+
+
+@click.command()
+@verbose_option
+@configured
+@click.pass_context
+def run(ctx: click.Context, verbose: bool) -> None:
+    """Run the daemon until it is told to stop.
+
+    SIGHUP reads the configuration again (a bad one is refused, and the old one goes on), the first SIGTERM or Ctrl-C
+    brings what is under way to its end, a second one cuts.
+    """
+    from cegid_daemon.bootstrap import Installation, utc_now, works
+    from cegid_daemon.daemon import Daemon
+    from cegid_daemon.sdnotify import Notifier
+
+    invocation = ctx.ensure_object(Invocation)
+    ctx.with_resource(logs.telling(logging.DEBUG if verbose else logging.INFO))
+    first = invocation.config()
+    with Installation(first) as installation:
+        daemon = Daemon(works(installation, _same_state(invocation, first)), clock=utc_now, notifier=Notifier())
+        code = daemon.run()
+    ctx.exit(code)
+
+
+def _same_state(invocation: Invocation, first: Config) -> Callable[[], Config]:
+    """Loads the configuration for a start or reload; the state folder is the one thing a reload cannot change."""
+
+    def load() -> Config:
+        config = invocation.config()
+        if config.state != first.state:
+            raise ConfigurationError(
+                "the state folder cannot change while the daemon runs",
+                where=Place(file=str(config.path), field="state"),
+                remedy="Stop the daemon, move the folder, start it again.",
+            )  # fmt: skip
+        return config
+
+    return load
+
+
+@click.command()
+@click.argument("routes", nargs=-1, metavar="[ROUTE]...", shell_complete=complete_routes)
+@verbose_option
+@json_option
+@configured
+@click.pass_context
+def once(ctx: click.Context, routes: tuple[str, ...], verbose: bool, as_json: bool) -> None:
+    """Carry what is there, once, then end.
+
+    Each source is looked at and each open message tried, whatever poll times and pauses say;
+
+    a file that is still settling is waited for. With ROUTE only the sources of
+    these routes. Exit code 0: all well; 1: a message failed, waits or is held, or a place could not be reached; each
+    such fault is one line on stderr.
+    """
+    from cegid_daemon.bootstrap import Installation
+
+    level = logging.DEBUG if verbose else logging.WARNING
+    ctx.with_resource(logs.telling(level, without=TOLD_BY_OUTCOME))
+    config = ctx.ensure_object(Invocation).config()
+    known_routes(config, routes)
+    with stop_on_signals() as stop, Installation(config) as installation:
+        outcome = pass_over(installation, config, set(routes or config.routes), stop)
+        _keep_house(installation, config, stop)
+    for fault in outcome.faults:
+        note(fault)
+    if as_json:
+        print_json(outcome)
+    else:
+        say(f"{plural(outcome.claimed, 'file')} taken, {plural(outcome.delivered, 'message')} delivered.")
+    ctx.exit(0 if outcome.well else 1)
+
+
+def pass_over(installation: Installation, config: Config, routes: set[str], stop: threading.Event) -> Outcome:
+    """One pass over the sources of some routes."""
+    from cegid_daemon import once as passes
+    from cegid_daemon.bootstrap import utc_now
+
+    crew = installation.crew(config, beat=lambda: None, stopping=stop.is_set)
+    try:
+        sources = [one for one in crew.sources if any(route.name in routes for route in one.routes)]
+        outcome = passes.once(sources, clock=utc_now, wait=stop.wait)
+    finally:
+        crew.close()
+    if stop.is_set():
+        outcome.faults.append("stopped by a signal before all was looked at")
+    return outcome
+
+
+def _keep_house(installation: Installation, config: Config, stop: threading.Event) -> None:
+    """Search index and retention, which a daemon would see to: a shop that only ever calls `once` needs them too."""
+    from cegid_daemon.bootstrap import utc_now
+    from cegid_daemon.housekeeping import Housekeeping
+
+    policies = {name: route.log for name, route in config.routes.items()}
+    house = Housekeeping(installation.journal, policies, utc_now, stop.is_set)
+    began = utc_now()
+    while house.run() <= utc_now() and not stop.is_set():
+        if (utc_now() - began).total_seconds() > _UPKEEP:
+            return
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """An event that the first SIGTERM or SIGINT sets; a second one has its usual effect."""
+    stop = threading.Event()
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    def note_signal(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+        for number, usual in before.items():
+            signal.signal(number, usual)
+
+    for number in numbers:
+        signal.signal(number, note_signal)
+    try:
+        yield stop
+    finally:
+        for number, usual in before.items():
+            signal.signal(number, usual)

@@ -1,0 +1,137 @@
+"""CSV files that go into and come out of the buffer book.
+
+Owns how an operator's file is read: a title row that names the columns in any order, `,` or `;` or tab between them,
+UTF-8 or cp1252, any line ends. What the rows mean is the book's to say.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from cegid_daemon.cli.output import note, one_line, plural, print_json, progress, say
+from cegid_daemon.errors import BadInput, Place, Refused
+
+if TYPE_CHECKING:
+    from cegid_daemon.journal.intake import ImportReport
+
+_LINES_A_STEP = 2_000
+
+
+@dataclass(slots=True)
+class Sheet:
+    """A CSV file being read; `ragged` are the lines whose number of columns is not that of the title row."""
+
+    file: Path
+    columns: Sequence[str]
+    ragged: list[int] = field(default_factory=list)
+
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        """`(line, value, …)` with the values in the order of `columns`. Raises BadInput, Refused."""
+        size = self.file.stat().st_size
+        with self._opened() as (raw, text), progress(size, f"Reading {self.file.name}") as bar:
+            reader = csv.reader(text, delimiter=self._delimiter(text), strict=False)
+            places, width = self._places(next(reader, []))
+            for values in reader:
+                if reader.line_num % _LINES_A_STEP == 0:
+                    bar.update(max(0, raw.tell() - bar.pos))
+                if len(values) == width:
+                    yield (reader.line_num, *(values[at] for at in places))
+                elif any(value.strip() for value in values):
+                    self.ragged.append(reader.line_num)
+
+    @contextmanager
+    def _opened(self) -> Iterator[tuple[IO[bytes], IO[str]]]:
+        try:
+            with self.file.open("rb") as raw, io.TextIOWrapper(raw, self._encoding(), newline="") as text:
+                yield raw, text
+        except OSError as error:
+            raise Refused(
+                "the file cannot be read", where=Place(file=str(self.file)), why=error.strerror or ""
+            ) from error
+        except csv.Error as error:
+            raise BadInput("the file is no CSV", where=Place(file=str(self.file)), why=str(error),
+                           remedy="Nothing was imported. Save it as CSV.") from error  # fmt: skip
+
+    def _encoding(self) -> str:
+        """UTF-8 where the whole file is, else cp1252: what spreadsheets write."""
+        with self.file.open(encoding="utf-8-sig", newline="") as text:
+            try:
+                while text.read(1 << 20):
+                    pass
+            except UnicodeDecodeError:
+                return "cp1252"
+        return "utf-8-sig"
+
+    def _delimiter(self, text: IO[str]) -> str:
+        titles = text.readline()
+        text.seek(0)
+        return max(",;\t", key=titles.count)
+
+    def _places(self, titles: Sequence[str]) -> tuple[list[int], int]:
+        found = [title.strip().lower() for title in titles]
+        missing = [name for name in self.columns if name not in found]
+        if missing:
+            raise BadInput(
+                f"the title row lacks {', '.join(missing)}", where=Place(file=str(self.file), line=1),
+                remedy=f"Begin the file with: {','.join(self.columns)}",
+            )  # fmt: skip
+        return [found.index(name) for name in self.columns], len(titles)
+
+
+def tell_import(sheet: Sheet, report: ImportReport, as_json: bool) -> bool:
+    """Says what an import did, each remark with its line; whether every row could be taken."""
+    malformed = report.malformed_count + len(sheet.ragged)
+    if as_json:
+        print_json({
+            "rows": report.read + len(sheet.ragged), "written": report.written, "revision": report.revision,
+            "ignored_count": report.ignored_count, "malformed_count": malformed, "ignored": report.ignored,
+            "malformed": report.malformed, "ragged_lines": sheet.ragged,
+        })  # fmt: skip
+        return malformed == 0
+    for remark in sorted([*report.ignored, *report.malformed], key=lambda one: one.line):
+        note(one_line(f"{sheet.file}:{remark.line}: {remark.key}: {remark.value!r}: {remark.reason}"))
+    for line in sheet.ragged:
+        note(f"{sheet.file}:{line}: not as many columns as the title row")
+    revision = f", revision {report.revision}" if report.revision else ""
+    say(f"{plural(report.read + len(sheet.ragged), 'row')}: {report.written} changed{revision}, "
+        f"{report.ignored_count} ignored, {malformed} malformed.")  # fmt: skip
+    return malformed == 0
+
+
+@contextmanager
+def writing_csv(output: Path | None, columns: Sequence[str]) -> Iterator[Any]:
+    """A CSV writer on stdout or a file, which appears whole."""
+    if output is None:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(columns)
+        yield writer
+        return
+    aside = output.with_name(f".{output.name[:200]}.part")
+    try:
+        with aside.open("w", encoding="utf-8", newline="") as text:
+            writer = csv.writer(text, lineterminator="\n")
+            writer.writerow(columns)
+            yield writer
+        aside.replace(output)
+    except OSError as error:
+        raise Refused("the file cannot be written", where=Place(file=str(output)), why=error.strerror or "",
+                      remedy="Name another place with -o.") from error  # fmt: skip
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def export(output: Path | None, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Writes rows under a title row that the import takes again."""
+    with writing_csv(output, columns) as writer:
+        writer.writerows(rows)
+    if output is not None:
+        click.echo(str(output), err=True)

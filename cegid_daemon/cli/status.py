@@ -1,0 +1,159 @@
+"""`status`: routes, queues, what needs a person, endpoints. Works beside a daemon and without one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cegid_daemon import __version__
+from cegid_daemon.cli.opening import NO_JOURNAL, Invocation, configured
+from cegid_daemon.cli.output import json_option, note, one_line, print_json, print_table, say
+from cegid_daemon.model import escape_name, utc_text
+
+if TYPE_CHECKING:
+    from cegid_daemon.config import Config
+    from cegid_daemon.journal import Journal
+    from cegid_daemon.journal.overview import Contact
+    from cegid_daemon.journal.rows import Message
+
+_ASIDE = 20  # messages shown that need attention
+_COUNTED = ("waiting", "held", "unsure", "failed")
+_QUEUED = ("received", "rewritten", "delivered", "waiting", "held", "unsure")
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the journal says."""
+
+    counts: Mapping[str, Mapping[str, int]]
+    last: Mapping[str, Message]
+    aside: Sequence[Message]
+    contacts: Mapping[str, Contact]
+
+
+NOTHING = Standing({}, {}, (), {})
+
+
+@click.command()
+@json_option
+@configured
+@click.pass_context
+def status(ctx: click.Context, as_json: bool) -> None:
+    """Show routes, queues, faults and endpoints.
+
+    Beside a running daemon and without one.
+    """
+    from cegid_daemon.holding import StateFolder
+
+    invocation = ctx.ensure_object(Invocation)
+    config = invocation.config()
+    with invocation.reading(config) as journal:
+        standing = _standing(journal, config) if journal else NOTHING
+    running = StateFolder(config.state).is_held()
+    if as_json:
+        print_json(_as_json(config, standing, running))
+        return
+    say(f"cegid-daemon {__version__}: {'running' if running else 'not running'}, state in {config.state}")
+    if journal is None:
+        note(NO_JOURNAL)
+    _print(config, standing)
+
+
+def _standing(journal: Journal, config: Config) -> Standing:
+    from cegid_daemon.journal.overview import Overview
+
+    overview = Overview(journal.connection)
+    counts = overview.counts()
+    last = {route: message for route in {**config.routes, **counts} if (message := overview.last(route)) is not None}
+    contacts = {contact.endpoint: contact for contact in overview.contacts()}
+    return Standing(counts, last, overview.aside(_ASIDE), contacts)
+
+
+def _names(config: Config, standing: Standing) -> list[str]:
+    """Routes as configured, then those that only the journal knows."""
+    return list(dict.fromkeys([*config.routes, *sorted(standing.counts)]))
+
+
+def _queue(counts: Mapping[str, int]) -> int:
+    return sum(counts.get(state, 0) for state in _QUEUED)
+
+
+def _as_json(config: Config, standing: Standing, running: bool) -> dict[str, Any]:
+    return {
+        "version": __version__,
+        "running": running,
+        "state": str(config.state),
+        "routes": [_route_json(name, config, standing) for name in _names(config, standing)],
+        "aside": [_message_json(message) for message in standing.aside],
+        "endpoints": [_endpoint_json(name, config, standing) for name in config.endpoints],
+    }
+
+
+def _route_json(name: str, config: Config, standing: Standing) -> dict[str, Any]:
+    route, counts, last = config.routes.get(name), standing.counts.get(name, {}), standing.last.get(name)
+    return {
+        "route": name,
+        "configured": route is not None,
+        "store": route.store if route else None,
+        "queue": _queue(counts),
+        **{state: counts.get(state, 0) for state in _COUNTED},
+        "last": _message_json(last) if last else None,
+    }
+
+
+def _message_json(message: Message) -> dict[str, Any]:
+    return {
+        "message": message.id,
+        "route": message.route,
+        "state": message.state,
+        "file_name": escape_name(message.file_name),
+        "received_at": utc_text(message.received_at),
+        "next_try_at": utc_text(message.next_try_at) if message.next_try_at else None,
+        "error": str(message.fault) if message.fault else None,
+    }
+
+
+def _endpoint_json(name: str, config: Config, standing: Standing) -> dict[str, Any]:
+    contact = standing.contacts.get(name)
+    return {
+        "endpoint": name,
+        "url": config.endpoints[name].url,
+        "ok_at": contact.ok_at if contact else None,
+        "failing_since": contact.failing_since if contact else None,
+        "error": contact.error if contact else None,
+    }
+
+
+def _print(config: Config, standing: Standing) -> None:
+    say()
+    columns = ("ROUTE", "STORE", "QUEUE", *map(str.upper, _COUNTED), "LAST MESSAGE")
+    print_table(columns, [_route_row(name, config, standing) for name in _names(config, standing)])
+    say()
+    print_table(("ENDPOINT", "PLACE", "CONTACT"), [_endpoint_row(name, config, standing) for name in config.endpoints])
+    if standing.aside:
+        say()
+    for message in standing.aside:
+        text = one_line(str(message.fault or ""))
+        say(f"message {message.id} ({message.route}, {escape_name(message.file_name)}) {message.state}: {text}")
+
+
+def _route_row(name: str, config: Config, standing: Standing) -> tuple[object, ...]:
+    counts, last = standing.counts.get(name, {}), standing.last.get(name)
+    route = config.routes.get(name)
+    shown = (
+        f"{last.id} {escape_name(last.file_name)}, {last.state}, {last.received_at:%Y-%m-%d %H:%M:%S}Z" if last else ""
+    )
+    return (name, route.store if route else "(not configured)", _queue(counts),
+            *(counts.get(state, 0) for state in _COUNTED), shown)  # fmt: skip
+
+
+def _endpoint_row(name: str, config: Config, standing: Standing) -> tuple[object, ...]:
+    contact, url = standing.contacts.get(name), config.endpoints[name].url
+    if contact is None:
+        return name, url, "not asked yet"
+    if contact.failing_since:
+        return name, url, f"failing since {contact.failing_since}: {contact.error}"
+    return name, url, f"answered {contact.ok_at}"

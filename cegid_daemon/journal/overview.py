@@ -1,0 +1,63 @@
+"""The standing of every route and endpoint at a glance: what is open, what needs a person, who answered last.
+
+Only reads. A message that failed counts until a replay of it exists: from then on the replay does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from cegid_daemon.journal import rows
+from cegid_daemon.journal.connection import Connection
+from cegid_daemon.journal.rows import Message
+
+_UNANSWERED = (
+    "state NOT IN ('done') AND state <> 'discarded' "
+    "AND NOT EXISTS (SELECT 1 FROM message r WHERE r.replay_of = message.id)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """When an endpoint last answered, or since when it does not. Times are `utc_text`."""
+
+    endpoint: str
+    ok_at: str | None
+    failing_since: str | None
+    error: str | None
+
+
+class Overview:
+    """What the status shows of a journal."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def counts(self) -> Mapping[str, Mapping[str, int]]:
+        """How many messages of each route stand in which state, by route and state; done and discarded ones do not."""
+        found = self._connection.query(
+            f"SELECT route, state, count(*) FROM message WHERE {_UNANSWERED} GROUP BY route, state"
+        )
+        counts: dict[str, dict[str, int]] = {}
+        for route, state, count in found:
+            counts.setdefault(route, {})[state] = count
+        return counts
+
+    def last(self, route: str) -> Message | None:
+        """The newest message of a route."""
+        return next(iter(self._messages("WHERE route = ? ORDER BY seq DESC LIMIT 1", (route,))), None)
+
+    def aside(self, limit: int) -> Sequence[Message]:
+        """The oldest messages that wait, are held, unsure or failed."""
+        states = "state IN ('waiting', 'held', 'unsure', 'failed')"
+        return self._messages(f"WHERE {_UNANSWERED} AND {states} ORDER BY id LIMIT ?", (limit,))
+
+    def contacts(self) -> Sequence[Contact]:
+        """What is known of each endpoint."""
+        found = self._connection.query("SELECT endpoint, ok_at, failing_since, error FROM contact ORDER BY endpoint")
+        return [Contact(*row) for row in found]
+
+    def _messages(self, where: str, params: tuple[object, ...]) -> list[Message]:
+        found = self._connection.query(f"SELECT {rows.MESSAGE_COLUMNS} FROM message {where}", params)
+        return [rows.message(row) for row in found]
