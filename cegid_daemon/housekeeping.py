@@ -5,6 +5,7 @@ Each turn is short; long work goes on in the next turn. Never touches an open me
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -14,7 +15,6 @@ from cegid_daemon.model import LogPolicy
 
 log = logging.getLogger(__name__)
 
-_INDEXED_AT_ONCE = 50  # messages whose keys enter the search index in one transaction
 _RESTING = timedelta(seconds=2)
 _PRUNE_EVERY = timedelta(hours=6)
 
@@ -38,9 +38,10 @@ class Housekeeping:
     def run(self) -> datetime:
         """One turn; returns when the next is due."""
         now = self._clock()
-        indexed = self._journal.search.index_slice(_INDEXED_AT_ONCE)
+        indexed = self._journal.search.index_slice()
         if now >= self._prune_at and not self._stopping():
             self._prune_at = now + _PRUNE_EVERY
-            report = self._journal.retention.prune(now, self._policies)
-            log.info("Retention: %s", report)
+            report = self._journal.retention.prune(now, self._policies, go_on=lambda: not self._stopping())
+            if any(dataclasses.astuple(report)):
+                log.info("Retention: %s", report)
         return now if indexed else now + _RESTING

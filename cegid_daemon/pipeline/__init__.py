@@ -17,7 +17,7 @@ from cegid_daemon.endpoints.protocol import Endpoint
 from cegid_daemon.errors import CegidDaemonError, EndpointError, Unsure
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.rows import Message, SourceFile
-from cegid_daemon.model import CLOSED, Route, SourceState, State
+from cegid_daemon.model import CLOSED, Route, SourceState, State, escape_name
 from cegid_daemon.pipeline.contacts import Contacts
 from cegid_daemon.pipeline.delivering import Delivering, Round
 from cegid_daemon.pipeline.failure import explanation
@@ -89,8 +89,8 @@ class Pipeline:
         carried.failed += sent.failed
         carried.stopped = sent.stopped
         carried.delivered = len(sent.delivered)
-        files = self._commit(route, carried, sent, alive, now)
-        self._file_away(files, carried, now)
+        over = self._commit(route, carried, sent, alive, now)
+        self._file_away(self._plan(over, carried, now), carried, now)
         return carried
 
     def refuse(self, errors: Mapping[int, CegidDaemonError], now: datetime) -> Carried:
@@ -101,9 +101,8 @@ class Pipeline:
                 assert message is not None
                 self._fail(self._routes[message.route], message, errors[message.id], now)
                 carried.failed.append((message, errors[message.id]))
-            sources = dict.fromkeys(message.source for message, _ in carried.failed if message.source is not None)
-            files = [file for file in (self._filing.plan(source, now) for source in sources) if file is not None]
-        self._file_away(files, carried, now)
+        over = [message for message, _ in carried.failed]
+        self._file_away(self._plan(over, carried, now), carried, now)
         return carried
 
     def _again(self, messages: Iterable[Message]) -> list[Message]:
@@ -112,8 +111,8 @@ class Pipeline:
 
     def _commit(
         self, route: Route, carried: Carried, sent: Round, alive: Sequence[Message], now: datetime
-    ) -> list[SourceFile]:
-        """Writes down what arrived, what failed and what waits; returns the files that can be filed away now."""
+    ) -> list[Message]:
+        """Writes down what arrived, what failed and what waits; returns the messages that are over."""
         arrived = [*sent.delivered, *(message for message in alive if message.state is State.DELIVERED)]
         with self._journal.connection.transaction():
             self._delivering.commit_delivered(sent.delivered, now)
@@ -127,9 +126,9 @@ class Pipeline:
             if sent.delivered and route.target is not None:
                 self.contacts.worked(route.target.endpoint, now)
             self._journal.ledger.close([message.id for message in arrived if message.source is None], State.DONE, now)
-            closed = [*arrived, *(message for message, _ in carried.failed)]
-            sources = dict.fromkeys(message.source for message in closed if message.source is not None)
-            return [file for file in (self._filing.plan(source, now) for source in sources) if file is not None]
+        for message in sent.delivered:
+            log.info("message %d: %s delivered", message.id, escape_name(message.file_name), extra=_fields(message))
+        return [*arrived, *(message for message, _ in carried.failed)]
 
     def _give_up(self, route: Route, carried: Carried, now: datetime) -> None:
         """A message that waited for longer than the route allows fails, and no longer blocks those behind it."""
@@ -167,11 +166,17 @@ class Pipeline:
     def file_pending(self, place: str, folder: str, now: datetime) -> Carried:
         """Goes on with files of a folder whose messages are over, but which are not filed away yet."""
         carried = Carried()
-        with self._journal.connection.transaction():
-            for source in self._journal.ledger.forsaken(place, folder):
-                self._filing.plan(source, now)
-        self._file_away(self._journal.ledger.filings(place, folder), carried, now)
+        earlier = self._journal.ledger.filings(place, folder)
+        planned, faults = self._filing.plan(self._journal.ledger.forsaken(place, folder), now)
+        carried.unfiled += faults
+        self._file_away([*earlier, *planned], carried, now)
         return carried
+
+    def _plan(self, over: Iterable[Message], carried: Carried, now: datetime) -> list[SourceFile]:
+        sources = dict.fromkeys(message.source for message in over if message.source is not None)
+        planned, faults = self._filing.plan(sources, now)
+        carried.unfiled += faults
+        return planned
 
     def _file_away(self, files: Sequence[SourceFile], carried: Carried, now: datetime) -> None:
         filed: list[tuple[SourceFile, SourceState]] = []

@@ -10,11 +10,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from cegid_daemon.endpoints.protocol import Endpoint
-from cegid_daemon.errors import Absent, Exists
+from cegid_daemon.errors import Absent, EndpointError, Exists
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.ledger import Taking
 from cegid_daemon.journal.rows import Message, SourceFile
@@ -34,20 +34,27 @@ class Filing:
         self._instance = journal.ledger.instance()
         self._last_number: dict[tuple[str, str, str], int] = {}  # where the search for a free name went on last time
 
-    def plan(self, source: int, now: datetime) -> SourceFile | None:
-        """Once no message of the file is open any more, stores where it goes; None while one is.
+    def plan(self, sources: Iterable[int], now: datetime) -> tuple[list[SourceFile], list[EndpointError]]:
+        """Stores where each file goes whose messages are all over: durable before anything is renamed.
 
-        Joins the caller's transaction: the new name is durable before anything is renamed.
+        Returns these files, and why others cannot be planned now. Never called inside a transaction: it asks the
+        endpoint for free names, and a slow server must not hold up everybody's commits.
         """
-        messages = self._journal.ledger.of_source(source)
-        if any(message.state not in (*CLOSED, State.DELIVERED) for message in messages):
-            return None
-        file = self._journal.ledger.source(source)
-        if file.state is not SourceState.LYING:
-            return file if file.state is SourceState.FILING else None
-        folder, name = self._destination(file, messages, now)
-        self._journal.ledger.set_source(source, SourceState.FILING, folder, name)
-        return self._journal.ledger.source(source)
+        chosen: list[tuple[SourceFile, tuple[str, str]]] = []
+        faults: list[EndpointError] = []
+        for source in sources:
+            messages = self._journal.ledger.of_source(source)
+            file = self._journal.ledger.source(source)
+            over = all(message.state in (*CLOSED, State.DELIVERED) for message in messages)
+            if over and file.state is SourceState.LYING:
+                try:
+                    chosen.append((file, self._destination(file, messages, now)))
+                except EndpointError as error:
+                    faults.append(error)
+        with self._journal.connection.transaction():
+            for file, (folder, name) in chosen:
+                self._journal.ledger.set_source(file.id, SourceState.FILING, folder, name)
+        return [self._journal.ledger.source(file.id) for file, _ in chosen], faults
 
     def _destination(self, file: SourceFile, messages: list[Message], now: datetime) -> tuple[str, str]:
         spec = self._source_spec(messages)
