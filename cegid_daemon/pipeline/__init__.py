@@ -89,6 +89,9 @@ class Pipeline:
         carried.failed += sent.failed
         carried.stopped = sent.stopped
         carried.delivered = len(sent.delivered)
+        self._give_up(route, carried, now)
+        for message, _ in carried.failed:
+            self._delivering.withdraw(message, now)
         over = self._commit(route, carried, sent, alive, now)
         self._file_away(self._plan(over, carried, now), carried, now)
         return carried
@@ -118,7 +121,6 @@ class Pipeline:
             self._delivering.commit_delivered(sent.delivered, now)
             for message in sent.delivered:
                 self._journal.ledger.set_state(message.id, State.DELIVERED)
-            self._give_up(route, carried, now)
             for message, error in carried.failed:
                 self._fail(route, message, error, now)
             if carried.stopped:
@@ -141,7 +143,6 @@ class Pipeline:
 
     def _fail(self, route: Route, message: Message, error: CegidDaemonError, now: datetime) -> None:
         fault = failure_fault(error, route, message)
-        self._delivering.withdraw(message, now)
         self._journal.ledger.fail(message.id, fault, now)
         self._journal.ledger.note(
             message.id, "rewrite" if message.made_at is None else "deliver", "failed", str(fault), now
