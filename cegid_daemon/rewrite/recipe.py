@@ -108,6 +108,7 @@ class Recipe:
     def as_json(self) -> dict[str, Any]:
         """The recipe without template texts, which stand by name and SHA-256 (`texts` gives them)."""
         body = asdict(self)
+        body["layout"]["types"] = list(self.layout.types.items())  # their order counts, and JSON is written sorted
         if self.templates is not None:
             body["templates"] = {
                 "main": self.templates.main,
@@ -137,7 +138,7 @@ def recipe_from_json(body: Mapping[str, Any], text_of: Callable[[str], str]) -> 
     layout = dict(body["layout"])
     layout["fields"] = tuple(Field(**one) for one in layout["fields"])
     layout["stocks"] = tuple(Stocks(**one) for one in layout["stocks"])
-    layout["types"] = {name: tuple(columns) for name, columns in layout["types"].items()}
+    layout["types"] = {name: tuple(columns) for name, columns in layout["types"]}
     layout["proof"] = Proof(**layout["proof"]) if layout["proof"] else None
     layout.update({name: tuple(layout[name]) for name in ("columns", "skip", "untrimmed")})
     templates = body["templates"]
