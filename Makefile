@@ -43,8 +43,9 @@ check: install ## style, types, layers
 bench: install ## the benchmarks, as ratios in one run
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-reference: install ## docs/configuration.md out of the schema
+reference: install ## docs/configuration.md out of the schema, docs/cli.md out of the help
 	@$(BIN)/python -m cegid_daemon.config.reference > docs/configuration.md
+	@$(BIN)/python -m cegid_daemon.cli.reference > docs/cli.md
 
 lock: ## requirements.lock anew, newest versions; best with the oldest Python, whose needs are the widest
 	@$$(command -v python3.11 || command -v python3) -m venv --clear build/lock

@@ -339,13 +339,7 @@ def prune(ctx: click.Context, as_json: bool) -> None:
     policies = {name: route.log for name, route in config.routes.items()} if there else {}
     with invocation.writing(config) as opened:
         report = opened.retention.prune(utc_now(), policies)
-    _tell_pruned(report, as_json)
-
-
-def _tell_pruned(report: Any, as_json: bool) -> None:
     if as_json:
         print_json(report)
     else:
-        say(f"{plural(report.messages, 'message')} let go of {plural(report.payloads, 'content')}, "
-            f"{plural(report.entries, 'entry').replace('entrys', 'entries')} removed, "
-            f"{plural(report.freed, 'byte')} given back.")  # fmt: skip
+        say(f"{report}.")

@@ -64,6 +64,11 @@ class ImportReport:
     ignored: list[Remark] = field(default_factory=list)
     malformed: list[Remark] = field(default_factory=list)
 
+    def __str__(self) -> str:
+        return (
+            f"{self.read} rows, {self.written} changed, {self.ignored_count} ignored, {self.malformed_count} malformed"
+        )
+
     def ignore(self, remark: Remark) -> None:
         """A value that defines nothing."""
         self.ignored_count += 1

@@ -49,6 +49,12 @@ class PruneReport:
     entries: int = 0
     freed: int = 0  # bytes given back to the disk
 
+    def __str__(self) -> str:
+        return (
+            f"{self.payloads} contents of {self.messages} messages let go, {self.entries} entries removed, "
+            f"{self.freed} bytes given back"
+        )
+
 
 class Retention:
     """The housekeeping of the journal."""
