@@ -77,6 +77,9 @@ class Installation(AbstractContextManager["Installation"]):
         self._warn(config)
         endpoints = {name: open_endpoint(spec) for name, spec in config.endpoints.items()}
         self._make_folders(config, endpoints)
+        for route in config.routes.values():
+            if route.log.redact:
+                self.journal.masking.expect(route.name, route.log.redact)
         pipeline = Pipeline(self.journal, self.workshop, endpoints, config.routes, config.recipes, beat)
         troubles = Troubles()
         sources = [
@@ -183,7 +186,9 @@ def works(installation: Installation, load: Callable[[], Config]) -> Callable[[D
         crew = installation.crew(config, beat=daemon.pulse.beat, stopping=daemon.stopping)
         sources = [SourceTask(source, source.name, lane_of(source, config)) for source in crew.sources]
         policies = {name: route.log for name, route in config.routes.items()}
-        housekeeping = Housekeeping(installation.journal, policies, installation.clock, daemon.stopping)
+        housekeeping = Housekeeping(
+            installation.journal, policies, installation.clock, daemon.stopping, beat=daemon.pulse.beat
+        )
         tasks: list[Task] = [*sources, housekeeping]
         services: list[Service] = [FolderHints(sources, daemon.wake)]
         return Works(

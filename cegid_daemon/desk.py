@@ -48,6 +48,10 @@ class Desk:
                           why='they were pruned, or "Log Requests?" was off',
                           remedy="Drop the original file again (see processed/ or failed/ of its route).")  # fmt: skip
         with self._journal.connection.transaction():
+            original = self._closed(message)  # its copy may just have been masked
+            if self._journal.masking.is_masked(original.payload):
+                raise Refused(f"message {message} cannot be replayed", why="the stored copy is masked (`redact`)",
+                              remedy="Drop the original file again (see processed/ of its route).")  # fmt: skip
             copy = self._journal.ledger.claim_again(
                 original,
                 route,

@@ -1,4 +1,4 @@
-"""What must be done now and then beside the messages: search index, retention, the write-ahead log, the spare room.
+"""What must be done now and then beside the messages: masked copies, search index, retention.
 
 Each turn is short; long work goes on in the next turn. Never touches an open message.
 """
@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from cegid_daemon.journal import Journal
 from cegid_daemon.model import LogPolicy
+from cegid_daemon.pipeline.redacting import Redacting
 
 log = logging.getLogger(__name__)
 
@@ -27,21 +28,23 @@ class Housekeeping:
 
     def __init__(
         self, journal: Journal, policies: Mapping[str, LogPolicy], clock: Callable[[], datetime],
-        stopping: Callable[[], bool],
+        stopping: Callable[[], bool], *, beat: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         self._journal = journal
         self._policies = policies
         self._clock = clock
         self._stopping = stopping
         self._prune_at = clock()
+        self._redacting = Redacting(journal, stopping, beat)
 
     def run(self) -> datetime:
         """One turn; returns when the next is due."""
         now = self._clock()
+        masked = self._redacting.run(now)
         indexed = self._journal.search.index_slice()
         if now >= self._prune_at and not self._stopping():
             self._prune_at = now + _PRUNE_EVERY
             report = self._journal.retention.prune(now, self._policies, go_on=lambda: not self._stopping())
             if any(dataclasses.astuple(report)):
                 log.info("Retention: %s", report)
-        return now if indexed else now + _RESTING
+        return now if masked or indexed else now + _RESTING

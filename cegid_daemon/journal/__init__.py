@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cegid_daemon.journal.connection import Connection
     from cegid_daemon.journal.ledger import Ledger
     from cegid_daemon.journal.log import LogBook
+    from cegid_daemon.journal.masking import Masking
     from cegid_daemon.journal.outgoing import Outgoing
     from cegid_daemon.journal.payloads import Payloads
     from cegid_daemon.journal.retention import Retention
@@ -32,6 +33,7 @@ class Journal:
     retention: Retention
     ledger: Ledger
     outgoing: Outgoing
+    masking: Masking
 
     @classmethod
     def open(cls, path: Path, *, readonly: bool = False, checkpoints: bool = True) -> Journal:
@@ -54,6 +56,7 @@ class Journal:
         from cegid_daemon.journal.book import BufferBook
         from cegid_daemon.journal.ledger import Ledger
         from cegid_daemon.journal.log import LogBook
+        from cegid_daemon.journal.masking import Masking
         from cegid_daemon.journal.outgoing import Outgoing
         from cegid_daemon.journal.payloads import Payloads
         from cegid_daemon.journal.retention import Retention
@@ -70,6 +73,7 @@ class Journal:
             retention=Retention(connection, payloads, search),
             ledger=Ledger(connection, payloads),
             outgoing=Outgoing(connection, payloads),
+            masking=Masking(connection, payloads),
         )
 
     def checkpoint(self) -> None:

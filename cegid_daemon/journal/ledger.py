@@ -122,12 +122,12 @@ class Ledger:
         with self._db.transaction():
             message = self._db.execute(
                 "INSERT INTO message (uid, route, store, seq, state, folder, file_name, payload, sha256, size, logged, "
-                "recipe, replay_of, replay_as, received_at) "
-                "VALUES (?, ?, ?, ?, 'received', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "recipe, replay_of, replay_as, received_at, redact) "
+                "VALUES (?, ?, ?, ?, 'received', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     str(ULID()), route.name, route.store, self._next_seq(route.name), escape_name(original.folder),
                     escape_name(original.file_name), original.payload, original.sha256, original.size, logged, recipe,
-                    original.id, replay_as, utc_text(now),
+                    original.id, replay_as, utc_text(now), redact_text(route) if logged else None,
                 ),
             ).lastrowid  # fmt: skip
             assert message is not None
@@ -153,10 +153,12 @@ class Ledger:
     ) -> int:
         message = self._db.execute(
             "INSERT INTO message (uid, route, store, seq, state, source, folder, file_name, payload, sha256, size, "
-            "logged, rewrite_starts, received_at) VALUES (?, ?, ?, ?, 'received', ?, ?, ?, ?, ?, ?, ?, 1, ?)",
+            "logged, rewrite_starts, received_at, redact) "
+            "VALUES (?, ?, ?, ?, 'received', ?, ?, ?, ?, ?, ?, ?, 1, ?, ?)",
             (
                 str(ULID()), route.name, route.store, self._next_seq(route.name), source, escape_name(taking.folder),
                 escape_name(taking.name), payload, taking.staged.sha256, taking.staged.size, logged, utc_text(now),
+                redact_text(route) if logged else None,
             ),
         ).lastrowid  # fmt: skip
         assert message is not None
@@ -335,3 +337,8 @@ class Ledger:
 
     def _text(self, sha256: str) -> str:
         return str(self._value("SELECT body FROM recipe_text WHERE sha256 = ?", (sha256,)))
+
+
+def redact_text(route: Route) -> str | None:
+    """A route's fields to mask, as a message keeps them; None: it has none."""
+    return json.dumps(route.log.redact, ensure_ascii=False) if route.log.redact else None

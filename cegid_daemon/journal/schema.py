@@ -124,7 +124,7 @@ CREATE TABLE attempt (                 -- append only: what was tried, and what 
     at TEXT NOT NULL,
     message INTEGER NOT NULL REFERENCES message (id),
     delivery INTEGER REFERENCES delivery (id),
-    step TEXT NOT NULL,                -- take | rewrite | deliver | file
+    step TEXT NOT NULL,                -- take | rewrite | deliver | file | mask
     outcome TEXT NOT NULL,             -- ok | waiting | failed | unsure
     detail TEXT NOT NULL,
     answer INTEGER REFERENCES payload (id)
@@ -216,6 +216,11 @@ CREATE TABLE search_due (              -- keys of messages not yet in the index:
 );
 """
 
+_MASKING = """
+ALTER TABLE message ADD COLUMN redact TEXT;  -- JSON list: fields to mask in its stored copies; NULL: none, or done
+CREATE INDEX message_to_mask ON message (id) WHERE redact IS NOT NULL AND state IN ('done', 'discarded');
+"""
+
 
 @migrations()
 def m001_ledger_and_log(db: Database) -> None:
@@ -233,6 +238,12 @@ def m002_buffer_book(db: Database) -> None:
 def m003_search(db: Database) -> None:
     """Search by SKU, order number and file name."""
     _statements(db, _SEARCH)
+
+
+@migrations()
+def m004_masking(db: Database) -> None:
+    """Which messages owe a masked copy."""
+    _statements(db, _MASKING)
 
 
 def _statements(db: Database, script: str) -> None:

@@ -22,6 +22,7 @@ from cegid_daemon.journal.payloads import Staged
 from cegid_daemon.journal.rows import Message
 from cegid_daemon.model import Coverage, Fault, Route, State
 from cegid_daemon.pipeline.naming import temporary_name
+from cegid_daemon.rewrite import masking
 from cegid_daemon.rewrite.ports import Job
 from cegid_daemon.rewrite.recipe import Recipe
 from cegid_daemon.workshop import Finished, Order, Workshop
@@ -149,9 +150,15 @@ class Rewriting:
         self._journal.outgoing.record(message, route, making, ready, self._log_name(route), now)
         self._journal.outgoing.own(message, result.rewritten.unique_keys)
         if message.logged:
-            self._journal.search.enqueue(message.id, result.rewritten.keys)
+            self._journal.search.enqueue(message.id, self._findable_by(route, making, result))
         if not ready:
             self._journal.ledger.set_state(message.id, State.DELIVERED)
+
+    def _findable_by(self, route: Route, making: Making, result: Finished) -> Sequence[str]:
+        """Keys that are made of a masked field are not indexed; file names are, in any case."""
+        fields = masking.Fields.of(route.log.redact)
+        hidden = route.log.redact and masking.tells(self._journal.ledger.recipe(making.recipe), fields)
+        return () if hidden else result.rewritten.keys
 
     def _kept(self, recipe: Recipe) -> int:
         """The recipe's id in the journal; asked for once a recipe, as its hash takes longer than a small rewriting."""
