@@ -17,7 +17,7 @@ from datetime import datetime
 from types import FrameType
 from typing import Protocol
 
-from cegid_daemon.errors import ConfigurationError
+from cegid_daemon.errors import CegidDaemonError, ConfigurationError
 from cegid_daemon.lanes import Lane, Pulse, Task
 from cegid_daemon.sdnotify import Notifier
 
@@ -98,7 +98,7 @@ class Daemon:
 
     def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         if number != signal.SIGHUP and self._stopping.is_set():
-            log.warning("Second signal: cut. What was open goes on at the next start.")
+            os.write(2, b"Second signal: cut. What was open goes on at the next start.\n")  # no lock of the logging
             os._exit(CUT)
         self._signals.append(number)
         self._wake_up.set()
@@ -156,9 +156,9 @@ class Daemon:
         self._notifier.reloading()
         try:
             works = self._build(self)
-        except ConfigurationError as error:
+        except CegidDaemonError as error:
             log.error("The new configuration is refused, the old one goes on: %s", error)
-            for fault in error.faults:
+            for fault in error.faults if isinstance(error, ConfigurationError) else ():
                 log.error("%s", fault)
         else:
             self._halt(self._works)

@@ -5,11 +5,12 @@ The lock is the kernel's (`flock`): it ends with the process that holds it, howe
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
 
-from cegid_daemon.errors import AlreadyRunning, Place
+from cegid_daemon.errors import AlreadyRunning, JournalUnavailable, Place
 
 
 class StateFolder:
@@ -20,10 +21,11 @@ class StateFolder:
         self._descriptor = -1
 
     def hold(self) -> None:
-        """Makes the folder if need be and takes the lock. Raises AlreadyRunning if another process holds it."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self.folder / "lock"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Makes the folder if need be and takes the lock.
+
+        Raises AlreadyRunning if another process holds it, JournalUnavailable if the folder cannot be used.
+        """
+        descriptor = self._opened()
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
@@ -35,9 +37,20 @@ class StateFolder:
                 why=f"process {holder or 'unknown'} holds its lock",
                 remedy="Use that one, or stop it first (`systemctl stop cegid-daemon`).",
             ) from exc
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._descriptor = descriptor
+        with contextlib.suppress(OSError):  # who holds it is good to know; on a full disk the lock holds all the same
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+
+    def _opened(self) -> int:
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as exc:
+            raise JournalUnavailable(
+                "the state folder cannot be used", where=Place(file=str(self.folder)), why=str(exc),
+                remedy="Give the daemon's user a state folder it may write to, with free space.",
+            ) from exc  # fmt: skip
 
     def release(self) -> None:
         """Gives the lock back."""

@@ -40,25 +40,28 @@ class Pulse:
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
+        self._lock = threading.Lock()
         self._beats: dict[int, float] = {}
 
     def beat(self) -> None:
         """The calling thread got on."""
-        self._beats[threading.get_ident()] = self._monotonic()
+        with self._lock:
+            self._beats[threading.get_ident()] = self._monotonic()
 
     def rest(self) -> None:
         """The calling thread has nothing to do."""
-        self._beats.pop(threading.get_ident(), None)
+        with self._lock:
+            self._beats.pop(threading.get_ident(), None)
 
     def refresh(self) -> None:
         """The worker processes got on, and so whoever waits for them."""
-        now = self._monotonic()
-        self._beats.update(dict.fromkeys(list(self._beats), now))
+        with self._lock:  # else a thread that comes to rest meanwhile would count as busy, and soon as stuck
+            self._beats = dict.fromkeys(self._beats, self._monotonic())
 
     def stuck_for(self) -> float:
         """Seconds since the slowest busy thread got on; 0 when none is busy."""
-        beats = list(self._beats.values())
-        return self._monotonic() - min(beats) if beats else 0.0
+        with self._lock:
+            return self._monotonic() - min(self._beats.values()) if self._beats else 0.0
 
 
 class Lane:
@@ -111,8 +114,8 @@ class Lane:
         with self._changed:
             if name in self._running:
                 self._woken.add(name)
-            elif name in self._tasks:
-                self._push(name, self._clock())
+            elif name in self._tasks and self._due[name] > (now := self._clock()):
+                self._push(name, now)
                 self._changed.notify()
 
     def _push(self, name: str, due: datetime) -> None:

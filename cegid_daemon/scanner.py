@@ -7,6 +7,7 @@ settling, what is failing. One pass of a source runs at a time.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +40,7 @@ _T = TypeVar("_T")
 BATCH_FILES = 64  # messages that share their commits
 BATCH_BYTES = 4 << 20  # received bytes of one batch; a larger file goes alone
 SMALL = 256 << 10  # bytes: handed to the workshop directly instead of through the journal
+_CLEAR_EVERY = timedelta(hours=1)  # target folders are looked through for temporaries that nobody needs any more
 SWEEP = timedelta(seconds=2)  # a local folder is looked at this often, whatever the events say
 
 
@@ -73,11 +75,20 @@ class Source:
         self._clock = clock
         self._stopping = stopping
         self._settling = Settling(self.spec, remote=endpoint.abilities.remote)
+        self._unread: set[str] = set()  # names of files that could not be read at the last look
+        self._begun = False
+        self._clear_at = clock()
+
+    @property
+    def place(self) -> str:
+        """The place and the folder; several sources may share them."""
+        return f"{self.endpoint.where}/{self.spec.folder}".rstrip("/")
 
     @property
     def name(self) -> str:
-        """How the log calls it: the place and the folder."""
-        return f"{self.endpoint.where}/{self.spec.folder}".rstrip("/")
+        """How the log calls it: the place, the folder and, unless it takes everything, the masks. Unique."""
+        masks = ", ".join(self.spec.match)
+        return self.place if masks == "*" else f"{self.place} ({masks})"
 
     def look(self, *, patient: bool = True) -> Passed:
         """One pass. `patient=False` tries what waits now, whatever its next try says (`once`).
@@ -99,6 +110,7 @@ class Source:
         now = self._clock()
         passed = Passed(now + (self.spec.poll if self.endpoint.abilities.remote else SWEEP))
         self._file_pending(passed, now, patient)
+        self._clear_targets(now)
         for route in self.routes:
             if self._enabled(route):
                 self._carry_open(route, passed, patient)
@@ -112,19 +124,28 @@ class Source:
     # -- what is open -----------------------------------------------------------------------------------------------
 
     def _file_pending(self, passed: Passed, now: datetime, patient: bool) -> None:
+        """The first time wherever the files lie: the source may have been another before the configuration changed."""
         subject = f"{self.name}: filing away"
-        place, folder = self.endpoint.where, self.spec.folder
-        pending = self._journal.ledger.sources(place, folder)
-        if pending and (not patient or self._troubles.due(subject, now)):
-            self._note_unfiled(self._pipeline.file_pending(place, folder, now), passed, now)
+        if not patient or self._troubles.due(subject, now):
+            here = (self.endpoint.where, self.spec.folder) if self._begun else None
+            carried = self._pipeline.file_pending([route.name for route in self.routes], now, here)
+            self._begun = True
+            self._note_unfiled(carried, passed, now)
+            if not carried.unfiled:
+                self._troubles.worked(subject)
 
     def _note_unfiled(self, carried: Carried, passed: Passed, now: datetime) -> None:
-        subject = f"{self.name}: filing away"
-        for error in carried.unfiled:
-            self._troubles.failed(subject, error, self.routes[0].retry, now)
-            passed.faults.append(error)
-        if not carried.unfiled:
-            self._troubles.worked(subject)
+        if carried.unfiled:
+            passed.faults += carried.unfiled
+            self._troubles.failed(f"{self.name}: filing away", carried.unfiled[0], self.routes[0].retry, now)
+
+    def _clear_targets(self, now: datetime) -> None:
+        if now < self._clear_at:
+            return
+        self._clear_at = now + _CLEAR_EVERY
+        for route in self.routes:
+            with contextlib.suppress(EndpointError):  # told where it stops messages
+                self._pipeline.clear_target(route)
 
     def _carry_open(self, route: Route, passed: Passed, patient: bool) -> None:
         """Carries what is open on a route, in order, until something must wait."""
@@ -172,15 +193,16 @@ class Source:
     # -- what is new ------------------------------------------------------------------------------------------------
 
     def _take_new(self, passed: Passed, now: datetime) -> None:
-        look = self._look_at(self._list(), now)
+        listing = self._list()
+        self._forget_unread(listing)
+        look = self._look_at(listing, now)
         if look.look_again is not None:
             passed.settling = look.settling
             passed.next_look = min(passed.next_look, look.look_again)
         for odd in look.odd:
             log.warning(
-                "%s: %s is no regular file (a link, pipe or folder) and stays where it lies", self.name,
-                escape_name(odd.name),
-            )  # fmt: skip
+                "%s is no regular file (a link, pipe or folder) and stays where it lies", self._subject(odd.name)
+            )
         files = [ready.file for ready in look.ready]
         batches = list(_batches(files, lambda file: file.identity.size, self._batch_files()))
         if len(batches) == 1:
@@ -203,12 +225,21 @@ class Source:
                 if following is None:
                     return
 
+    def _forget_unread(self, listing: Sequence[Listed]) -> None:
+        """A file that was taken away again is no trouble any more."""
+        for name in self._unread.difference(one.name for one in listing):
+            self._troubles.forget(self._subject(name))
+            self._unread.discard(name)
+
+    def _subject(self, name: str) -> str:
+        return f"{self.place}/{escape_name(name)}"
+
     def _list(self) -> list[Listed]:
         try:
             return self.endpoint.list(self.spec.folder)
         except Absent as exc:
             raise Transient(
-                f"the folder {self.name} is not there",
+                f"the folder {self.place} is not there",
                 remedy="Make it (or mount it) again; files in it are then taken by themselves.",
             ) from exc
 
@@ -273,7 +304,7 @@ class Source:
         return 0 < self.spec.max_size < identity.size
 
     def _read(self, file: Listed, passed: Passed) -> Taking | None:
-        subject = f"{self.name}/{escape_name(file.name)}"
+        subject = self._subject(file.name)
         try:
             taking = self._read_whole(file)
         except (SourceChanged, Absent) as error:
@@ -282,20 +313,26 @@ class Source:
             passed.settling += 1
         except EndpointError as error:
             self._troubles.failed(subject, error, self.routes[0].retry, self._clock())
+            self._unread.add(file.name)
             passed.faults.append(error)
         else:
             self._troubles.worked(subject)
+            self._unread.discard(file.name)
             return taking
         return None
 
-    def _read_whole(self, file: Listed) -> Taking:
+    def _read_whole(self, file: Listed) -> Taking | None:
         with self.endpoint.read(self.spec.folder, file.name) as reading:
             if not reading.identity.same_file(file.identity):
                 raise SourceChanged(f"{escape_name(file.name)} changed since it was listed")
             staged, raw = self._stage(file, () if self._too_large(file.identity) else reading)
-            return Taking(
+            taking = Taking(
                 self.spec.endpoint, self.endpoint.where, self.spec.folder, file.name, reading.identity, staged, raw
             )
+        if self.spec.after == "leave" and self._journal.ledger.left_before(taking):
+            self._journal.payloads.discard(staged)  # only its owner or its rights changed
+            return None
+        return taking
 
     def _stage(self, file: Listed, reading: Iterable[bytes]) -> tuple[Staged, bytes | None]:
         if file.identity.size > SMALL:
@@ -308,8 +345,13 @@ class Source:
         settings = self._journal.book.settings
         logged = {route.store: settings.log_requests(self._stores[route.store]) for route in self.routes}
         now = self._clock()
-        with self._journal.connection.transaction():
-            claimed = [self._journal.ledger.claim(taking, self.routes, logged, now) for taking in takings]
+        try:
+            with self._journal.connection.transaction():
+                claimed = [self._journal.ledger.claim(taking, self.routes, logged, now) for taking in takings]
+        except BaseException:
+            for taking in takings:
+                self._journal.payloads.discard(taking.staged)
+            raise
         for ids in claimed:
             self._pipeline.rewriting.began(ids)
         return claimed

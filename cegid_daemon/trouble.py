@@ -60,9 +60,13 @@ class Troubles:
         if row is not None:
             log.warning("%s: recovered after %d failed tries since %s", subject, row.times, _clock(row.since))
 
+    def forget(self, subject: str) -> None:
+        """The subject is no more, and so neither is its trouble."""
+        self._rows.pop(subject, None)
+
     def current(self) -> dict[str, str]:
         """What is failing now, with its reason."""
-        return {subject: row.text for subject, row in self._rows.items()}
+        return {subject: row.text for subject, row in list(self._rows.items())}
 
 
 def _clock(moment: datetime) -> str:

@@ -26,6 +26,7 @@ from cegid_daemon.model import (
     SourceState,
     State,
     escape_name,
+    unescape_name,
     utc_text,
 )
 from cegid_daemon.rewrite.recipe import Recipe, recipe_from_json
@@ -76,6 +77,19 @@ class Ledger:
             (place, escape_name(folder)),
         )
         return {(file.name, file.identity) for file in map(rows.source_file, found)}
+
+    def left_before(self, taking: Taking) -> bool:
+        """Whether a left file with this content was taken before; its identity is then brought up to date."""
+        identity = taking.identity
+        return self._db.execute(
+            "UPDATE source SET ctime_ns = ? WHERE place = ? AND folder = ? AND name = ? AND state = 'left' "
+            "AND size = ? AND mtime_ns = ? AND inode = ? "
+            "AND EXISTS (SELECT 1 FROM message WHERE source = source.id AND sha256 = ?)",
+            (
+                identity.ctime_ns, taking.place, escape_name(taking.folder), escape_name(taking.name), identity.size,
+                identity.mtime_ns, identity.inode, taking.staged.sha256,
+            ),
+        ).rowcount > 0  # fmt: skip
 
     def source(self, source: int) -> SourceFile:
         """One source file."""
@@ -201,18 +215,37 @@ class Ledger:
         """The messages made of one source file."""
         return self._messages("WHERE source = ? ORDER BY id", (source,))
 
-    def filings(self, place: str, folder: str) -> list[SourceFile]:
-        """The files of a folder whose new name is stored and that may not have it yet."""
-        return [file for file in self.sources(place, folder).values() if file.state is SourceState.FILING]
+    def unfiled(self, routes: Collection[str], at: tuple[str, str] | None = None) -> list[int]:
+        """The files of messages of these routes that are not filed away although no message of theirs is on its way.
 
-    def forsaken(self, place: str, folder: str) -> list[int]:
-        """The files that lie in a folder although no message of theirs is on its way (a person discarded one)."""
+        `at`: only those taken from this place and folder.
+        """
+        here = "AND s.place = ? AND s.folder = ? " if at else ""
         found = self._db.query(
-            "SELECT id FROM source WHERE place = ? AND folder = ? AND state = 'lying' AND NOT EXISTS (SELECT 1 FROM "
-            "message WHERE source = source.id AND closed_at IS NULL AND state <> 'delivered')",
-            (place, escape_name(folder)),
+            # CROSS JOIN: begin with the few files not filed away, never with all messages of a route.
+            "SELECT DISTINCT s.id FROM source s INDEXED BY source_here CROSS JOIN message m ON m.source = s.id "
+            f"WHERE s.state IN ('lying', 'filing') {here}AND m.route IN ({_marks(routes)}) AND NOT EXISTS (SELECT 1 "
+            "FROM message o WHERE o.source = s.id AND o.closed_at IS NULL AND o.state <> 'delivered') ORDER BY s.id",
+            (*((at[0], escape_name(at[1])) if at else ()), *routes),
         )
         return [int(row[0]) for row in found]
+
+    def unclosed(self, routes: Collection[str]) -> list[int]:
+        """Delivered messages of these routes that wait for no file to be filed away, and are not closed yet."""
+        found = self._db.query(
+            f"SELECT m.id FROM message m LEFT JOIN source s ON s.id = m.source WHERE m.route IN ({_marks(routes)}) "
+            "AND m.closed_at IS NULL AND m.state = 'delivered' AND coalesce(s.state NOT IN ('lying', 'filing'), 1)",
+            tuple(routes),
+        )
+        return [int(row[0]) for row in found]
+
+    def filing_names(self) -> set[tuple[str, str, str]]:
+        """Place, folder and name that files are about to get."""
+        found = self._db.query(
+            "SELECT place, filed_folder, filed_name FROM source INDEXED BY source_here "
+            "WHERE state IN ('lying', 'filing') AND state = 'filing'"
+        )
+        return {(row[0], unescape_name(row[1]), unescape_name(row[2])) for row in found}
 
     def open_routes(self) -> dict[str, int]:
         """How many messages are open, by route; for the status and for routes no longer configured."""
@@ -342,3 +375,7 @@ class Ledger:
 def redact_text(route: Route) -> str | None:
     """A route's fields to mask, as a message keeps them; None: it has none."""
     return json.dumps(route.log.redact, ensure_ascii=False) if route.log.redact else None
+
+
+def _marks(values: Collection[object]) -> str:
+    return ", ".join("?" * len(values))

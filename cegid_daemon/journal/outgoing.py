@@ -16,7 +16,7 @@ from cegid_daemon.journal import rows
 from cegid_daemon.journal.connection import Connection
 from cegid_daemon.journal.payloads import Payloads, Staged
 from cegid_daemon.journal.rows import Delivery, Message
-from cegid_daemon.model import INTEGRATION, DeliveryState, Route, escape_name, utc_text
+from cegid_daemon.model import INTEGRATION, DeliveryState, Route, escape_name, unescape_name, utc_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +115,18 @@ class Outgoing:
         """The name (a version of it) and place a delivery really goes to; the log's view shows this one."""
         self._db.execute("UPDATE delivery SET name = ?, place = ? WHERE id = ?", (escape_name(name), place, delivery))
 
+    def doubt(self, place: str, folder: str) -> None:
+        """The folder is gone: of what was put aside in it, nobody can tell later whether it was renamed."""
+        self._db.execute(
+            "UPDATE delivery SET state = 'unsure' WHERE place = ? AND folder = ? AND state = 'uploaded'",
+            (place, escape_name(folder)),
+        )
+
+    def out_of_hand(self, message: int) -> list[str]:
+        """The names under which parts of a message were delivered, or may have been."""
+        doubtful = (DeliveryState.DELIVERED, DeliveryState.UPLOADED, DeliveryState.UNSURE)
+        return [one.name for one in self.of_message(message) if one.state in doubtful]
+
     def temporaries(self, place: str, folder: str) -> set[str]:
         """The temporary names of open deliveries to a folder: those that clean-up must leave alone."""
         found = self._db.query(
@@ -122,4 +134,4 @@ class Outgoing:
             "'unsure')",
             (place, escape_name(folder)),
         )
-        return {row[0] for row in found}
+        return {unescape_name(row[0]) for row in found}

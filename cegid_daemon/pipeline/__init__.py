@@ -9,18 +9,17 @@ time of its next try.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from cegid_daemon.endpoints.protocol import Endpoint
-from cegid_daemon.errors import CegidDaemonError, EndpointError, Unsure
+from cegid_daemon.errors import CegidDaemonError, Unsure
 from cegid_daemon.journal import Journal
-from cegid_daemon.journal.rows import Message, SourceFile
-from cegid_daemon.model import CLOSED, Route, SourceState, State, escape_name
+from cegid_daemon.journal.rows import Message
+from cegid_daemon.model import Route, State, escape_name
 from cegid_daemon.pipeline.contacts import Contacts
 from cegid_daemon.pipeline.delivering import Delivering, Round
-from cegid_daemon.pipeline.failure import explanation
 from cegid_daemon.pipeline.filing import Filing
 from cegid_daemon.pipeline.rewriting import Rewriting, failure_fault
 from cegid_daemon.rewrite.recipe import Recipe
@@ -37,7 +36,7 @@ class Carried:
     delivered: int = 0
     failed: list[tuple[Message, CegidDaemonError]] = field(default_factory=list)
     stopped: tuple[Message, CegidDaemonError] | None = None  # waits or is unsure; blocks the route
-    unfiled: list[EndpointError] = field(default_factory=list)  # delivered, but the original could not be filed yet
+    unfiled: list[CegidDaemonError] = field(default_factory=list)  # delivered, but the original could not be filed yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,35 +89,31 @@ class Pipeline:
         carried.stopped = sent.stopped
         carried.delivered = len(sent.delivered)
         self._give_up(route, carried, now)
-        for message, _ in carried.failed:
-            self._delivering.withdraw(message, now)
-        over = self._commit(route, carried, sent, alive, now)
-        self._file_away(self._plan(over, carried, now), carried, now)
+        arrived = [*sent.delivered, *(message for message in alive if message.state is State.DELIVERED)]
+        self._commit(route, carried, sent, arrived, now)
+        self._file_away([*arrived, *(message for message, _ in carried.failed)], carried, now)
         return carried
 
     def refuse(self, errors: Mapping[int, CegidDaemonError], now: datetime) -> Carried:
         """Fails messages just claimed, for a reason that is known before their bytes are looked at."""
         carried = Carried()
         with self._journal.connection.transaction():
-            for message in map(self._journal.ledger.message, errors):
-                assert message is not None
+            for message in self._journal.ledger.messages(sorted(errors)):
                 self._fail(self._routes[message.route], message, errors[message.id], now)
                 carried.failed.append((message, errors[message.id]))
-        over = [message for message, _ in carried.failed]
-        self._file_away(self._plan(over, carried, now), carried, now)
+        self._file_away([message for message, _ in carried.failed], carried, now)
         return carried
 
     def _again(self, messages: Iterable[Message]) -> list[Message]:
         found = (self._journal.ledger.message(message.id) for message in messages)
         return [message for message in found if message is not None]
 
-    def _commit(
-        self, route: Route, carried: Carried, sent: Round, alive: Sequence[Message], now: datetime
-    ) -> list[Message]:
-        """Writes down what arrived, what failed and what waits; returns the messages that are over."""
-        arrived = [*sent.delivered, *(message for message in alive if message.state is State.DELIVERED)]
+    def _commit(self, route: Route, carried: Carried, sent: Round, arrived: Sequence[Message], now: datetime) -> None:
+        """Writes down what arrived, what failed and what waits."""
+        fates = [fate for message, _ in carried.failed for fate in self._delivering.fates(message)]
         with self._journal.connection.transaction():
-            self._delivering.commit_delivered(sent.delivered, now)
+            self._delivering.commit_delivered(sent, now)
+            self._delivering.commit_fates(fates, now)
             for message in sent.delivered:
                 self._journal.ledger.set_state(message.id, State.DELIVERED)
             for message, error in carried.failed:
@@ -130,7 +125,7 @@ class Pipeline:
             self._journal.ledger.close([message.id for message in arrived if message.source is None], State.DONE, now)
         for message in sent.delivered:
             log.info("message %d: %s delivered", message.id, escape_name(message.file_name), extra=_fields(message))
-        return [*arrived, *(message for message, _ in carried.failed)]
+        self._delivering.take_back(fates)
 
     def _give_up(self, route: Route, carried: Carried, now: datetime) -> None:
         """A message that waited for longer than the route allows fails, and no longer blocks those behind it."""
@@ -162,47 +157,28 @@ class Pipeline:
         if route.target is not None:
             self.contacts.failed(route.target.endpoint, str(fault), now)
 
-    # -- filing -----------------------------------------------------------------------------------------------------
+    # -- what is left over ------------------------------------------------------------------------------------------
 
-    def file_pending(self, place: str, folder: str, now: datetime) -> Carried:
-        """Goes on with files of a folder whose messages are over, but which are not filed away yet."""
+    def file_pending(self, routes: Collection[str], now: datetime, at: tuple[str, str] | None = None) -> Carried:
+        """Goes on with files whose messages are over, but which are not filed away yet.
+
+        Of all messages of these routes, or of those whose file was taken from the place and folder `at`.
+        """
         carried = Carried()
-        earlier = self._journal.ledger.filings(place, folder)
-        planned, faults = self._filing.plan(self._journal.ledger.forsaken(place, folder), now)
-        carried.unfiled += faults
-        self._file_away([*earlier, *planned], carried, now)
+        if unclosed := self._journal.ledger.unclosed(routes):
+            with self._journal.connection.transaction():
+                self._journal.ledger.close(unclosed, State.DONE, now)
+        if unfiled := self._journal.ledger.unfiled(routes, at):
+            carried.unfiled += self._filing.file(unfiled, now)
         return carried
 
-    def _plan(self, over: Iterable[Message], carried: Carried, now: datetime) -> list[SourceFile]:
-        sources = dict.fromkeys(message.source for message in over if message.source is not None)
-        planned, faults = self._filing.plan(sources, now)
-        carried.unfiled += faults
-        return planned
+    def clear_target(self, route: Route) -> None:
+        """Removes what a kill left put aside in the route's target folder. Raises EndpointError."""
+        self._delivering.clear(route)
 
-    def _file_away(self, files: Sequence[SourceFile], carried: Carried, now: datetime) -> None:
-        filed: list[tuple[SourceFile, SourceState]] = []
-        for file in files:
-            try:
-                filed.append((file, self._filing.file_away(file, self._explanation(file, now), now)))
-            except EndpointError as error:
-                carried.unfiled.append(error)
-        for place, folder in {
-            (file.endpoint, folder) for file, _ in filed for folder in (file.filed_folder, file.folder)
-        }:
-            self._endpoints[place].sync(folder)
-        with self._journal.connection.transaction():
-            for file, state in filed:
-                self._journal.ledger.set_source(file.id, state, file.filed_folder, file.filed_name)
-                delivered = [one.id for one in self._journal.ledger.of_source(file.id) if one.state not in CLOSED]
-                self._journal.ledger.close(delivered, State.DONE, now)
-
-    def _explanation(self, file: SourceFile, now: datetime) -> str | None:
-        failures = [
-            (message, message.fault)
-            for message in self._journal.ledger.of_source(file.id)
-            if message.state is State.FAILED and message.fault is not None
-        ]
-        return explanation(file.name, failures, now) if failures else None
+    def _file_away(self, messages: Sequence[Message], carried: Carried, now: datetime) -> None:
+        sources = dict.fromkeys(message.source for message in messages if message.source is not None)
+        carried.unfiled += self._filing.file(list(sources), now)
 
 
 def _fields(message: Message) -> dict[str, object]:

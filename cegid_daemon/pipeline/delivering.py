@@ -2,25 +2,28 @@
 
 Puts every part of a batch aside under its temporary name, commits `uploaded`, renames in order, makes the renames
 durable. After a kill the temporary tells what happened: still there → rename; gone → delivered. Never looks at the
-final name to find out whether something was delivered: a receiver takes files away within a second.
+final name to find out whether something was delivered: a receiver takes files away within a second. `uploaded` is
+therefore only said of what may be renamed any moment; what is not renamed after all is set back before anything else.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
 
 from cegid_daemon.endpoints.protocol import Endpoint
 from cegid_daemon.errors import Absent, CegidDaemonError, EndpointError, Exists, Permanent, Place, Transient, Unsure
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.rows import Delivery, Message
-from cegid_daemon.model import DeliveryState, Route, TargetSpec
-from cegid_daemon.pipeline.naming import numbered
+from cegid_daemon.model import DeliveryState, Route
+from cegid_daemon.pipeline.naming import is_temporary, numbered
 
 log = logging.getLogger(__name__)
+
+_Aside = tuple[Message, list[Delivery]]
 
 
 @dataclass(slots=True)
@@ -30,6 +33,8 @@ class Round:
     delivered: list[Message] = field(default_factory=list)
     failed: list[tuple[Message, CegidDaemonError]] = field(default_factory=list)
     stopped: tuple[Message, CegidDaemonError] | None = None  # it must wait, and all behind it
+    arrived: list[Delivery] = field(default_factory=list)  # the deliveries of `delivered`
+    untouched: dict[int, Delivery] = field(default_factory=dict)  # put aside in this round, and not renamed yet
 
 
 class Delivering:
@@ -39,25 +44,15 @@ class Delivering:
         self._journal = journal
         self._endpoints = endpoints
         self._beat = beat
+        self._instance = journal.ledger.instance()
 
     def deliver(self, route: Route, batch: Sequence[Message], now: datetime) -> Round:
         """Delivers the messages in order, as far as possible; commits each step, but not the end of the messages."""
         outcome = Round()
-        aside: list[tuple[Message, list[Delivery]]] = []
-        chosen: set[str] = set()  # names this batch will rename to, under `exists = "version"`
-        for message in batch:
-            if self._try(outcome, message, partial(self._put_aside, route, self._open(message), chosen)):
-                aside.append((message, self._open(message)))
-            elif outcome.stopped:
-                break
-        self._commit_uploaded(route, [one for _, deliveries in aside for one in deliveries], now)
-        for message, deliveries in aside:
-            if self._try(outcome, message, partial(self._rename_all, route, deliveries, now)):
-                outcome.delivered.append(message)
-            elif outcome.stopped:
-                break
-        if outcome.delivered and route.target is not None:
-            self._endpoints[route.target.endpoint].sync(route.target.folder)
+        aside = self._put_all_aside(route, batch, outcome)
+        if aside and self._commit_uploaded(aside, outcome, now):
+            self._rename_in_order(route, aside, outcome, now)
+            self._make_durable(outcome)
         return outcome
 
     def _try(self, outcome: Round, message: Message, step: Callable[[], None]) -> bool:
@@ -74,27 +69,51 @@ class Delivering:
         return False
 
     def _open(self, message: Message) -> list[Delivery]:
-        return [one for one in self._journal.outgoing.of_message(message.id) if not _over(one)]
+        return [one for one in self._journal.outgoing.of_message(message.id) if not _is_over(one)]
 
     # -- aside ------------------------------------------------------------------------------------------------------
 
-    def _put_aside(self, route: Route, deliveries: Sequence[Delivery], chosen: set[str]) -> None:
-        assert route.target is not None
-        for delivery in deliveries:
-            if delivery.state in (DeliveryState.DUE, DeliveryState.SENDING):
-                endpoint = self._endpoint(delivery)
-                name = self._final_name(endpoint, route.target, delivery, chosen)
-                chosen.add(name)
-                if (name, endpoint.where) != (delivery.name, delivery.place):
-                    self._journal.outgoing.rename(delivery.id, name, endpoint.where)
-                endpoint.put(delivery.folder, delivery.temporary, self._journal.payloads.read(delivery.payload))
+    def _put_all_aside(self, route: Route, batch: Sequence[Message], outcome: Round) -> list[_Aside]:
+        aside: list[_Aside] = []
+        chosen: set[str] = set()  # names this batch will rename to, under `exists = "version"`
+        for message in batch:
+            deliveries = self._open(message)
+            if self._try(outcome, message, lambda: self._put_aside(route, deliveries, chosen)):  # noqa: B023
+                aside.append((message, self._open(message)))
+            elif outcome.stopped:
+                break
+        return aside
 
-    def _final_name(self, endpoint: Endpoint, target: TargetSpec, delivery: Delivery, chosen: set[str]) -> str:
-        if target.exists == "replace" and endpoint.abilities.replaces:
+    def _put_aside(self, route: Route, deliveries: Sequence[Delivery], chosen: set[str]) -> None:
+        for delivery in deliveries:
+            if _is_fresh(delivery):
+                endpoint = self._endpoint(delivery)
+                with self._minding_the_folder(endpoint, delivery):
+                    name = self._final_name(endpoint, _policy(route), delivery, chosen)
+                    chosen.add(name)
+                    if (name, endpoint.where) != (delivery.name, delivery.place):
+                        self._journal.outgoing.rename(delivery.id, name, endpoint.where)
+                    endpoint.put(delivery.folder, delivery.temporary, self._journal.payloads.read(delivery.payload))
+
+    @contextlib.contextmanager
+    def _minding_the_folder(self, endpoint: Endpoint, delivery: Delivery) -> Iterator[None]:
+        """When a folder comes back, a temporary missing in it says nothing: it may have gone with the folder."""
+        try:
+            yield
+        except Absent as exc:
+            self._journal.outgoing.doubt(endpoint.where, delivery.folder)
+            raise Transient(
+                f"the folder {delivery.folder or '/'} of {endpoint.where} is gone",
+                why=f"{delivery.name!r} is to be delivered there",
+                remedy="Make the folder (or mount it) again; the message is then sent by itself.",
+            ) from exc
+
+    def _final_name(self, endpoint: Endpoint, exists: str, delivery: Delivery, chosen: set[str]) -> str:
+        if exists == "replace" and endpoint.abilities.replaces:
             return delivery.name
         number, name = 1, delivery.name
         while name in chosen or endpoint.stat(delivery.folder, name) is not None:
-            if target.exists == "fail":
+            if exists == "fail":
                 raise Permanent(
                     f"{name!r} is there already and may not be replaced",
                     where=Place(file=f"{endpoint.where}/{delivery.folder}"),
@@ -104,37 +123,56 @@ class Delivering:
             name = numbered(delivery.name, number)
         return name
 
-    def _commit_uploaded(self, route: Route, deliveries: Sequence[Delivery], now: datetime) -> None:
-        fresh = [one.id for one in deliveries if one.state in (DeliveryState.DUE, DeliveryState.SENDING)]
-        if fresh and route.target is not None:
-            self._endpoints[route.target.endpoint].sync(route.target.folder)
-        self._journal.outgoing.set_state(fresh, DeliveryState.UPLOADED, now)
+    def _commit_uploaded(self, aside: Sequence[_Aside], outcome: Round, now: datetime) -> bool:
+        """Makes the new temporaries durable and says so; False if that cannot be done now."""
+        fresh = [one for _, deliveries in aside for one in deliveries if _is_fresh(one)]
+        try:
+            for endpoint, one in self._folders(fresh):
+                with self._minding_the_folder(endpoint, one):
+                    endpoint.sync(one.folder)
+        except EndpointError as error:
+            outcome.stopped = (aside[0][0], error)
+            return False
+        self._journal.outgoing.set_state([one.id for one in fresh], DeliveryState.UPLOADED, now)
+        outcome.untouched = {one.id: one for one in fresh}
+        return True
+
+    def _folders(self, deliveries: Iterable[Delivery]) -> list[tuple[Endpoint, Delivery]]:
+        """One delivery for each folder among `deliveries`, with its endpoint."""
+        by_folder = {(one.endpoint, one.folder): one for one in deliveries}
+        return [(self._endpoint(one), one) for one in by_folder.values()]
 
     # -- rename -----------------------------------------------------------------------------------------------------
 
-    def _rename_all(self, route: Route, deliveries: Sequence[Delivery], now: datetime) -> None:
-        for delivery in deliveries:
-            earlier = delivery.state in (DeliveryState.UPLOADED, DeliveryState.UNSURE)
-            if earlier and not self._still_aside(delivery, now):
-                continue  # renamed before the last stop: delivered, whether or not the final name still lies there
-            self._rename(route, delivery, now)
+    def _rename_in_order(self, route: Route, aside: Sequence[_Aside], outcome: Round, now: datetime) -> None:
+        for message, deliveries in aside:
+            if self._try(outcome, message, lambda: self._rename_all(route, deliveries, outcome, now)):  # noqa: B023
+                outcome.delivered.append(message)
+                outcome.arrived += deliveries
+            elif outcome.stopped:
+                break
+        if outcome.untouched:  # were they left `uploaded`, a temporary that goes missing would pass for delivered
+            self._journal.outgoing.set_state(outcome.untouched, DeliveryState.DUE, now)
 
-    def _still_aside(self, delivery: Delivery, now: datetime) -> bool:
+    def _rename_all(self, route: Route, deliveries: Sequence[Delivery], outcome: Round, now: datetime) -> None:
+        for delivery in deliveries:
+            if _is_fresh(delivery) or self._is_still_aside(delivery, now):
+                self._rename(route, delivery, outcome)
+            # Else it was renamed before the last stop: delivered, whether or not the final name still lies there.
+
+    def _is_still_aside(self, delivery: Delivery, now: datetime) -> bool:
         """Whether a part that was put aside in an earlier run is still waiting there under its temporary name."""
         endpoint = self._endpoint(delivery)
         if endpoint.where != delivery.place:
+            self._journal.outgoing.set_state([delivery.id], DeliveryState.UNSURE, now)
             raise Unsure(
                 f"the endpoint {delivery.endpoint} was changed while {delivery.name!r} was on its way",
                 where=Place(file=f"{delivery.place}/{delivery.folder}"),
                 why=f"it now is {endpoint.where}",
                 remedy="Look whether the file arrived at the old place, then `release` (send it) or `discard` it.",
             )
-        try:
+        with self._minding_the_folder(endpoint, delivery):
             there = endpoint.stat(delivery.folder, delivery.temporary) is not None
-        except Absent as exc:
-            # When the folder comes back without the temporary, nobody can tell whether it was renamed before.
-            self._journal.outgoing.set_state([delivery.id], DeliveryState.UNSURE, now)
-            raise _folder_gone(endpoint, delivery) from exc
         if not there and delivery.state is DeliveryState.UNSURE:
             raise Unsure(
                 f"nobody can tell whether {delivery.name!r} arrived",
@@ -144,55 +182,107 @@ class Delivering:
             )
         return there
 
-    def _rename(self, route: Route, delivery: Delivery, now: datetime) -> None:
-        assert route.target is not None
+    def _rename(self, route: Route, delivery: Delivery, outcome: Round) -> None:
         endpoint = self._endpoint(delivery)
-        replace = route.target.exists == "replace" and endpoint.abilities.replaces
+        replace = _policy(route) == "replace" and endpoint.abilities.replaces
         name = delivery.name
+        outcome.untouched.pop(delivery.id, None)
         while True:
             try:
                 endpoint.rename(delivery.folder, delivery.temporary, delivery.folder, name, replace=replace)
             except Exists:
-                name = self._final_name(endpoint, route.target, delivery, set())
+                if replace:
+                    raise  # a folder lies under the name
+                name = self._final_name(endpoint, _policy(route), delivery, set())
                 self._journal.outgoing.rename(delivery.id, name, endpoint.where)
             except Absent as exc:
-                self._journal.outgoing.set_state([delivery.id], DeliveryState.DUE, now)
-                raise _folder_gone(endpoint, delivery) from exc
+                outcome.untouched[delivery.id] = delivery  # the rename did not happen
+                raise Transient(
+                    f"{delivery.temporary} is gone from {endpoint.where}/{delivery.folder}",
+                    why=f"it was put aside there, to become {delivery.name!r}",
+                    remedy="Leave files with that name alone; make the folder again if it is missing. "
+                    "The message is then sent by itself.",
+                ) from exc
             else:
                 return
 
-    def commit_delivered(self, delivered: Sequence[Message], now: datetime) -> None:
-        """Notes that every open delivery of these messages arrived. Joins the caller's transaction."""
-        open_ones = [one.id for message in delivered for one in self._open(message)]
-        self._journal.outgoing.set_state(open_ones, DeliveryState.DELIVERED, now)
+    def _make_durable(self, outcome: Round) -> None:
+        """Syncs what was renamed to. A folder that is gone by now was taken away with what was delivered into it."""
+        try:
+            for endpoint, one in self._folders(outcome.arrived):
+                with contextlib.suppress(Absent):
+                    endpoint.sync(one.folder)
+        except EndpointError as error:
+            outcome.stopped = (outcome.delivered[0], error)
+            outcome.delivered, outcome.arrived = [], []
 
-    def withdraw(self, message: Message, now: datetime) -> None:
-        """Takes back what was put aside of a message that failed, as far as the endpoint lets us."""
-        for delivery in self._open(message):
-            try:
-                self._endpoint(delivery).remove(delivery.folder, delivery.temporary)
-            except EndpointError as error:
-                log.debug("nothing to take back of %s: %s", delivery.temporary, error)
-        self._journal.outgoing.set_state([one.id for one in self._open(message)], DeliveryState.CANCELLED, now)
+    # -- ends -------------------------------------------------------------------------------------------------------
+
+    def commit_delivered(self, outcome: Round, now: datetime) -> None:
+        """Notes what arrived. Joins the caller's transaction."""
+        self._journal.outgoing.set_state([one.id for one in outcome.arrived], DeliveryState.DELIVERED, now)
+
+    def fates(self, message: Message) -> list[tuple[Delivery, DeliveryState]]:
+        """What is to be said of the open deliveries of a message that failed. Asks the endpoint, changes nothing."""
+        return [(one, self._fate(one)) for one in self._open(message)]
+
+    def _fate(self, delivery: Delivery) -> DeliveryState:
+        if _is_fresh(delivery):
+            return DeliveryState.CANCELLED
+        if delivery.state is DeliveryState.UNSURE:
+            return DeliveryState.UNSURE
+        try:
+            there = self._endpoint(delivery).stat(delivery.folder, delivery.temporary) is not None
+        except EndpointError:
+            return DeliveryState.UNSURE
+        return DeliveryState.CANCELLED if there else DeliveryState.DELIVERED
+
+    def commit_fates(self, fates: Iterable[tuple[Delivery, DeliveryState]], now: datetime) -> None:
+        """Notes them. Joins the caller's transaction."""
+        for delivery, state in fates:
+            self._journal.outgoing.set_state([delivery.id], state, now)
+
+    def take_back(self, fates: Iterable[tuple[Delivery, DeliveryState]]) -> None:
+        """Removes what was put aside of cancelled deliveries: after the commit, or a kill would call them delivered."""
+        for delivery, state in fates:
+            if state is DeliveryState.CANCELLED:
+                with contextlib.suppress(EndpointError):  # `clear` finds it later
+                    self._endpoint(delivery).remove(delivery.folder, delivery.temporary)
+
+    def clear(self, route: Route) -> None:
+        """Removes temporaries of ours from the route's target folder that belong to no open delivery.
+
+        Such are left by a kill between commit and removal, and by a message discarded while a part was put aside.
+        """
+        if route.target is None or route.target.endpoint not in self._endpoints:
+            return
+        endpoint, folder = self._endpoints[route.target.endpoint], route.target.folder
+        ours = [one.name for one in endpoint.list(folder) if is_temporary(self._instance, one.name)]
+        alive = self._journal.outgoing.temporaries(endpoint.where, folder) if ours else set()  # asked after the look
+        for name in ours:
+            if name not in alive:
+                with contextlib.suppress(Absent):
+                    endpoint.remove(folder, name)
 
     def _endpoint(self, delivery: Delivery) -> Endpoint:
         endpoint = self._endpoints.get(delivery.endpoint)
         if endpoint is None:
-            raise Unsure(
+            raise Transient(
                 f"the endpoint {delivery.endpoint} is no longer configured",
-                why=f"{delivery.name!r} was on its way to it",
+                why=f"{delivery.name!r} is on its way to it",
                 remedy="Configure the endpoint again and reload, or `discard` the message.",
             )
         return endpoint
 
 
-def _over(delivery: Delivery) -> bool:
+def _policy(route: Route) -> str:
+    return route.target.exists if route.target is not None else "replace"
+
+
+def _is_fresh(delivery: Delivery) -> bool:
+    """Whether nothing of it was put aside for certain when the row was read."""
+    return delivery.state in (DeliveryState.DUE, DeliveryState.SENDING)
+
+
+def _is_over(delivery: Delivery) -> bool:
     return delivery.state in (DeliveryState.DELIVERED, DeliveryState.REFUSED, DeliveryState.CANCELLED)
-
-
-def _folder_gone(endpoint: Endpoint, delivery: Delivery) -> Transient:
-    return Transient(
-        f"the folder {delivery.folder or '/'} of {endpoint.where} or the file put aside in it is gone",
-        why=f"{delivery.temporary} is not there any more",
-        remedy="Make the folder again; the message is then sent by itself.",
-    )

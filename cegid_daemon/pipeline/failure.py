@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from cegid_daemon.journal.rows import Message
 from cegid_daemon.model import Fault, escape_name
 
 
-def explanation(name: str, failures: Sequence[tuple[Message, Fault]], now: datetime) -> str:
-    """The text of NAME.error.txt; one section for each route on which the file failed."""
-    head = f"{escape_name(name)} was not delivered.\nNothing of it left this machine on the route(s) below.\n"
-    return "\n".join([head, *(_section(message, fault, now) for message, fault in failures)])
+def explanation(
+    name: str, failures: Sequence[tuple[Message, Fault]], out: Mapping[int, Sequence[str]], now: datetime
+) -> str:
+    """The text of NAME.error.txt; one section for each route on which the file failed.
+
+    `out` names, by message, the delivered files that left (or may have left) before the failure.
+    """
+    head = f"{escape_name(name)} was not delivered.\n"
+    if not any(out.values()):
+        head += "Nothing of it left this machine on the route(s) below.\n"
+    return "\n".join([head, *(_section(message, fault, out.get(message.id, ()), now) for message, fault in failures)])
 
 
-def _section(message: Message, fault: Fault, now: datetime) -> str:
+def _section(message: Message, fault: Fault, out: Sequence[str], now: datetime) -> str:
     lines = [
+        ("Left before", ", ".join(map(escape_name, out))),
         ("Route", message.route),
         ("Message", str(message.id)),
         ("What", fault.what),
@@ -26,7 +34,7 @@ def _section(message: Message, fault: Fault, now: datetime) -> str:
         ("Received", f"{message.received_at:%Y-%m-%d %H:%M:%S} UTC, {message.size} bytes, SHA-256 {message.sha256}"),
         ("Failed", f"{now:%Y-%m-%d %H:%M:%S} UTC"),
     ]
-    return "\n".join(f"{label + ':':<12}{text}" for label, text in lines if text) + "\n"
+    return "\n".join(f"{label + ':':<13}{text}" for label, text in lines if text) + "\n"
 
 
 def _remedy(fault: Fault, message: Message) -> str:

@@ -1,8 +1,8 @@
 """Filing the original away without swallowing the next file of the same name.
 
-The new name is computed once and committed before the rename; after the rename what was renamed is looked at. If it is
+The new name is chosen once and committed before the rename; after the rename what was renamed is looked at. If it is
 not the file we read, the sender was quicker: it goes back, or is claimed from where it lies. Nothing here blocks a
-route: a file that cannot be filed now is filed later.
+route: a file that cannot be filed now is filed later. No endpoint is asked anything inside a transaction.
 """
 
 from __future__ import annotations
@@ -10,18 +10,24 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from cegid_daemon.endpoints.protocol import Endpoint
-from cegid_daemon.errors import Absent, EndpointError, Exists
+from cegid_daemon.errors import Absent, CegidDaemonError, EndpointError, Exists, SourceChanged, Transient
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.ledger import Taking
 from cegid_daemon.journal.rows import Message, SourceFile
 from cegid_daemon.model import CLOSED, Identity, Listed, Route, SourceSpec, SourceState, State
+from cegid_daemon.pipeline.failure import explanation
 from cegid_daemon.pipeline.naming import error_name, numbered, parting_name, subfolder
 
 log = logging.getLogger(__name__)
+
+_REMEMBERED = 1_000  # names whose last number is known
+_AT_ONCE = 256  # files that share their commits
+_Name = tuple[str, str, str]  # place, folder, name
 
 
 class Filing:
@@ -29,115 +35,193 @@ class Filing:
 
     def __init__(self, journal: Journal, endpoints: Mapping[str, Endpoint], routes: Mapping[str, Route]) -> None:
         self._journal = journal
-        self._endpoints = endpoints
+        self._at = {endpoint.where: endpoint for endpoint in endpoints.values()}
         self._routes = routes
         self._instance = journal.ledger.instance()
-        self._last_number: dict[tuple[str, str, str], int] = {}  # where the search for a free name went on last time
+        self._last_number: dict[_Name, int] = {}  # where the search for a free name went on last time
 
-    def plan(self, sources: Iterable[int], now: datetime) -> tuple[list[SourceFile], list[EndpointError]]:
-        """Stores where each file goes whose messages are all over: durable before anything is renamed.
+    def file(self, sources: Sequence[int], now: datetime) -> list[CegidDaemonError]:
+        """Files away those of `sources` none of whose messages is on its way any more, and closes those messages.
 
-        Returns these files, and why others cannot be planned now. Never called inside a transaction: it asks the
-        endpoint for free names, and a slow server must not hold up everybody's commits.
+        Returns an error for each file that cannot be filed now. May be called again after a kill at any point.
         """
-        chosen: list[tuple[SourceFile, tuple[str, str]]] = []
-        faults: list[EndpointError] = []
+        errors: list[CegidDaemonError] = []
+        for start in range(0, len(sources), _AT_ONCE):
+            self._file_some(sources[start : start + _AT_ONCE], errors, now)
+        return errors
+
+    def _file_some(self, sources: Sequence[int], errors: list[CegidDaemonError], now: datetime) -> None:
+        ended: list[tuple[SourceFile, SourceState]] = []
+        for file in self._plan(sources, errors, now):
+            try:
+                ended.append((file, self._file_away(file, now) if file.state is SourceState.FILING else file.state))
+            except (EndpointError, SourceChanged) as error:
+                errors.append(error)
+        unsynced = self._sync([file for file, state in ended if state is SourceState.FILED], errors)
+        with self._journal.connection.transaction():
+            for file, state in ended:
+                if not unsynced & {(file.place, file.folder), (file.place, file.filed_folder)}:
+                    self._end(file, state, now)
+
+    def _sync(self, files: Iterable[SourceFile], errors: list[CegidDaemonError]) -> set[tuple[str, str]]:
+        """Makes the renames durable; returns the folders where that was not possible."""
+        unsynced = set()
+        for place, folder in {(one.place, folder) for one in files for folder in (one.filed_folder, one.folder)}:
+            try:
+                self._at[place].sync(folder)
+            except EndpointError as error:
+                errors.append(error)
+                unsynced.add((place, folder))
+        return unsynced
+
+    def _end(self, file: SourceFile, state: SourceState, now: datetime) -> None:
+        """Writes down what became of a file. Joins the caller's transaction."""
+        if file.state is SourceState.FILING:
+            current = self._journal.ledger.source(file.id)
+            self._journal.ledger.set_source(file.id, state, current.filed_folder, current.filed_name)
+        delivered = [one.id for one in self._journal.ledger.of_source(file.id) if one.state is State.DELIVERED]
+        self._journal.ledger.close(delivered, State.DONE, now)
+
+    # -- where to ---------------------------------------------------------------------------------------------------
+
+    def _plan(self, sources: Iterable[int], errors: list[CegidDaemonError], now: datetime) -> list[SourceFile]:
+        """The files whose messages are over, each with its new name: durable before anything is renamed."""
+        files: list[SourceFile] = []
+        taken = self._journal.ledger.filing_names()
         for source in sources:
             messages = self._journal.ledger.of_source(source)
+            if any(message.state not in (*CLOSED, State.DELIVERED) for message in messages):
+                continue
             file = self._journal.ledger.source(source)
-            over = all(message.state in (*CLOSED, State.DELIVERED) for message in messages)
-            if over and file.state is SourceState.LYING:
-                try:
-                    chosen.append((file, self._destination(file, messages, now)))
-                except EndpointError as error:
-                    faults.append(error)
+            try:
+                files.append(self._planned(file, messages, taken, now) if file.state is SourceState.LYING else file)
+            except EndpointError as error:
+                errors.append(error)
         with self._journal.connection.transaction():
-            for file, (folder, name) in chosen:
-                self._journal.ledger.set_source(file.id, SourceState.FILING, folder, name)
-        return [self._journal.ledger.source(file.id) for file, _ in chosen], faults
+            for file in files:
+                if file.state is SourceState.FILING:
+                    self._journal.ledger.set_source(file.id, file.state, file.filed_folder, file.filed_name)
+        return files
 
-    def _destination(self, file: SourceFile, messages: list[Message], now: datetime) -> tuple[str, str]:
+    def _planned(self, file: SourceFile, messages: Sequence[Message], taken: set[_Name], now: datetime) -> SourceFile:
+        folder, name = self._destination(file, messages, taken, now)
+        taken.add((file.place, folder, name))
+        return replace(file, state=SourceState.FILING, filed_folder=folder, filed_name=name)
+
+    def _destination(
+        self, file: SourceFile, messages: Sequence[Message], taken: Collection[_Name], now: datetime
+    ) -> tuple[str, str]:
         spec = self._source_spec(messages)
-        endpoint = self._endpoints[file.endpoint]
         if spec.after == "leave":
             return file.folder, file.name
         if any(message.state is State.FAILED for message in messages):
-            return self._free(endpoint, subfolder(file.folder, "failed"), file.name)
+            return self._free(file, subfolder(file.folder, "failed"), taken)
         if spec.after == "delete":
             return file.folder, parting_name(self._instance, file.id)
-        return self._free(endpoint, subfolder(file.folder, spec.archive or f"processed/{now:%Y-%m-%d}"), file.name)
+        return self._free(file, subfolder(file.folder, spec.archive or f"processed/{now:%Y-%m-%d}"), taken)
 
-    def _source_spec(self, messages: list[Message]) -> SourceSpec:
+    def _source_spec(self, messages: Iterable[Message]) -> SourceSpec:
         """As configured now; the defaults, if the routes are no longer configured."""
         routes = (self._routes.get(message.route) for message in messages)
         return next((route.source for route in routes if route is not None), SourceSpec(endpoint=""))
 
-    def _free(self, endpoint: Endpoint, folder: str, name: str) -> tuple[str, str]:
-        key = (endpoint.where, folder, name)
-        number = self._last_number.get(key, 0)
+    def _free(self, file: SourceFile, folder: str, taken: Collection[_Name]) -> tuple[str, str]:
+        """The next name that nothing in the folder has, and no other file is about to get."""
+        endpoint = self._endpoint(file)
+        if len(self._last_number) >= _REMEMBERED:
+            self._last_number.clear()
+        number = self._last_number.get((file.place, folder, file.name), 0)
         while True:
             number += 1
-            candidate = numbered(name, number)
-            if _stat(endpoint, folder, candidate) is None:
-                self._last_number[key] = number
-                return folder, candidate
+            name = numbered(file.name, number)
+            if (file.place, folder, name) not in taken and _stat(endpoint, folder, name) is None:
+                self._last_number[file.place, folder, file.name] = number
+                return folder, name
 
-    def file_away(self, file: SourceFile, explanation: str | None, now: datetime) -> SourceState:
-        """Gives the file its stored new name; `explanation` is laid beside a failed one. Returns what became of it.
+    # -- the way ----------------------------------------------------------------------------------------------------
 
-        May be called again after a kill at any point. Raises EndpointError where it cannot be done now.
-        """
-        endpoint = self._endpoints[file.endpoint]
+    def _file_away(self, file: SourceFile, now: datetime) -> SourceState:
+        """Gives the file its stored new name. Returns what became of it; raises where it cannot be done now."""
+        endpoint = self._endpoint(file)
         if (file.filed_folder, file.filed_name) == (file.folder, file.name):
             return SourceState.LEFT
-        endpoint.make_folder(file.filed_folder)
-        if explanation is not None:
-            name = error_name(file.filed_name)
-            endpoint.put(file.filed_folder, name, [explanation.encode("utf-8", "backslashreplace")])
+        # Asked first: a source folder that is not there (a share not mounted) says nothing about its files.
+        here = endpoint.stat(file.folder, file.name)
         there = _stat(endpoint, file.filed_folder, file.filed_name)
-        if there is None:
-            there = self._move(endpoint, file)
-        if there is None:
-            return SourceState.GONE
-        if not there.identity.same_file(file.identity):
+        if there is not None and there.identity.same_file(file.identity):
+            return self._filed(endpoint, file)
+        if here is not None and self._is_ours(endpoint, file, here.identity):
+            return self._move(endpoint, file if there is None else self._planned_anew(file, now), now)
+        if there is not None:
+            self._give_back(endpoint, file, now)  # we were ended right after the rename
+        return SourceState.GONE
+
+    def _planned_anew(self, file: SourceFile, now: datetime) -> SourceFile:
+        """Somebody else has taken the name that was free when it was chosen."""
+        messages = self._journal.ledger.of_source(file.id)
+        planned = self._planned(file, messages, self._journal.ledger.filing_names(), now)
+        self._journal.ledger.set_source(file.id, planned.state, planned.filed_folder, planned.filed_name)
+        return planned
+
+    def _move(self, endpoint: Endpoint, file: SourceFile, now: datetime) -> SourceState:
+        """Renames the source, then looks at what was renamed."""
+        messages = self._journal.ledger.of_source(file.id)
+        endpoint.make_folder(file.filed_folder)
+        self._explain(endpoint, file, messages, now)
+        self._remove_marker(endpoint, file, messages)
+        endpoint.rename(file.folder, file.name, file.filed_folder, file.filed_name, replace=False)
+        moved = endpoint.stat(file.filed_folder, file.filed_name)
+        if moved is not None and not moved.identity.same_file(file.identity):
             self._give_back(endpoint, file, now)
             return SourceState.GONE
-        if self._is_parting(file):
-            endpoint.remove(file.filed_folder, file.filed_name)
+        return self._filed(endpoint, file)
+
+    def _filed(self, endpoint: Endpoint, file: SourceFile) -> SourceState:
+        if file.filed_name == parting_name(self._instance, file.id):
+            with contextlib.suppress(Absent):
+                endpoint.remove(file.filed_folder, file.filed_name)
         return SourceState.FILED
 
-    def _is_parting(self, file: SourceFile) -> bool:
-        return file.filed_name == parting_name(self._instance, file.id)
+    def _explain(self, endpoint: Endpoint, file: SourceFile, messages: Sequence[Message], now: datetime) -> None:
+        """Lays the reason beside a file that failed; it is there before the file is."""
+        failures = [(one, one.fault) for one in messages if one.state is State.FAILED and one.fault is not None]
+        if failures:
+            out = {one.id: self._journal.outgoing.out_of_hand(one.id) for one, _ in failures}
+            text = explanation(file.name, failures, out, now).encode("utf-8", "backslashreplace")
+            endpoint.put(file.filed_folder, error_name(file.filed_name), [text])
 
-    def _move(self, endpoint: Endpoint, file: SourceFile) -> Listed | None:
-        """Renames the source and looks at what was renamed; None if the source is no longer ours to rename."""
-        here = _stat(endpoint, file.folder, file.name)
-        if here is None or not self._ours(endpoint, file, here.identity):
-            return None
-        self._remove_marker(endpoint, file)
-        try:
-            endpoint.rename(file.folder, file.name, file.filed_folder, file.filed_name, replace=False)
-        except Absent:
-            return None
-        return _stat(endpoint, file.filed_folder, file.filed_name)
-
-    def _remove_marker(self, endpoint: Endpoint, file: SourceFile) -> None:
+    def _remove_marker(self, endpoint: Endpoint, file: SourceFile, messages: Sequence[Message]) -> None:
         """The marker goes first: one left behind would call the sender's next file whole too early."""
-        marker = self._source_spec(self._journal.ledger.of_source(file.id)).marker
+        marker = self._source_spec(messages).marker
         if marker:
             with contextlib.suppress(Absent):
                 endpoint.remove(file.folder, file.name + marker)
 
-    def _ours(self, endpoint: Endpoint, file: SourceFile, here: Identity) -> bool:
+    def _is_ours(self, endpoint: Endpoint, file: SourceFile, here: Identity) -> bool:
         if not here.same_file(file.identity):
             return False
         if here.ctime_ns == file.identity.ctime_ns:
             return True
         digest = hashlib.sha256()  # in doubt: somebody touched the file without changing size or time
-        with endpoint.read(file.folder, file.name) as chunks:
-            for chunk in chunks:
-                digest.update(chunk)
+        try:
+            with endpoint.read(file.folder, file.name) as chunks:
+                for chunk in chunks:
+                    digest.update(chunk)
+        except (SourceChanged, Absent):
+            return False
         return digest.hexdigest() == self._journal.ledger.of_source(file.id)[0].sha256
+
+    def _endpoint(self, file: SourceFile) -> Endpoint:
+        """By place: an endpoint may bear another name in today's configuration."""
+        try:
+            return self._at[file.place]
+        except KeyError:
+            raise Transient(
+                f"{file.place} is no longer configured, and {file.name!r} in it not filed away",
+                remedy="Configure the endpoint again and reload.",
+            ) from None
+
+    # -- the sender was quicker -------------------------------------------------------------------------------------
 
     def _give_back(self, endpoint: Endpoint, file: SourceFile, now: datetime) -> None:
         """The sender put a new file under the name just before the rename: it was renamed instead of ours."""
@@ -155,10 +239,12 @@ class Filing:
             staged = self._journal.payloads.stage_bytes(reading)
             identity = reading.identity
         logged = {message.store: message.logged for message in messages}
-        taking = Taking(file.endpoint, file.place, file.filed_folder, file.filed_name, identity, staged, None)
+        taking = Taking(file.endpoint, file.place, file.folder, file.name, identity, staged, None)
         with self._journal.connection.transaction():
-            for message in self._journal.ledger.claim(taking, routes, logged, now)[:1]:
+            self._journal.ledger.set_source(file.id, SourceState.GONE, file.filed_folder, file.filed_name)
+            for message in self._journal.ledger.claim(taking, routes, logged, now):
                 self._journal.ledger.file_of(message, SourceState.FILED, file.filed_folder, file.filed_name)
+            self._end(replace(file, state=SourceState.GONE), SourceState.GONE, now)
 
 
 def _stat(endpoint: Endpoint, folder: str, name: str) -> Listed | None:

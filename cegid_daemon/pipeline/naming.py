@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 LONGEST = 255
 
@@ -20,6 +21,11 @@ def error_name(name: str) -> str:
 def temporary_name(instance: str, message: int, part: int) -> str:
     """A name no receiver's mask should match, and by which we know our own."""
     return f".{instance}-{message}-{part}.part"
+
+
+def is_temporary(instance: str, name: str) -> bool:
+    """Whether `name` is a `temporary_name` of this instance."""
+    return re.fullmatch(rf"\.{re.escape(instance)}-\d+-\d+\.part", name, re.ASCII) is not None
 
 
 def parting_name(instance: str, source: int) -> str:
