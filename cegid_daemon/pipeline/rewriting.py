@@ -156,9 +156,10 @@ class Rewriting:
 
     def _findable_by(self, route: Route, making: Making, result: Finished) -> Sequence[str]:
         """Keys that are made of a masked field are not indexed; file names are, in any case."""
-        fields = masking.Fields.of(route.log.redact)
-        hidden = route.log.redact and masking.tells(self._journal.ledger.recipe(making.recipe), fields)
-        return () if hidden else result.rewritten.keys
+        if not route.log.redact:
+            return result.rewritten.keys
+        recipe = self._journal.ledger.recipe(making.recipe)
+        return () if masking.tells(recipe, masking.Fields.of(route.log.redact)) else result.rewritten.keys
 
     def _kept(self, recipe: Recipe) -> int:
         """The recipe's id in the journal; asked for once a recipe, as its hash takes longer than a small rewriting."""
