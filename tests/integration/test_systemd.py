@@ -1,0 +1,100 @@
+"""The unit files: right, closed, and open enough for what the daemon does."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cegid_daemon import resources
+
+UNITS = ("cegid-daemon.service", "cegid-daemon@.service")
+SAMPLES = Path(__file__).parents[2] / "samples"
+MOST = 15  # tenths: an exposure of 1.5
+
+
+def needed(tool: str) -> str:
+    """A tool of the machine; where it is missing the test is skipped, but never in CI."""
+    found = shutil.which(tool)
+    if found is None:
+        assert "CI" not in os.environ, f"{tool} is needed here: see .ci/run"
+        pytest.skip(f"{tool} is not installed")
+    return found
+
+
+def output_of(*words: str) -> str:
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def text_of(unit: str) -> str:
+    return (resources.units() / unit).read_text("utf-8")
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_systemd_finds_nothing_to_say_against_the_unit(unit: str, tmp_path: Path) -> None:
+    analyze = needed("systemd-analyze")
+    program = Path(sys.executable).with_name("cegid-daemon")
+    copy = tmp_path / unit  # the program lies elsewhere than on an installed machine, and `verify` looks for it
+    copy.write_text(re.sub(r"(?m)^ExecStart=\S+", f"ExecStart={program}", text_of(unit)), "utf-8")
+    assert output_of(analyze, "verify", "--man=no", str(copy)) == ""
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_the_unit_is_exposed_by_no_more_than_one_and_a_half(unit: str) -> None:
+    analyze = needed("systemd-analyze")
+    told = output_of(
+        analyze, "security", "--offline=true", f"--threshold={MOST}", "--no-pager", str(resources.units() / unit)
+    )
+    assert float(re.findall(r"exposure level for \S+: ([0-9.]+)", told)[0]) <= MOST / 10
+
+
+def test_both_units_are_closed_alike() -> None:
+    own = [re.sub(r"(/|-?)%i(\.toml)?", "", text_of(unit)) for unit in UNITS]
+    hardening = [text[text.index("NoNewPrivileges") :] for text in own]
+    assert hardening[0] == hardening[1]
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_the_unit_keeps_to_what_the_daemon_relies_on(unit: str) -> None:
+    text = text_of(unit)
+    for line in ("Type=notify", "KillMode=mixed", "OOMPolicy=continue", "RestartPreventExitStatus=2 4"):
+        assert f"\n{line}\n" in text
+
+
+def test_the_daemon_makes_no_system_call_that_the_unit_forbids(tmp_path: Path) -> None:
+    """Runs the program, workers included, and compares its calls with the unit's filter."""
+    strace, analyze = needed("strace"), needed("systemd-analyze")
+    program = [sys.executable, "-m", "cegid_daemon"]
+    output_of(*program, "init", str(tmp_path))
+    shutil.copy(SAMPLES / "STOCK.csv", tmp_path / "inbox" / "inventory")
+    shutil.copy(SAMPLES / "ORDERS.xml", tmp_path / "inbox" / "orders")
+    calls = tmp_path / "calls"
+    configuration = str(tmp_path / "cegid-daemon.toml")
+    output_of(strace, "-f", "-qq", "-e", "signal=none", "-o", str(calls), *program, "once", "--config", configuration)
+    made = set(re.findall(r"(?m)^\d+ +(?:<\.\.\. )?(\w+)(?:\(| resumed)", calls.read_text("utf-8", "replace")))
+    assert "prlimit64" in made, "a worker bounds itself"
+    assert made - allowed(analyze, text_of(UNITS[0])) == set()
+
+
+def allowed(analyze: str, unit: str) -> set[str]:
+    """The calls that the SystemCallFilter= lines of a unit leave."""
+    left: set[str] = set()
+    for line in re.findall(r"(?m)^SystemCallFilter=(.*)$", unit):
+        named = {call for word in line.removeprefix("~").split() for call in calls_of(analyze, word)}
+        left = left - named if line.startswith("~") else left | named
+    return left
+
+
+def calls_of(analyze: str, word: str) -> set[str]:
+    if not word.startswith("@"):
+        return {word}
+    told = output_of(analyze, "syscall-filter", "--no-pager", word).splitlines()[1:]
+    found = (line.strip() for line in told if line.strip() and not line.strip().startswith("#"))
+    return {call for inner in found for call in calls_of(analyze, inner)}
