@@ -8,7 +8,7 @@ from cegid_daemon.model import EndpointSpec
 
 __all__ = ["SCHEMES", "Abilities", "Endpoint", "Reading", "open_endpoint"]
 
-SCHEMES = ("file", "memory")
+SCHEMES = ("file", "ftp", "ftps", "ftps+implicit", "memory", "sftp")
 
 
 def open_endpoint(spec: EndpointSpec) -> Endpoint:
@@ -25,6 +25,10 @@ def open_endpoint(spec: EndpointSpec) -> Endpoint:
             from cegid_daemon.endpoints.memory import MemoryEndpoint
 
             return MemoryEndpoint(spec.url.removeprefix("memory:"))
+        case "sftp":
+            from cegid_daemon.endpoints.sftp import SftpEndpoint
+
+            return SftpEndpoint.of(spec)
     raise ConfigurationError(
         f"no endpoint speaks {spec.scheme!r}",
         where=Place(field=f"endpoint.{spec.name}.url"),

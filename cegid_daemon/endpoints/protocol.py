@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Protocol
 
 from cegid_daemon.model import Identity, Listed
@@ -25,6 +26,22 @@ class Abilities:
     renames: bool = True  # rename within the endpoint is atomic for whoever lists
     replaces: bool = True  # rename over an existing name works, atomically
     remote: bool = False  # settle by two equal listings, poll instead of events
+    posts: bool = False  # takes requests and answers them (`Poster`), instead of holding files (`Endpoint`)
+
+
+class Reachable(Protocol):
+    """What every endpoint has, whether it holds files or answers requests."""
+
+    @property
+    def abilities(self) -> Abilities:
+        """What it can do."""
+
+    @property
+    def where(self) -> str:
+        """The place itself without secrets; two endpoints with the same text are the same place."""
+
+    def close(self) -> None:
+        """Ends connections. It may be used again afterwards: it connects anew."""
 
 
 class Reading(Protocol):
@@ -96,3 +113,25 @@ class Endpoint(Protocol):
 
     def close(self) -> None:
         """Ends connections. The endpoint may be used again afterwards: it connects anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an API answered. `body` passes once, in pieces of at most 1 MiB, and raises Unsure where it is cut."""
+
+    status: int
+    body: Iterator[bytes]
+    retry_after: timedelta | None = None
+
+
+class Poster(Reachable, Protocol):
+    """An API that takes requests and answers them."""
+
+    def post(
+        self, method: str, body: Iterable[bytes], size: int, request_uid: str
+    ) -> AbstractContextManager[Answer]:
+        """Sends one envelope of `size` bytes for `method`; whatever status comes back is an answer.
+
+        Raises Transient if the request cannot have arrived whole (not connected, not sent whole, not due yet),
+        Untrusted if the other side is not who it should be, Unsure if it was sent and no answer came.
+        """

@@ -72,6 +72,11 @@ class DiskWorld:
     def content(self, folder: str) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in (self.root / folder).iterdir() if path.is_file()}
 
+    def empty(self) -> None:
+        """Takes away what the test before left."""
+        for path in self.root.iterdir():
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
     def there(self, folder: str, name: str) -> bool:
         return (self.root / folder / name).exists()
 

@@ -1,0 +1,366 @@
+"""The Aurora API: one envelope posted over HTTPS, one answer read, each within a deadline.
+
+Owns the connection, the headers and the token, and what the failures of a request mean: cannot have arrived whole
+(Transient), was sent and is unanswered (Unsure), not who it should be (Untrusted). Interprets no answer, follows no
+redirect, retries nothing. Each request has a connection of its own: a kept one that the server closes at the wrong
+moment would leave every such request unsure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import re
+import socket
+import ssl
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+from xml.sax.saxutils import escape
+
+from cegid_daemon import __version__
+from cegid_daemon.endpoints.mime import inflated, unwrapped
+from cegid_daemon.endpoints.protocol import Abilities, Answer
+from cegid_daemon.errors import ConfigurationError, EndpointError, Permanent, Place, Transient, Unsure, Untrusted
+from cegid_daemon.model import EndpointSpec
+
+_PIECE = 256 * 1024
+_AGAIN = "It is tried again by itself."
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+_ROOT = re.compile(rb"<(?:[\w.\-]+:)?AuroraRequestEnvelope(?:\s[^>]*)?>")
+_METHOD = re.compile(r"[A-Za-z][A-Za-z0-9]*")
+_PACE = re.compile(r"([1-9]\d*)/(s|min|h)")
+_SPANS = {"s": 1.0, "min": 60.0, "h": 3600.0}
+
+
+class Secret(Protocol):
+    """A token; its repr is masked."""
+
+    def reveal(self) -> str:
+        """The text itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """The API as configured, checked. `path` has its first slash and no last one."""
+
+    name: str
+    secure: bool
+    host: str
+    port: int
+    path: str
+    token: Secret | None = field(default=None, repr=False)
+    token_in: str = "header"  # or "envelope", "both"
+    ca: str = ""
+    timeout: timedelta = timedelta(seconds=30)
+    deadline: timedelta = timedelta(minutes=5)
+    max_answer: int = 256 << 20
+    pace: str = ""
+
+    @classmethod
+    def of(cls, spec: EndpointSpec) -> Api:
+        """From a configured endpoint. ConfigurationError names the key that is wrong."""
+        parts = urlsplit(spec.url)
+        secure = parts.scheme == "https"
+        try:
+            port = parts.port or (443 if secure else 80)
+        except ValueError as error:
+            raise _fault(spec.name, "url", str(error)) from error
+        if not parts.hostname:
+            raise _fault(spec.name, "url", "it names no host")
+        if not secure and parts.hostname not in _LOOPBACK:
+            raise _fault(spec.name, "url", "http is for this machine only; the token would travel in the clear")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise _fault(spec.name, "url", "it is https://HOST/VERSION and nothing else; the token goes into `token`")
+        given = {key: value for key, value in spec.options.items() if value not in (None, "")}
+        return cls(spec.name, secure, parts.hostname, port, parts.path.rstrip("/"), **given)
+
+    @property
+    def where(self) -> str:
+        """The place without secrets, always with its port."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.secure else 'http'}://{host}:{self.port}{self.path}"
+
+
+class AuroraApi:
+    """Posts envelopes to one Aurora API."""
+
+    abilities = Abilities(renames=False, replaces=False, remote=True, posts=True)
+
+    def __init__(self, spec: EndpointSpec) -> None:
+        self._api = api = Api.of(spec)
+        self._tls = _tls_context(api) if api.secure else None
+        self._pace = _Pace.of(api)
+        self._token = _token(api)
+
+    @property
+    def where(self) -> str:
+        """`https://api.shop.example:443/1.4`."""
+        return self._api.where
+
+    def close(self) -> None:
+        """Nothing is kept open between two requests."""
+
+    @contextmanager
+    def post(self, method: str, body: Iterable[bytes], size: int, request_uid: str) -> Iterator[Answer]:
+        """See `Poster.post`."""
+        if not _METHOD.fullmatch(method):
+            raise ValueError(f"not a method of the API: {method!r}")
+        place = Place(file=f"{self.where}/{method}")
+        headers = self._headers(method, request_uid)
+        if self._token and self._api.token_in != "header":
+            header = b"<Header><AuthToken>%s</AuthToken></Header>" % escape(self._token).encode()
+            body, size = _with_header(body, header, place), size + len(header)
+        self._pace.take(place)
+        with self._connected(place) as (connection, deadline):
+            early = self._send(connection, method, {**headers, "Content-Length": str(size)}, body, place, deadline)
+            response = early or self._response(connection, place, deadline)
+            yield Answer(response.status, self._body(response, place, deadline), _retry_after(response))
+
+    def _headers(self, method: str, request_uid: str) -> dict[str, str]:
+        headers = {
+            "Content-Type": "application/xml",
+            "Accept": "application/xml, text/xml, multipart/*",
+            "Accept-Encoding": "identity",
+            "User-Agent": f"cegid-daemon/{__version__}",
+            "Connection": "close",
+            "X-AURORA-REQUEST-METHODS": method,
+            "X-Request-ID": request_uid,
+        }
+        if self._token and self._api.token_in != "envelope":
+            headers["X-AURORA-AUTH-TOKEN"] = self._token
+        return headers
+
+    # -- the connection ---------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _connected(self, place: Place) -> Iterator[tuple[http.client.HTTPConnection, _Deadline]]:
+        api = self._api
+        try:
+            plain = socket.create_connection((api.host, api.port), timeout=api.timeout.total_seconds())
+        except OSError as exc:
+            raise _not_connected(exc, place) from exc
+        connection = http.client.HTTPConnection(api.host, api.port)
+        with contextlib.closing(_Deadline(plain, api.deadline)) as deadline, contextlib.closing(connection):
+            connection.sock = self._secured(plain, place)
+            yield connection, deadline
+
+    def _secured(self, plain: socket.socket, place: Place) -> socket.socket:
+        if self._tls is None:
+            return plain
+        try:
+            return self._tls.wrap_socket(plain, server_hostname=self._api.host)
+        except OSError as exc:
+            plain.close()
+            raise _not_connected(exc, place) from exc
+
+    def _send(
+        self, connection: http.client.HTTPConnection, method: str, headers: Mapping[str, str], body: Iterable[bytes],
+        place: Place, deadline: _Deadline,
+    ) -> http.client.HTTPResponse | None:  # fmt: skip
+        """Sends the request; an answer that came before all of it was sent is returned (a refusal, then)."""
+        connection.putrequest("POST", f"{self._api.path}/{method}", skip_accept_encoding=True)
+        for name, value in headers.items():
+            connection.putheader(name, value)
+        pieces = iter(body)
+        try:
+            connection.endheaders()
+            for piece in pieces:
+                connection.send(piece)
+        except OSError as exc:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                return connection.getresponse()
+            why = deadline.why() or f"the connection broke ({_said(exc)})"
+            raise Transient("the request was not sent whole", where=place, why=why, remedy=_AGAIN) from exc
+        return None
+
+    def _response(
+        self, connection: http.client.HTTPConnection, place: Place, deadline: _Deadline
+    ) -> http.client.HTTPResponse:
+        try:
+            return connection.getresponse()
+        except (OSError, http.client.HTTPException) as exc:
+            raise _unanswered(deadline.why() or _said(exc), place) from exc
+
+    def _body(self, response: http.client.HTTPResponse, place: Place, deadline: _Deadline) -> Iterator[bytes]:
+        """The answer without its wrapping, within its bound."""
+        pieces = _pieces(response, place, deadline)
+        if response.headers.get("Content-Encoding", "identity").lower() in ("gzip", "x-gzip", "deflate"):
+            pieces = inflated(pieces)
+        size = 0
+        for piece in unwrapped(dict(response.headers.items()), pieces):
+            size += len(piece)
+            if size > self._api.max_answer:
+                raise Permanent(
+                    "the API's answer is too large", where=place, why=f"it has more than {self._api.max_answer} bytes",
+                    remedy="Send or ask for less at once (output.batch, source.limit), or raise `max_answer`.",
+                )  # fmt: skip
+            if piece:
+                yield piece
+
+
+def _pieces(response: http.client.HTTPResponse, place: Place, deadline: _Deadline) -> Iterator[bytes]:
+    try:
+        while piece := response.read1(_PIECE):
+            yield piece
+    except (OSError, http.client.HTTPException) as exc:
+        raise _unanswered(deadline.why() or _said(exc), place) from exc
+    if response.length:
+        raise _unanswered(deadline.why() or f"the answer ended {response.length} bytes too early", place)
+
+
+class _Deadline:
+    """Cuts a connection that takes too long as a whole: a peer that sends a byte now and then is never silent."""
+
+    def __init__(self, connection: socket.socket, limit: timedelta) -> None:
+        self._connection = connection.dup()
+        self._limit = limit
+        self._over = threading.Event()
+        self._timer = threading.Timer(limit.total_seconds(), self._cut)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _cut(self) -> None:
+        self._over.set()
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+
+    def why(self) -> str:
+        """Why the connection ended, if it was this; else blank."""
+        return f"it took longer than {self._limit} as a whole" if self._over.is_set() else ""
+
+    def close(self) -> None:
+        """The request is over."""
+        self._timer.cancel()
+        self._timer.join()
+        self._connection.close()
+
+
+class _Pace:
+    """At most so many requests in any span."""
+
+    def __init__(self, most: int, span: float) -> None:
+        self._most = most
+        self._span = span
+        self._lock = threading.Lock()
+        self._times: deque[float] = deque()
+
+    @classmethod
+    def of(cls, api: Api) -> _Pace:
+        """From `20/min`; blank: no bound."""
+        if not api.pace:
+            return cls(0, 0.0)
+        found = _PACE.fullmatch(api.pace)
+        if found is None:
+            raise _fault(api.name, "pace", f"not a pace such as 20/min: {api.pace!r}")
+        return cls(int(found[1]), _SPANS[found[2]])
+
+    def take(self, place: Place) -> None:
+        """Counts a request that begins now. Transient, with the pause, if it is not due."""
+        now = time.monotonic()
+        with self._lock:
+            while self._times and self._times[0] <= now - self._span:
+                self._times.popleft()
+            if not self._most or len(self._times) < self._most:
+                self._times.append(now)
+                return
+            pause = timedelta(seconds=self._times[0] + self._span - now)
+        raise Transient(
+            "the next request is not due yet", where=place, why="`pace` says how many may be made", remedy=_AGAIN
+        ).not_before(pause)
+
+
+def _with_header(body: Iterable[bytes], header: bytes, place: Place) -> Iterator[bytes]:
+    """The envelope with a header put in behind its root's start tag: on the wire only, never in the journal."""
+    pieces = iter(body)
+    held = b""
+    while (found := _ROOT.search(held)) is None:
+        piece = next(pieces, None)
+        if piece is None or len(held) > _PIECE:
+            raise Permanent(
+                "the token cannot be put into the request", where=place,
+                why="it begins with no <AuroraRequestEnvelope> in an encoding such as UTF-8",
+                remedy='Correct the template, or send the token as a header (token_in = "header").',
+            )  # fmt: skip
+        held += piece
+    yield held[: found.end()]
+    yield header
+    yield held[found.end() :]
+    yield from pieces
+
+
+def _retry_after(response: http.client.HTTPResponse) -> timedelta | None:
+    """What `Retry-After` asks for: seconds, or a date."""
+    asked = response.headers.get("Retry-After", "").strip()
+    if asked.isdecimal() and len(asked) < 9:
+        return timedelta(seconds=int(asked))
+    try:
+        due = parsedate_to_datetime(asked)
+    except (TypeError, ValueError):
+        return None
+    due = due if due.tzinfo else due.replace(tzinfo=UTC)
+    return max(timedelta(0), due - datetime.now(UTC))
+
+
+def _tls_context(api: Api) -> ssl.SSLContext:
+    """Certificates and names are verified, by the system's authorities or by `ca` alone. TLS 1.2 or later."""
+    try:
+        return ssl.create_default_context(cafile=api.ca or None)
+    except OSError as error:
+        raise _fault(api.name, "ca", f"{api.ca!r} cannot be read ({error})") from error
+
+
+def _token(api: Api) -> str:
+    token = api.token.reveal() if api.token else ""
+    if not token.isascii() or not token.isprintable():
+        raise _fault(api.name, "token", "it holds characters that no header can carry")
+    return token
+
+
+def _not_connected(error: OSError, place: Place) -> EndpointError:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return Untrusted(
+            "the API's certificate is not trusted", where=place, why=error.verify_message or _said(error),
+            remedy="Use the name the certificate was made for; if its authority is your own, name its file in `ca`.",
+        )  # fmt: skip
+    return Transient("the API cannot be reached", where=place, why=_said(error), remedy=_AGAIN)
+
+
+def _unanswered(why: str, place: Place) -> Unsure:
+    return Unsure(
+        "the request was sent, and its answer was lost", where=place, why=why,
+        remedy="Look in the store whether it was taken, then `release` (send it again) or `discard` the message.",
+    )  # fmt: skip
+
+
+def _said(error: Exception) -> str:
+    match error:
+        case TimeoutError():
+            return "it did not answer in time"
+        case ssl.SSLError():
+            return f"TLS failed: {error.reason or error}"
+        case http.client.RemoteDisconnected():
+            return "it ended the connection without an answer"
+        case OSError():
+            return error.strerror or str(error)
+    return f"its answer is no HTTP ({type(error).__name__})"
+
+
+def _fault(name: str, key: str, why: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"the endpoint {name!r} cannot be used", where=Place(field=f"endpoint.{name}.{key}"), why=why,
+        remedy="Correct it in the configuration.",
+    )  # fmt: skip
+
+
+def options() -> frozenset[str]:
+    """The keys of an endpoint, beside its url, that mean something here."""
+    own: Any = Api.__dataclass_fields__
+    return frozenset(own) - {"name", "secure", "host", "port", "path"}

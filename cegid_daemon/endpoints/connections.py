@@ -1,0 +1,153 @@
+"""Connections to one remote endpoint: opened when needed, kept, lent to one caller at a time, replaced when dead.
+
+Owns how many there are, how long one may lie idle before it is asked whether it still lives, and how often a new login
+may be tried. Knows no protocol: a `Connection` does the talking. Safe for several threads.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Generic, Protocol, TypeVar
+
+from cegid_daemon.endpoints.remote import Server
+from cegid_daemon.errors import Place, Transient
+
+ASK_AFTER = 5.0  # seconds a connection may lie idle and still be trusted
+
+
+class Connection(Protocol):
+    """What the pool needs to know of a connection."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is between two calls and not broken."""
+
+    def lives(self) -> bool:
+        """Asks the other side; False instead of any error."""
+
+    def end(self) -> None:
+        """Ends it at once, from any thread; whoever uses it gets an error. Raises nothing."""
+
+
+C = TypeVar("C", bound=Connection)
+
+
+class Logins:
+    """How often a login may be tried: CEGID asks some partners for minutes between two."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._lock = threading.Lock()
+        self._last: float | None = None
+
+    def begin(self) -> None:
+        """Counts a login that begins now. Transient if it is not due: a login is refused, not waited for."""
+        now = time.monotonic()
+        with self._lock:
+            due = now if self._last is None else self._last + self._server.reconnect.total_seconds()
+            if due <= now:
+                self._last = now
+                return
+        raise Transient(
+            "not connected: the next login is not due yet",
+            where=Place(file=self._server.where),
+            why=f"`reconnect` asks for {self._server.reconnect} between two logins, {due - now:.0f} s are left",
+            remedy="It is tried again by itself.",
+        )
+
+
+class Connections(Generic[C]):
+    """At most `server.channels` connections, each in one hand at a time."""
+
+    def __init__(self, server: Server, connect: Callable[[], C]) -> None:
+        self._server = server
+        self._connect = connect
+        self._changed = threading.Condition()
+        self._idle: list[tuple[C, float]] = []  # the last used last
+        self._lent: set[C] = set()
+        self._opening = 0
+        self._era = 0  # a connection opened before the last `close` is not kept
+
+    @contextmanager
+    def lend(self) -> Iterator[C]:
+        """A live connection for one call or transfer. Transient if none is free before the endpoint's deadline."""
+        connection = self._take()
+        era = self._era
+        try:
+            yield connection
+        finally:
+            self._give_back(connection, era)
+
+    def close(self) -> None:
+        """Ends every connection, also those in use: their callers get Transient (or Unsure) at once."""
+        with self._changed:
+            self._era += 1
+            ending = [connection for connection, _ in self._idle] + list(self._lent)
+            self._idle.clear()
+            self._changed.notify_all()
+        for connection in ending:
+            connection.end()
+
+    def _take(self) -> C:
+        while True:
+            idle = self._idle_or_room()
+            if idle is None:
+                return self._open()
+            connection, since = idle
+            if time.monotonic() - since < ASK_AFTER or connection.lives():
+                return connection
+            self._discard(connection)
+
+    def _idle_or_room(self) -> tuple[C, float] | None:
+        """An idle connection, now lent, or None where a new one may be opened, and is counted as opening."""
+        deadline = time.monotonic() + self._server.seconds
+        with self._changed:
+            while not self._idle and len(self._lent) + self._opening >= self._server.channels:
+                if not self._changed.wait(deadline - time.monotonic()):
+                    raise Transient(
+                        "no connection is free",
+                        where=Place(file=self._server.where),
+                        why=f"all {self._server.channels} are in use",
+                        remedy="It is tried again by itself; raise `channels` if the server allows more.",
+                    )
+            if self._idle:
+                idle = self._idle.pop()
+                self._lent.add(idle[0])
+                return idle
+            self._opening += 1
+            return None
+
+    def _open(self) -> C:
+        era = self._era
+        try:
+            connection = self._connect()
+        except BaseException:
+            with self._changed:
+                self._opening -= 1
+                self._changed.notify()
+            raise
+        with self._changed:
+            self._opening -= 1
+            self._lent.add(connection)
+        if era != self._era:
+            connection.end()
+        return connection
+
+    def _give_back(self, connection: C, era: int) -> None:
+        with self._changed:
+            self._lent.discard(connection)
+            keep = connection.usable and era == self._era
+            if keep:
+                self._idle.append((connection, time.monotonic()))
+            self._changed.notify()
+        if not keep:
+            connection.end()
+
+    def _discard(self, connection: C) -> None:
+        with self._changed:
+            self._lent.discard(connection)
+            self._changed.notify()
+        connection.end()

@@ -1,0 +1,61 @@
+"""What the failures of a network connection mean: silence, refusal, unknown hosts, untrusted or unspeakable TLS.
+
+Owns the translation of socket and TLS errors into the error tree, for every remote adapter.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+
+from cegid_daemon.errors import EndpointError, Permanent, Place, Transient, Untrusted
+
+_AGAIN = "It is tried again by itself."
+
+
+def net_error(error: Exception, what: str, where: str) -> EndpointError:
+    """`error`, raised while a connection to `where` was opened or used, as the error tree says it."""
+    place = Place(file=where)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return Untrusted(
+            f"{what}: the server's certificate is not trusted",
+            where=place,
+            why=error.verify_message or str(error),
+            remedy="Use the name the certificate was made for; if its authority is your own, name its file in `ca`.",
+        )
+    if isinstance(error, ssl.SSLError):
+        return _tls_error(error, what, place)
+    return Transient(what, where=place, why=_why(error), remedy=_AGAIN)
+
+
+def _why(error: Exception) -> str:
+    match error:
+        case TimeoutError():
+            return "the server did not answer in time"
+        case socket.gaierror():
+            return f"the host's name is not known ({error.strerror})"
+        case EOFError():
+            return "the server ended the connection"
+        case OSError():
+            return error.strerror or str(error)
+    return str(error) or type(error).__name__
+
+
+def _tls_error(error: ssl.SSLError, what: str, place: Place) -> EndpointError:
+    reason = error.reason or str(error)
+    if reason in {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"}:
+        return Permanent(
+            f"{what}: the server does not speak TLS here",
+            where=place,
+            why=reason,
+            remedy="ftps:// is explicit TLS on port 21, ftps+implicit:// is TLS from the first byte on port 990.",
+        )
+    if reason in {"UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION", "NO_PROTOCOLS_AVAILABLE", "DH_KEY_TOO_SMALL",
+                  "EE_KEY_TOO_SMALL", "CA_MD_TOO_WEAK", "NO_CIPHERS_AVAILABLE"}:  # fmt: skip
+        return Permanent(
+            f"{what}: the server offers only TLS that is no longer safe",
+            where=place,
+            why=reason,
+            remedy="Have the server allow TLS 1.2 or later.",
+        )
+    return Transient(f"{what}: TLS failed", where=place, why=reason, remedy=_AGAIN)
