@@ -166,13 +166,15 @@ def test_a_size_that_does_not_read_back_is_transient(folder: FolderEndpoint, mon
         folder.put("in", "a", [b"0123456789"])
 
 
-def test_put_syncs_the_file_and_then_its_folder(
+def test_put_syncs_the_file_and_sync_its_name(
     folder: FolderEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[str] = []
     monkeypatch.setattr(os, "fsync", lambda fd: synced.append(behind(fd)))
     folder.put("in", "a", [b"x"])
-    assert synced == [str(tmp_path / "in" / "a"), str(tmp_path / "in")]
+    assert synced == [str(tmp_path / "in" / "a")]
+    folder.sync("in")
+    assert synced[1:] == [str(tmp_path / "in")]
 
 
 def test_a_made_folder_is_synced_into_its_parent(
