@@ -27,6 +27,7 @@ CegidDaemonError
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from typing import Any
 
 
@@ -121,6 +122,13 @@ class EndpointError(CegidDaemonError):
 
 class Transient(EndpointError):
     """Will very likely heal by itself: try again later."""
+
+    after: timedelta | None = None  # when the other side, or our own pace, says when
+
+    def not_before(self, pause: timedelta) -> Transient:
+        """The same error, to be tried again after this pause instead of the route's own."""
+        self.after = pause
+        return self
 
 
 class Permanent(EndpointError):

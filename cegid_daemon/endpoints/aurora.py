@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import urlsplit
 from xml.sax.saxutils import escape
 
@@ -57,7 +57,7 @@ class Api:
     port: int
     path: str
     token: Secret | None = field(default=None, repr=False)
-    token_in: str = "header"  # or "envelope", "both"
+    token_in: str = "header"  # or "envelope", "both"  # noqa: S105
     ca: str = ""
     timeout: timedelta = timedelta(seconds=30)
     deadline: timedelta = timedelta(minutes=5)
@@ -115,7 +115,7 @@ class AuroraApi:
             raise ValueError(f"not a method of the API: {method!r}")
         place = Place(file=f"{self.where}/{method}")
         headers = self._headers(method, request_uid)
-        if self._token and self._api.token_in != "header":
+        if self._token and self._api.token_in in ("envelope", "both"):
             header = b"<Header><AuthToken>%s</AuthToken></Header>" % escape(self._token).encode()
             body, size = _with_header(body, header, place), size + len(header)
         self._pace.take(place)
@@ -134,7 +134,7 @@ class AuroraApi:
             "X-AURORA-REQUEST-METHODS": method,
             "X-Request-ID": request_uid,
         }
-        if self._token and self._api.token_in != "envelope":
+        if self._token and self._api.token_in in ("header", "both"):
             headers["X-AURORA-AUTH-TOKEN"] = self._token
         return headers
 
@@ -297,16 +297,20 @@ def _with_header(body: Iterable[bytes], header: bytes, place: Place) -> Iterator
 
 
 def _retry_after(response: http.client.HTTPResponse) -> timedelta | None:
-    """What `Retry-After` asks for: seconds, or a date."""
+    """What `Retry-After` asks for: seconds, or a moment, which is read by the API's own clock (`Date`)."""
     asked = response.headers.get("Retry-After", "").strip()
     if asked.isdecimal() and len(asked) < 9:
         return timedelta(seconds=int(asked))
+    due, now = _moment(asked), _moment(response.headers.get("Date", ""))
+    return max(timedelta(0), due - now) if due and now else None
+
+
+def _moment(text: str) -> datetime | None:
     try:
-        due = parsedate_to_datetime(asked)
+        moment = parsedate_to_datetime(text)
     except (TypeError, ValueError):
         return None
-    due = due if due.tzinfo else due.replace(tzinfo=UTC)
-    return max(timedelta(0), due - datetime.now(UTC))
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _tls_context(api: Api) -> ssl.SSLContext:
@@ -358,9 +362,3 @@ def _fault(name: str, key: str, why: str) -> ConfigurationError:
         f"the endpoint {name!r} cannot be used", where=Place(field=f"endpoint.{name}.{key}"), why=why,
         remedy="Correct it in the configuration.",
     )  # fmt: skip
-
-
-def options() -> frozenset[str]:
-    """The keys of an endpoint, beside its url, that mean something here."""
-    own: Any = Api.__dataclass_fields__
-    return frozenset(own) - {"name", "secure", "host", "port", "path"}

@@ -55,7 +55,7 @@ def _content(head: _Head, stream: _Stream) -> Iterator[bytes]:
     for _ in stream.until(b"--" + head.boundary):
         pass  # the preamble says nothing
     mark = b"\n--" + head.boundary
-    while not stream.ended and stream.line().strip(_BLANKS) != b"--":
+    while stream.line().strip(_BLANKS) != b"--":
         part = stream.header()
         body = stream.until(mark)
         if not part.is_text:
@@ -115,13 +115,13 @@ class _Stream:
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._chunks = iter(chunks)
         self._held = b""
-        self.ended = False
+        self._ended = False
 
     def _more(self) -> bool:
-        while not self.ended:
+        while not self._ended:
             chunk = next(self._chunks, None)
             if chunk is None:
-                self.ended = True
+                self._ended = True
             elif chunk:
                 self._held += chunk
                 return True

@@ -127,9 +127,7 @@ class Answer:
 class Poster(Reachable, Protocol):
     """An API that takes requests and answers them."""
 
-    def post(
-        self, method: str, body: Iterable[bytes], size: int, request_uid: str
-    ) -> AbstractContextManager[Answer]:
+    def post(self, method: str, body: Iterable[bytes], size: int, request_uid: str) -> AbstractContextManager[Answer]:
         """Sends one envelope of `size` bytes for `method`; whatever status comes back is an answer.
 
         Raises Transient if the request cannot have arrived whole (not connected, not sent whole, not due yet),
