@@ -9,6 +9,15 @@ from __future__ import annotations
 
 def main() -> None:
     """The command `cegid-daemon`."""
+    import io
+    import sys
+
     from cegid_daemon.cli.root import cegid_daemon
 
+    for stream in (
+        sys.stdout,
+        sys.stderr,
+    ):  # no text may fail to print: paths hold any bytes, terminals are of any kind
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     cegid_daemon(prog_name="cegid-daemon")

@@ -329,16 +329,19 @@ def prune(ctx: click.Context, as_json: bool) -> None:
     The daemon does so by itself every few hours. Messages that are open, held, unsure or failed are never touched.
     """
     from cegid_daemon.bootstrap import utc_now
+    from cegid_daemon.journal.retention import PruneReport
 
     invocation = ctx.ensure_object(Invocation)
     config = invocation.config()
+    report = PruneReport()
     with invocation.reading(config) as journal:
         there = journal is not None
-    if not there:
+    if there:
+        policies = {name: route.log for name, route in config.routes.items()}
+        with invocation.writing(config) as opened:
+            report = opened.retention.prune(utc_now(), policies)
+    else:
         note(NO_JOURNAL)
-    policies = {name: route.log for name, route in config.routes.items()} if there else {}
-    with invocation.writing(config) as opened:
-        report = opened.retention.prune(utc_now(), policies)
     if as_json:
         print_json(report)
     else:

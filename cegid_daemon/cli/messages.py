@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cegid_daemon.cli.opening import NO_JOURNAL, Invocation, configured, desk_of
-from cegid_daemon.cli.output import json_option, note, one_line, print_json, progress, say
+from cegid_daemon.cli.output import json_option, note, one_line, plural, print_json, progress, say
 from cegid_daemon.cli.running import pass_over, stop_on_signals
 from cegid_daemon.errors import AlreadyRunning, Refused
 
@@ -86,8 +86,19 @@ def _carried_by_daemon(
 
 def _replayed(desk: Desk, journal: Journal, ids: Sequence[int], reason: str) -> list[int]:
     """All of them or none."""
+    _warn_of_newer(journal, ids)
     with journal.connection.transaction():
         return [desk.replay(message, reason=reason) for message in ids]
+
+
+def _warn_of_newer(journal: Journal, ids: Sequence[int]) -> None:
+    from cegid_daemon.journal.overview import Overview
+
+    overview = Overview(journal.connection)
+    for message in _messages(journal, ids):
+        if newer := overview.sent_since(message):
+            note(f"warning: {plural(newer, 'newer message')} of route {message.route} went out since message "
+                 f"{message.id}: a replay sends its older numbers after them")  # fmt: skip
 
 
 def _messages(journal: Journal, ids: Sequence[int]) -> list[Message]:

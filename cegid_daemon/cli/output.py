@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, is_dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from click._termui_impl import ProgressBar
 
 F = TypeVar("F", bound=Callable[..., Any])
+_BLOCK = 1_000  # rows of a table printed at once
 
 
 def json_option(command: F) -> F:
@@ -91,11 +93,17 @@ def _plain(value: Any) -> Any:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Rows under a head; numbers to the right."""
-    body = [[("" if cell is None else one_line(str(cell))) for cell in row] for row in rows]
+    """Any number of rows under a head; numbers to the right. Widths are those of a thousand rows at a time."""
+    cells = ([("" if cell is None else one_line(str(cell))) for cell in row] for row in rows)
+    _print_block(columns, list(islice(cells, _BLOCK)), head=True)
+    while block := list(islice(cells, _BLOCK)):
+        _print_block(columns, block, head=False)
+
+
+def _print_block(columns: Sequence[str], body: Sequence[Sequence[str]], *, head: bool) -> None:
     widths = [max(map(len, column)) for column in zip(columns, *body, strict=True)]
     right = [bool(body) and all(row[at].isdigit() or not row[at] for row in body) for at in range(len(columns))]
-    for line in (columns, *body):
+    for line in (columns, *body) if head else body:
         cells = (cell.rjust(width) if to_the_right else cell.ljust(width)
                  for cell, width, to_the_right in zip(line, widths, right, strict=True))  # fmt: skip
         click.echo("  ".join(cells).rstrip())

@@ -11,6 +11,7 @@ import click
 from cegid_daemon import __version__
 from cegid_daemon.cli.opening import NO_JOURNAL, Invocation, configured
 from cegid_daemon.cli.output import json_option, note, one_line, print_json, print_table, say
+from cegid_daemon.logs import masked
 from cegid_daemon.model import escape_name, utc_text
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def _endpoint_json(name: str, config: Config, standing: Standing) -> dict[str, A
     contact = standing.contacts.get(name)
     return {
         "endpoint": name,
-        "url": config.endpoints[name].url,
+        "url": masked(config.endpoints[name].url),
         "ok_at": contact.ok_at if contact else None,
         "failing_since": contact.failing_since if contact else None,
         "error": contact.error if contact else None,

@@ -53,6 +53,14 @@ class Overview:
         states = "state IN ('waiting', 'held', 'unsure', 'failed')"
         return self._messages(f"WHERE {_UNANSWERED} AND {states} ORDER BY id LIMIT ?", (limit,))
 
+    def sent_since(self, message: Message) -> int:
+        """How many newer messages of its route were delivered since a message was: what a replay of it goes back on."""
+        row = self._connection.one(
+            "SELECT count(*) FROM message WHERE route = ? AND seq > ? AND state IN ('delivered', 'done')",
+            (message.route, message.seq),
+        )
+        return int(row[0]) if row else 0
+
     def contacts(self) -> Sequence[Contact]:
         """What is known of each endpoint."""
         found = self._connection.query("SELECT endpoint, ok_at, failing_since, error FROM contact ORDER BY endpoint")

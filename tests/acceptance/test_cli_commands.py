@@ -298,6 +298,13 @@ def test_replay_beside_a_daemon_is_carried_by_it_and_waited_for(shop: Shop) -> N
     assert (shop.outbox / "STOCK.xml").exists()
 
 
+def test_a_replay_warns_that_newer_numbers_went_out_since(shop: Shop) -> None:
+    shop.drop("A.csv")
+    shop("once")
+    assert "warning" not in shop("replay", "1").stderr
+    assert "1 newer message of route inventory went out since message 1" in shop("replay", "1").stderr
+
+
 def test_replays_are_recorded_all_or_none(shop: Shop) -> None:
     shop.drop()
     shop("once")
@@ -352,6 +359,15 @@ def test_an_import_leaves_out_rows_it_cannot_take_and_ends_with_1(shop: Shop) ->
     report = shop.json("buffers", "import", "b.csv", code=1)
     assert (report["written"], report["malformed_count"]) == (1, 1)
     assert report["malformed"][0]["line"] == 2
+
+
+def test_names_of_any_bytes_print_in_any_locale(shop: Shop) -> None:
+    shop.drop("é\udcff'\n.csv")
+    shop("once")
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    for words in (["log", "list"], ["log", "list", "--json"], ["status"], ["log", "show", "1"], ["log", "diff", "1"]):
+        done = subprocess.run(command(words), cwd=shop.folder, env=ascii_only, capture_output=True, check=True)
+        assert b"\\xff" in done.stdout
 
 
 def test_what_is_exported_can_be_imported_into_another_shop(shop: Shop, tmp_path: Path) -> None:

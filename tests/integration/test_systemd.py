@@ -15,6 +15,7 @@ from cegid_daemon import resources
 
 UNITS = ("cegid-daemon.service", "cegid-daemon@.service")
 SAMPLES = Path(__file__).parents[2] / "samples"
+AS_ROOT = {"fchown"}  # SQLite gives its files to the journal's owner when root calls it; the service is not root
 MOST = 15  # tenths: an exposure of 1.5
 
 
@@ -80,7 +81,7 @@ def test_the_daemon_makes_no_system_call_that_the_unit_forbids(tmp_path: Path) -
     output_of(strace, "-f", "-qq", "-e", "signal=none", "-o", str(calls), *program, "once", "--config", configuration)
     made = set(re.findall(r"(?m)^\d+ +(?:<\.\.\. )?(\w+)(?:\(| resumed)", calls.read_text("utf-8", "replace")))
     assert "prlimit64" in made, "a worker bounds itself"
-    assert made - allowed(analyze, text_of(UNITS[0])) == set()
+    assert made - AS_ROOT - allowed(analyze, text_of(UNITS[0])) == set()
 
 
 def allowed(analyze: str, unit: str) -> set[str]:

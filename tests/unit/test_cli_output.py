@@ -91,3 +91,8 @@ def test_no_progress_bar_is_drawn_where_nobody_watches(capsys: pytest.CaptureFix
         bar.update(5)
     assert capsys.readouterr() == ("", "")
     assert isinstance(bar, click._termui_impl.ProgressBar)
+
+
+def test_a_long_table_has_one_head_and_every_row(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_table(("ID",), ((number,) for number in range(2_500)))
+    assert capsys.readouterr().out.split() == ["ID", *map(str, range(2_500))]
