@@ -1,0 +1,361 @@
+"""From claim to done: what happens to messages, alone and in batches, and through a kill at every single step."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cegid_daemon.journal.connection import Connection
+from cegid_daemon.model import RetryPolicy, Route
+from tests.unit.spine import Failing, Spine, route
+
+
+def test_a_file_is_delivered_recorded_as_a_pair_filed_and_done(spine: Spine) -> None:
+    spine.drop("S1.csv", b"one")
+    passed = spine.look()
+    assert (passed.claimed, passed.delivered, passed.faults, passed.failed) == (1, 1, [], [])
+    assert (spine.out(), spine.lying(), spine.filed()) == ({"S1.xml": b"one"}, {}, {"S1.csv": b"one"})
+    assert spine.states() == ["done"]
+    log = spine.sql("SELECT variant, kind, name, outcome, file_name FROM api_integration_log ORDER BY id")
+    assert log == [
+        ("Unmodified", "Request", "Inventory Import", "ok", "S1.csv"),
+        ("Modified", "Request", "Folder Delivery: Inventory Import", "ok", "S1.xml"),
+    ]
+
+
+def test_a_bad_file_goes_to_failed_with_its_reason_and_the_others_go_on(spine: Spine) -> None:
+    for name, body in (("a.csv", b"one"), ("b.csv", b"BAD"), ("c.csv", b"two")):
+        spine.drop(name, body)
+    passed = spine.look()
+    assert [message.file_name for message, _ in passed.failed] == ["b.csv"]
+    assert spine.out() == {"a.xml": b"one", "c.xml": b"two"}
+    failed = spine.filed("failed")
+    assert failed["b.csv"] == b"BAD"
+    text = failed["b.csv.error.txt"].decode()
+    for part in ("b.csv was not delivered", "line 2 is broken", "Repair line 2.", "replay 2", "Route:       inventory"):
+        assert part in text
+    assert spine.states() == ["done", "failed", "done"]
+
+
+def test_nothing_to_send_is_recorded_and_done(spine: Spine) -> None:
+    spine.drop("a.csv", b"NONE")
+    spine.look()
+    assert (spine.out(), spine.states(), spine.filed()) == ({}, ["done"], {"a.csv": b"NONE"})
+
+
+def test_a_file_dropped_again_is_a_new_message_also_after_a_failure(spine: Spine) -> None:
+    for body in (b"BAD", b"one", b"one"):
+        spine.drop("S.csv", body)
+        spine.look()
+    assert spine.states() == ["failed", "done", "done"]
+    assert set(spine.filed()) == {"S.csv", "S.2.csv"}
+
+
+def test_a_source_shared_by_two_routes_is_taken_once_and_filed_when_both_are_done(spine_of: Any) -> None:
+    spine = spine_of(route("a", target_folder="a"), route("b", target_folder="b"))
+    spine.outbox.drop_folder("b")
+    spine.drop("S.csv", b"one")
+    spine.look()
+    assert (spine.out("a"), spine.lying()) == ({"S.xml": b"one"}, {"S.csv": b"one"})
+    assert spine.states() == ["delivered", "waiting"]
+    spine.outbox.make_folder("b")
+    spine.after(seconds=6)
+    spine.look()
+    assert spine.out("b") == {"S.xml": b"one"}
+    assert (spine.lying(), spine.filed(), spine.states()) == ({}, {"S.csv": b"one"}, ["done", "done"])
+
+
+def test_a_shared_file_that_fails_on_one_route_is_filed_to_failed_although_the_other_delivered(spine_of: Any) -> None:
+    spine = spine_of(route("a", target_folder="a"), route("b", target_folder="b", target_exists="fail"))
+    spine.outbox.lay("b", "S.xml", b"in the way")
+    spine.drop("S.csv", b"one")
+    spine.look()
+    assert spine.states() == ["done", "failed"]
+    assert "b" in spine.filed("failed")["S.csv.error.txt"].decode()
+
+
+def test_log_requests_off_leaves_no_entries_and_no_payloads(spine: Spine) -> None:
+    spine.journal.book.settings.set("main", "log-requests", "false", who="anna", origin="test", now=spine.now)
+    spine.drop("S.csv", b"one" * 1000)
+    spine.look()
+    assert spine.states() == ["done"]
+    for table in ("log_entry", "payload", "payload_chunk", "search_due"):
+        assert spine.sql(f"SELECT count(*) FROM {table}") == [(0,)], table
+    spine.drop("S.csv", b"BAD")
+    spine.look()
+    assert spine.sql("SELECT count(*) FROM log_entry") == [(0,)]
+
+
+def test_the_files_of_a_disabled_store_stay_where_they_are(spine: Spine) -> None:
+    spine.journal.book.settings.set("main", "enabled", "false", who="anna", origin="test", now=spine.now)
+    spine.drop("S.csv", b"one")
+    assert spine.look().claimed == 0
+    assert spine.lying() == {"S.csv": b"one"}
+    spine.journal.book.settings.set("main", "enabled", "true", who="anna", origin="test", now=spine.now)
+    assert spine.look().delivered == 1
+
+
+def test_a_message_that_waits_blocks_those_behind_it_and_all_arrive_in_order(spine: Spine) -> None:
+    spine.outbox.drop_folder("out")
+    for number in range(3):
+        spine.drop(f"{number}.csv", b"%d" % number)
+    passed = spine.look()
+    assert (list(passed.stopped), passed.delivered) == ([1], 0)
+    spine.drop("3.csv", b"3")
+    spine.look()
+    spine.outbox.make_folder("out")
+    order: list[str] = []
+    spine.outbox = spine.endpoints["outbox"] = Failing(spine.outbox)
+    spine.outbox.on["rename"] = lambda *args, **kwargs: order.append(args[3])
+    spine.restart()
+    spine.after(seconds=30)
+    spine.look()
+    assert order == ["0.xml", "1.xml", "2.xml", "3.xml"]
+    assert spine.states() == ["done"] * 4
+
+
+def test_waiting_grows_and_ends_with_give_up(spine_of: Any) -> None:
+    retry = RetryPolicy(timedelta(seconds=5), timedelta(seconds=20), timedelta(minutes=1))
+    spine = spine_of(route(retry=retry))
+    spine.outbox.drop_folder("out")
+    spine.drop("a.csv", b"one")
+    pauses = []
+    while spine.states() != ["failed"]:
+        spine.look()
+        [(text,)] = spine.sql("SELECT next_try_at FROM message")
+        if spine.states() == ["waiting"]:
+            pauses.append(round((_moment(text) - spine.now).total_seconds()))
+            spine.now = _moment(text)
+    assert pauses == [5, 10, 20, 20, 20]
+    assert "a.csv.error.txt" in spine.filed("failed")
+
+
+def test_an_earlier_try_is_not_made_before_its_time_unless_asked_for(spine: Spine) -> None:
+    spine.outbox.drop_folder("out")
+    spine.drop("a.csv", b"one")
+    spine.look()
+    spine.outbox.make_folder("out")
+    assert spine.look().delivered == 0
+    assert spine.look(patient=False).delivered == 1
+
+
+def test_a_delivered_message_whose_file_cannot_be_filed_is_not_sent_again_and_filed_later(spine_of: Any) -> None:
+    spine = spine_of(route(source_match=("*.csv",)))
+    spine.inbox.lay("in", "processed", b"in the way")
+    spine.drop("a.csv", b"one")
+    assert spine.look().faults
+    assert (spine.states(), spine.out()) == (["delivered"], {"a.xml": b"one"})
+    spine.outbox.remove("out", "a.xml")
+    spine.drop("b.csv", b"two")
+    spine.after(minutes=1)
+    assert spine.look().delivered == 1, "a file that cannot be filed blocks nobody"
+    spine.inbox.remove("in", "processed")
+    spine.restart()
+    spine.after(minutes=1)
+    assert spine.look().faults == []
+    assert (spine.states(), spine.out(), spine.lying()) == (["done", "done"], {"b.xml": b"two"}, {})
+
+
+def test_trouble_with_filing_is_told_once_a_pass_and_not_called_healed_by_another_file(
+    spine_of: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    spine = spine_of(route(source_match=("*.csv",)))
+    spine.inbox.lay("in", "processed", b"in the way")
+    for number in range(5):
+        spine.drop(f"a{number}.csv", b"%d" % number)
+    spine.look()
+    for minute in range(5):
+        spine.after(minutes=minute)
+        spine.drop(f"b{minute}.csv", b"NONE")
+        spine.look()
+    assert "recovered" not in caplog.text
+    assert len([line for line in caplog.messages if "filing away" in line]) <= 3
+
+
+def test_what_the_journal_keeps_in_memory_stays_bounded_over_many_messages(spine: Spine) -> None:
+    for number in range(300):
+        spine.drop(f"S{number}.csv", b"%d" % number)
+    assert spine.look().delivered == 300
+    assert spine.pipeline.rewriting._started == set()
+    assert spine.troubles.current() == {}
+
+
+# -- a kill at every step ----------------------------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+class World:
+    """A sender and a receiver that act whenever the daemon does anything, and a kill at the n-th thing it does."""
+
+    def __init__(self, spine: Spine, bodies: list[bytes], name: str, per_drop: int, *, hurry: bool) -> None:
+        self.spine = spine
+        self.plain = (spine.inbox, spine.outbox)
+        self.waiting = [bodies[at : at + per_drop] for at in range(0, len(bodies), per_drop)]
+        self.name = name
+        self.hurry = hurry  # the sender replaces what is claimed instead of waiting until it is filed away
+        self.received: list[bytes] = []
+        self.steps = 0
+        self.kill_at = 0
+        self.busy = False
+        spine.endpoints["inbox"], spine.endpoints["outbox"] = Failing(spine.inbox), Failing(spine.outbox)
+        for endpoint in spine.endpoints.values():
+            for call in ("put", "rename", "remove", "sync", "stat", "list", "make_folder", "read"):
+                endpoint.on[call] = endpoint.after[call] = self.step
+
+    def step(self, *_: object, **__: object) -> None:
+        if self.busy:
+            return
+        self.busy = True
+        self.receive()
+        self.send()
+        self.busy = False
+        self.steps += 1
+        if self.steps == self.kill_at:
+            raise Killed
+
+    def receive(self) -> None:
+        """Takes away all it can see, at once."""
+        _, outbox = self.plain
+        for name, body in outbox.content("out").items():
+            if not name.startswith("."):
+                self.received.append(body)
+                outbox.remove("out", name)
+
+    def hasty(self, lying: list[bytes]) -> bool:
+        """Whether all that lies there is claimed, so that replacing it loses nothing."""
+        claimed = {sha256 for (sha256,) in self.spine.sql("SELECT sha256 FROM message")}
+        return {hashlib.sha256(body).hexdigest() for body in lying} <= claimed
+
+    def send(self) -> None:
+        """The next files under the same names, as soon as they are free."""
+        inbox, _ = self.plain
+        lying = [body for name, body in inbox.content("in").items() if name.startswith(self.name)]
+        if self.waiting and (self.hasty(lying) if self.hurry else not lying):
+            for number, body in enumerate(self.waiting.pop(0)):
+                inbox.lay("in", f"{self.name}{number}.csv", body)
+
+    def run(self) -> None:
+        """What a new process does until nothing is left to do."""
+        self.spine.restart()
+        while self.waiting or self.open():
+            self.spine.after(minutes=20)
+            for source in self.spine.sources:
+                source.look()
+
+    def open(self) -> bool:
+        inbox, _ = self.plain
+        lying = any(name.startswith(self.name) for name in inbox.content("in"))
+        return lying or bool(self.spine.sql("SELECT 1 FROM message WHERE closed_at IS NULL"))
+
+
+@contextmanager
+def commits_are_steps(world: World) -> Iterator[None]:
+    """Every outermost transaction counts: a kill before it begins, and one after it is committed."""
+    transaction = Connection.transaction
+
+    @contextmanager
+    def counted(self: Connection) -> Iterator[None]:
+        outermost = self._depth == 0
+        if outermost:
+            world.step()
+        with transaction(self):
+            yield
+        if outermost:
+            world.step()
+
+    Connection.transaction = counted  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Connection.transaction = transaction  # type: ignore[method-assign]
+
+
+BODIES = [b"one", b"two", b"three", b"four"]
+PARTED = [b"PARTS 2 one", b"PARTS 2 two"]
+WITH_BAD = [b"one", b"BAD two", b"three", b"BAD four", b"NONE"]
+CASES: dict[str, tuple[tuple[Route, ...], list[bytes], int]] = {
+    "one after the other": ((route(),), BODIES, 1),
+    "a batch": ((route(),), BODIES + BODIES[:2], 3),
+    "two parts each": ((route(),), PARTED, 1),
+    "a batch of two parts each": ((route(),), PARTED, 2),
+    "version": ((route(target_exists="version"),), BODIES, 2),
+    "delete": ((route(source_after="delete"),), BODIES, 1),
+    "shared source": ((route("a"), route("b")), BODIES[:2], 2),
+    "bad ones among them": ((route(),), WITH_BAD, 3),
+    "own archive": ((route(source_archive="done"),), BODIES, 2),
+}
+
+
+def expected(routes: tuple[Route, ...], bodies: list[bytes]) -> Counter[bytes]:
+    one_route: list[bytes] = []
+    for body in bodies:
+        if body.startswith(b"PARTS 2"):
+            one_route += [b"%s part %d" % (body, no) for no in (1, 2)]
+        elif not body.startswith((b"BAD", b"NONE")):
+            one_route.append(body)
+    return Counter(one_route * len(routes))
+
+
+@pytest.mark.parametrize("hurry", [False, True], ids=["patient", "hasty"])
+@pytest.mark.parametrize("case", CASES)
+def test_a_kill_at_any_step_loses_nothing_and_sends_nothing_twice(case: str, hurry: bool, tmp_path: Path) -> None:
+    routes, bodies, per_drop = CASES[case]
+    Spine(tmp_path, *routes).close()
+    for kill_at in itertools.count(1):
+        folder = tmp_path / str(kill_at)
+        folder.mkdir()
+        shutil.copy(tmp_path / "journal.sqlite", folder)
+        spine = Spine(folder, *routes)
+        world = World(spine, bodies, "S", per_drop, hurry=hurry)
+        world.kill_at = kill_at
+        killed = False
+        with commits_are_steps(world):
+            try:
+                world.run()
+            except Killed:
+                killed = True
+                world.run()
+            world.busy = True
+            world.receive()
+            check(world, routes, bodies, f"{case}, killed at step {kill_at}")
+        spine.close()
+        if not killed:
+            assert kill_at > 30
+            return
+
+
+def check(world: World, routes: tuple[Route, ...], bodies: list[bytes], when: str) -> None:
+    assert Counter(world.received) == expected(routes, bodies), when
+    spine, (inbox, outbox) = world.spine, world.plain
+    assert outbox.content("out") == {}, f"leftovers: {when}"
+    assert [name for name in inbox.content("in") if name.startswith(("S", "."))] == [], when
+    assert set(spine.states()) <= {"done", "failed"}, when
+    assert len(spine.states()) == len(bodies) * len(routes), when
+    assert spine.sql("SELECT count(*) FROM payload WHERE sealed = 0") == [(0,)], when
+    pairs = spine.sql("SELECT count(*) FROM log_entry WHERE variant = 'Unmodified' GROUP BY message")
+    assert pairs == [(1,)] * len(spine.states()), when
+    modified = spine.sql("SELECT count(*) FROM log_entry WHERE variant = 'Modified' GROUP BY part")
+    assert set(modified) == {(1,)}, when
+    assert sum(count for (count,) in modified) == sum(expected(routes, bodies).values()), when
+    if routes[0].source.after == "archive" and not world.hurry:
+        kept = [body for path in inbox._folders for body in inbox.content("/".join(path)).values()]
+        texts = [body for body in kept if b"was not delivered" in body]
+        assert Counter(kept) - Counter(texts) == Counter(bodies), when
+
+
+def _moment(text: str) -> Any:
+    from cegid_daemon.model import utc_moment
+
+    return utc_moment(text)
