@@ -34,11 +34,12 @@ run: install ## the daemon on cegid-daemon.toml; Ctrl-C ends it
 test: install ## every test
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: install ## style, types, layers
+check: install ## style, types, layers, documents
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest -q tests/unit/test_docs.py
 
 bench: install ## the benchmarks, as ratios in one run
 	@$(BIN)/python -m benchmarks $(ARGS)
