@@ -1,0 +1,70 @@
+"""One message as a person reads it: `log show`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cegid_daemon.cli.output import plural, say
+from cegid_daemon.cli.rewriting import equation
+
+
+def show_message(known: Mapping[str, Any]) -> None:
+    """Prints what `LogBook.message` gives."""
+    say(f"message {known['id']} ({known['uid']}): {known['state']}")
+    facts = {
+        "route": f"{known['route']}, store {known['store']}, number {known['seq']} of the route",
+        "received": f"{known['received_at']}, {plural(known['size'], 'byte')}, sha256 {known['sha256']}",
+        "file": _file(known),
+        "records": equation(known["coverage"]) if known["coverage"] else "not rewritten yet",
+        "made with": f"recipe {known['recipe_sha256']}, buffer revision {known['revision']}"
+        if known["made_at"]
+        else "",
+        "replay of": f"message {known['replay_of']}, as {known['replay_as']}" if known["replay_of"] else "",
+        "next try": known["next_try_at"] or "",
+        "closed": known["closed_at"] or "",
+    }
+    for name, text in facts.items():
+        if text:
+            say(f"  {name:<10} {text}")
+    for what, times in (known["coverage"] or {}).get("notes", {}).items():
+        say(f"  {'':<10} {what}: {times}")
+    _show_error(known["error"])
+    _show_rows(known)
+
+
+def _file(known: Mapping[str, Any]) -> str:
+    source = known["source"]
+    name = "/".join(filter(None, (known["folder"], known["file_name"])))
+    if source is None:
+        return f"{name}, from the journal"
+    where = f"filed as {source['filed_as']}" if source["state"] == "filed" and source["filed_as"] else source["state"]
+    return f"{name} of endpoint {source['endpoint']}, now: {where}"
+
+
+def _show_error(error: Mapping[str, str] | None) -> None:
+    if error is None:
+        return
+    say(f"  error      {error['what']}")
+    for name in ("where", "why", "remedy"):
+        if error[name]:
+            say(f"    {name:<8} {error[name]}")
+
+
+def _show_rows(known: Mapping[str, Any]) -> None:
+    for part in known["parts"]:
+        kept = "" if part["payload"] else ", bytes no longer kept"
+        say(f"  part {part['no']}     {plural(part['records'], 'record')}, {plural(part['size'], 'byte')}, "
+            f"sha256 {part['sha256']}{kept}")  # fmt: skip
+    for one in known["deliveries"]:
+        name = "/".join(filter(None, (one["folder"], one["name"])))
+        say(f"  delivery   part {one['part']} to {one['endpoint']}, {name}: {one['state']} {one['delivered_at'] or ''}")
+    for one in known["attempts"]:
+        say(f"  {one['at']} {one['step']} {one['outcome']}: {one['detail']}")
+    for one in known["decisions"]:
+        reason = f": {one['reason']}" if one["reason"] else ""
+        say(f"  {one['at']} {one['what']} by {one['who']}{reason}")
+    for one in known["replays"]:
+        say(f"  replayed as message {one['id']}, {one['state']}")
+    if known["entries"]:
+        say(f"  log        entries {', '.join(map(str, known['entries']))}")
