@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from cegid_daemon.carrying import Passed
 from cegid_daemon.errors import CegidDaemonError
 from cegid_daemon.journal.rows import Message
-from cegid_daemon.scanner import Passed, Source
+from cegid_daemon.scanner import Source
 
 
 @dataclass(slots=True)

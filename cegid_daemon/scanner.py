@@ -7,54 +7,34 @@ settling, what is failing. One pass of a source runs at a time.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeVar
 
+from cegid_daemon.carrying import BATCH_FILES, Carrying, Passed, batches, blocked_in
 from cegid_daemon.endpoints.protocol import Endpoint
 from cegid_daemon.errors import (
     Absent,
     BadInput,
-    CegidDaemonError,
     EndpointError,
-    JournalUnavailable,
     SourceChanged,
     Transient,
 )
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.ledger import Taking
 from cegid_daemon.journal.payloads import Staged
-from cegid_daemon.journal.rows import Message
-from cegid_daemon.model import Fault, Identity, Listed, Route, SourceSpec, State, Store, escape_name
-from cegid_daemon.pipeline import Carried, Pipeline, Prepared
+from cegid_daemon.model import Identity, Listed, Route, SourceSpec, Store, escape_name
+from cegid_daemon.pipeline import Pipeline, Prepared
 from cegid_daemon.timing import Look, Settling
 from cegid_daemon.trouble import Troubles
 
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-BATCH_FILES = 64  # messages that share their commits
-BATCH_BYTES = 4 << 20  # received bytes of one batch; a larger file goes alone
 SMALL = 256 << 10  # bytes: handed to the workshop directly instead of through the journal
-_CLEAR_EVERY = timedelta(hours=1)  # target folders are looked through for temporaries that nobody needs any more
 SWEEP = timedelta(seconds=2)  # a local folder is looked at this often, whatever the events say
-
-
-@dataclass(slots=True)
-class Passed:
-    """What one pass came to: what an operator should know, and when to look again."""
-
-    next_look: datetime
-    settling: int = 0
-    claimed: int = 0
-    delivered: int = 0
-    faults: list[CegidDaemonError] = field(default_factory=list)  # places not reached, files not readable
-    failed: list[tuple[Message, CegidDaemonError]] = field(default_factory=list)
-    stopped: dict[int, tuple[Message, CegidDaemonError]] = field(default_factory=dict)  # waiting, held or unsure
 
 
 class Source:
@@ -76,8 +56,7 @@ class Source:
         self._stopping = stopping
         self._settling = Settling(self.spec, remote=endpoint.abilities.remote)
         self._unread: set[str] = set()  # names of files that could not be read at the last look
-        self._begun = False
-        self._clear_at = clock()
+        self._carrying = Carrying(self.name, self.routes, stores, journal, pipeline, troubles, clock, stopping)
 
     @property
     def place(self) -> str:
@@ -95,100 +74,9 @@ class Source:
 
         Never raises for a place that fails: that is noted in the result and tried again with growing pauses.
         """
-        try:
-            passed = self._pass(patient)
-        except (EndpointError, JournalUnavailable) as error:
-            now = self._clock()
-            if isinstance(error, EndpointError):
-                self._pipeline.contacts.failed(self.spec.endpoint, str(error), now)
-            return Passed(self._troubles.failed(self.name, error, self.routes[0].retry, now), faults=[error])
-        self._troubles.worked(self.name)
-        self._pipeline.contacts.worked(self.spec.endpoint, self._clock())
-        return passed
-
-    def _pass(self, patient: bool) -> Passed:
-        now = self._clock()
-        passed = Passed(now + (self.spec.poll if self.endpoint.abilities.remote else SWEEP))
-        self._file_pending(passed, now, patient)
-        self._clear_targets(now)
-        for route in self.routes:
-            if self._enabled(route):
-                self._carry_open(route, passed, patient)
-        if any(map(self._enabled, self.routes)):
-            self._take_new(passed, now)
-        return passed
-
-    def _enabled(self, route: Route) -> bool:
-        return self._journal.book.settings.enabled(self._stores[route.store])
-
-    # -- what is open -----------------------------------------------------------------------------------------------
-
-    def _file_pending(self, passed: Passed, now: datetime, patient: bool) -> None:
-        """The first time wherever the files lie: the source may have been another before the configuration changed."""
-        subject = f"{self.name}: filing away"
-        if not patient or self._troubles.due(subject, now):
-            here = (self.endpoint.where, self.spec.folder) if self._begun else None
-            carried = self._pipeline.file_pending([route.name for route in self.routes], now, here)
-            self._begun = True
-            self._note_unfiled(carried, passed, now)
-            if not carried.unfiled:
-                self._troubles.worked(subject)
-
-    def _note_unfiled(self, carried: Carried, passed: Passed, now: datetime) -> None:
-        if carried.unfiled:
-            passed.faults += carried.unfiled
-            self._troubles.failed(f"{self.name}: filing away", carried.unfiled[0], self.routes[0].retry, now)
-
-    def _clear_targets(self, now: datetime) -> None:
-        if now < self._clear_at:
-            return
-        self._clear_at = now + _CLEAR_EVERY
-        for route in self.routes:
-            with contextlib.suppress(EndpointError):  # told where it stops messages
-                self._pipeline.clear_target(route)
-
-    def _carry_open(self, route: Route, passed: Passed, patient: bool) -> None:
-        """Carries what is open on a route, in order, until something must wait."""
-        tried: set[int] = set()
-        while not self._stopping():
-            found = self._journal.ledger.open_messages(route.name, BATCH_FILES)
-            batch = self._due(found, passed, patient, tried)
-            if not batch:
-                return
-            tried.update(message.id for message in batch)
-            self._note(route, self._pipeline.carry(route, batch, {}, self._clock()), passed)
-
-    def _due(self, found: Sequence[Message], passed: Passed, patient: bool, tried: set[int]) -> list[Message]:
-        """The messages to carry now: up to the first that waits for its time or for a person."""
-        now = self._clock()
-        batch: list[Message] = []
-        for message in found:
-            if message.state in (State.HELD, State.UNSURE) or message.id in tried:
-                self._note_stopped(message, passed)
-                break
-            if patient and message.next_try_at is not None and message.next_try_at > now:
-                passed.next_look = min(passed.next_look, message.next_try_at)
-                self._note_stopped(message, passed)
-                break
-            batch.append(message)
-        return _within_bounds(batch, lambda message: message.size)
-
-    def _note_stopped(self, message: Message, passed: Passed) -> None:
-        fault = message.fault or Fault("", "waits")
-        passed.stopped.setdefault(message.id, (message, Transient(fault.what, why=fault.why, remedy=fault.remedy)))
-
-    def _note(self, route: Route, carried: Carried, passed: Passed) -> None:
-        now = self._clock()
-        passed.delivered += carried.delivered
-        passed.failed += carried.failed
-        self._note_unfiled(carried, passed, now)
-        subject = f"route {route.name}"
-        if carried.stopped:
-            message, error = carried.stopped
-            passed.stopped[message.id] = (message, error)
-            passed.next_look = min(passed.next_look, self._troubles.failed(subject, error, route.retry, now))
-        elif carried.delivered:
-            self._troubles.worked(subject)
+        here = (self.endpoint.where, self.spec.folder)
+        rest = self.spec.poll if self.endpoint.abilities.remote else SWEEP
+        return self._carrying.look(self._take_new, patient=patient, rest=rest, here=here)
 
     # -- what is new ------------------------------------------------------------------------------------------------
 
@@ -204,11 +92,11 @@ class Source:
                 "%s is no regular file (a link, pipe or folder) and stays where it lies", self._subject(odd.name)
             )
         files = [ready.file for ready in look.ready]
-        batches = list(_batches(files, lambda file: file.identity.size, self._batch_files()))
-        if len(batches) == 1:
-            self._finish(self._take(batches[0], passed), passed)
-        elif batches:
-            self._take_many(batches, passed)
+        chosen = list(batches(files, lambda file: file.identity.size, self._batch_files()))
+        if len(chosen) == 1:
+            self._finish(self._take(chosen[0], passed), passed)
+        elif chosen:
+            self._take_many(chosen, passed)
 
     def _take_many(self, batches: Sequence[Sequence[Listed]], passed: Passed) -> None:
         """Takes and rewrites the next batch while the last one is delivered: one waits for workers, one for disks."""
@@ -266,17 +154,14 @@ class Source:
         return [
             self._prepare(route, claimed, takings)
             for route in self.routes
-            if self._enabled(route) and not self._blocked(route, passed)
+            if self._carrying.enabled(route) and not blocked_in(route, passed)
         ]
 
     def _finish(self, prepared: Sequence[Prepared], passed: Passed) -> None:
         """Delivers what was taken, unless the route was blocked meanwhile."""
         for one in prepared:
-            blocked = self._blocked(one.route, passed)
-            self._note(one.route, self._pipeline.finish(one, self._clock(), deliver=not blocked), passed)
-
-    def _blocked(self, route: Route, passed: Passed) -> bool:
-        return any(message.route == route.name for message, _ in passed.stopped.values())
+            blocked = blocked_in(one.route, passed)
+            self._carrying.note(one.route, self._pipeline.finish(one, self._clock(), deliver=not blocked), passed)
 
     def _prepare(self, route: Route, claimed: Sequence[Sequence[int]], takings: Sequence[Taking]) -> Prepared:
         raws = {}
@@ -298,7 +183,7 @@ class Source:
             errors = {id_: _too_large(size, self.spec.max_size) for id_, size in large}
             carried = self._pipeline.refuse(errors, self._clock())
             passed.failed += carried.failed
-            self._note_unfiled(carried, passed, self._clock())
+            self._carrying.note_unfiled(carried, passed)
 
     def _too_large(self, identity: Identity) -> bool:
         return 0 < self.spec.max_size < identity.size
@@ -363,22 +248,3 @@ def _too_large(size: int, bound: int) -> BadInput:
         why="it was not read",
         remedy="Split the file, or raise max_size of the source.",
     )
-
-
-def _within_bounds(items: Sequence[_T], size: Callable[[_T], int]) -> list[_T]:
-    """The first batch of `items`."""
-    return next(iter(_batches(items, size, BATCH_FILES)), [])
-
-
-def _batches(items: Sequence[_T], size: Callable[[_T], int], most: int) -> Iterator[list[_T]]:
-    """Slices of at most `most` items and BATCH_BYTES; one larger item goes alone."""
-    batch: list[_T] = []
-    total = 0
-    for item in items:
-        if batch and (len(batch) >= most or total + size(item) > BATCH_BYTES):
-            yield batch
-            batch, total = [], 0
-        batch.append(item)
-        total += size(item)
-    if batch:
-        yield batch

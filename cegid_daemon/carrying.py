@@ -1,0 +1,188 @@
+"""What is open on the routes of one source, carried as far as it goes, whatever kind of source it is.
+
+Owns the order of a pass (filed away, carried, then taken), which open messages are due, and what a pass came to. Keeps
+between passes only what may be forgotten. Takes nothing itself: where new messages come from is its caller's affair.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from cegid_daemon.errors import CegidDaemonError, EndpointError, JournalUnavailable, Transient
+from cegid_daemon.journal import Journal
+from cegid_daemon.journal.rows import Message
+from cegid_daemon.model import Fault, Route, State, Store
+from cegid_daemon.pipeline import Carried, Pipeline
+from cegid_daemon.trouble import Troubles
+
+_T = TypeVar("_T")
+
+BATCH_FILES = 64  # messages that share their commits
+BATCH_BYTES = 4 << 20  # received bytes of one batch; a larger file goes alone
+_CLEAR_EVERY = timedelta(hours=1)  # target folders are looked through for temporaries that nobody needs any more
+
+
+@dataclass(slots=True)
+class Passed:
+    """What one pass came to: what an operator should know, and when to look again."""
+
+    next_look: datetime
+    settling: int = 0
+    claimed: int = 0
+    delivered: int = 0
+    faults: list[CegidDaemonError] = field(default_factory=list)  # places not reached, files not readable
+    failed: list[tuple[Message, CegidDaemonError]] = field(default_factory=list)
+    stopped: dict[int, tuple[Message, CegidDaemonError]] = field(default_factory=dict)  # waiting, held or unsure
+
+
+class Carrying:
+    """The routes of one source, and what is open on them."""
+
+    def __init__(
+        self, name: str, routes: Sequence[Route], stores: Mapping[str, Store], journal: Journal, pipeline: Pipeline,
+        troubles: Troubles, clock: Callable[[], datetime], stopping: Callable[[], bool],
+    ) -> None:  # fmt: skip
+        self._name = name
+        self._routes = routes
+        self._stores = stores
+        self._journal = journal
+        self._pipeline = pipeline
+        self._troubles = troubles
+        self._clock = clock
+        self._stopping = stopping
+        self._begun = False
+        self._clear_at = clock()
+
+    def look(
+        self, take: Callable[[Passed, datetime], None], *, patient: bool, rest: timedelta,
+        here: tuple[str, str] | None = None,
+    ) -> Passed:  # fmt: skip
+        """One pass: files away, carries what is open, then lets `take` take what is new if a store is enabled.
+
+        `rest` is the time to the next look, `here` the place and folder of the files. Never raises for a place that
+        fails: that is noted in the result and tried again with growing pauses.
+        """
+        endpoint = self._routes[0].source.endpoint
+        try:
+            passed = self._pass(take, patient, rest, here)
+        except (EndpointError, JournalUnavailable) as error:
+            now = self._clock()
+            if isinstance(error, EndpointError):
+                self._pipeline.contacts.failed(endpoint, str(error), now)
+            return Passed(self._troubles.failed(self._name, error, self._routes[0].retry, now), faults=[error])
+        self._troubles.worked(self._name)
+        self._pipeline.contacts.worked(endpoint, self._clock())
+        return passed
+
+    def _pass(
+        self, take: Callable[[Passed, datetime], None], patient: bool, rest: timedelta, here: tuple[str, str] | None
+    ) -> Passed:
+        now = self._clock()
+        passed = Passed(now + rest)
+        self._file_pending(passed, now, patient, here)
+        self._clear_targets(now)
+        for route in self._routes:
+            if self.enabled(route):
+                self._carry_open(route, passed, patient)
+        if any(map(self.enabled, self._routes)):
+            take(passed, now)
+        return passed
+
+    def enabled(self, route: Route) -> bool:
+        """Whether the route's store takes part now."""
+        return self._journal.book.settings.enabled(self._stores[route.store])
+
+    # -- what is open -----------------------------------------------------------------------------------------------
+
+    def _file_pending(self, passed: Passed, now: datetime, patient: bool, here: tuple[str, str] | None) -> None:
+        """The first time wherever the files lie: the source may have been another before the configuration changed."""
+        subject = f"{self._name}: filing away"
+        if not patient or self._troubles.due(subject, now):
+            names = [route.name for route in self._routes]
+            carried = self._pipeline.file_pending(names, now, here if self._begun else None)
+            self._begun = True
+            self.note_unfiled(carried, passed)
+            if not carried.unfiled:
+                self._troubles.worked(subject)
+
+    def note_unfiled(self, carried: Carried, passed: Passed) -> None:
+        """Notes files that could not be filed away now."""
+        if carried.unfiled:
+            passed.faults += carried.unfiled
+            subject, policy = f"{self._name}: filing away", self._routes[0].retry
+            self._troubles.failed(subject, carried.unfiled[0], policy, self._clock())
+
+    def _clear_targets(self, now: datetime) -> None:
+        if now < self._clear_at:
+            return
+        self._clear_at = now + _CLEAR_EVERY
+        for route in self._routes:
+            with contextlib.suppress(EndpointError):  # told where it stops messages
+                self._pipeline.clear_target(route)
+
+    def _carry_open(self, route: Route, passed: Passed, patient: bool) -> None:
+        """Carries what is open on a route, in order, until something must wait."""
+        tried: set[int] = set()
+        while not self._stopping():
+            found = self._journal.ledger.open_messages(route.name, BATCH_FILES)
+            batch = self._due(found, passed, patient, tried)
+            if not batch:
+                return
+            tried.update(message.id for message in batch)
+            self.note(route, self._pipeline.carry(route, batch, {}, self._clock()), passed)
+
+    def _due(self, found: Sequence[Message], passed: Passed, patient: bool, tried: set[int]) -> list[Message]:
+        """The messages to carry now: up to the first that waits for its time or for a person."""
+        now = self._clock()
+        batch: list[Message] = []
+        for message in found:
+            if message.state in (State.HELD, State.UNSURE) or message.id in tried:
+                self._note_stopped(message, passed)
+                break
+            if patient and message.next_try_at is not None and message.next_try_at > now:
+                passed.next_look = min(passed.next_look, message.next_try_at)
+                self._note_stopped(message, passed)
+                break
+            batch.append(message)
+        return next(batches(batch, lambda message: message.size, BATCH_FILES), [])
+
+    def _note_stopped(self, message: Message, passed: Passed) -> None:
+        fault = message.fault or Fault("", "waits")
+        passed.stopped.setdefault(message.id, (message, Transient(fault.what, why=fault.why, remedy=fault.remedy)))
+
+    def note(self, route: Route, carried: Carried, passed: Passed) -> None:
+        """Adds what a batch came to."""
+        now = self._clock()
+        passed.delivered += carried.delivered
+        passed.failed += carried.failed
+        self.note_unfiled(carried, passed)
+        subject = f"route {route.name}"
+        if carried.stopped:
+            message, error = carried.stopped
+            passed.stopped[message.id] = (message, error)
+            passed.next_look = min(passed.next_look, self._troubles.failed(subject, error, route.retry, now))
+        elif carried.delivered:
+            self._troubles.worked(subject)
+
+
+def blocked_in(route: Route, passed: Passed) -> bool:
+    """Whether a message of the route waits for its time or for a person, and those behind it with it."""
+    return any(message.route == route.name for message, _ in passed.stopped.values())
+
+
+def batches(items: Sequence[_T], size: Callable[[_T], int], most: int) -> Iterator[list[_T]]:
+    """Slices of at most `most` items and BATCH_BYTES; one larger item goes alone."""
+    batch: list[_T] = []
+    total = 0
+    for item in items:
+        if batch and (len(batch) >= most or total + size(item) > BATCH_BYTES):
+            yield batch
+            batch, total = [], 0
+        batch.append(item)
+        total += size(item)
+    if batch:
+        yield batch
