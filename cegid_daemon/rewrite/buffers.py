@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from itertools import islice
-from typing import IO, Any
+from typing import IO
 
 from cegid_daemon.rewrite import numbers
-from cegid_daemon.rewrite.keys import Block, Keys, Value, blocks
+from cegid_daemon.rewrite.keys import Block, Keys, Values
 from cegid_daemon.rewrite.ports import Book
 from cegid_daemon.rewrite.recipe import Layout
-from cegid_daemon.rewrite.record import Number, Record, plain
+from cegid_daemon.rewrite.record import COMPUTED, Number, Record, plain
 from cegid_daemon.rewrite.sums import summed
 from cegid_daemon.rewrite.tally import Tally
 
@@ -32,6 +32,7 @@ KEYS_A_CALL = 1000
 _NOT_DEFINED: Applied = (None, NONE)
 _VALUE = re.compile(r"0*([0-9]+)", re.ASCII)
 _MOST_DIGITS = 1000
+_COMPUTED = frozenset(COMPUTED)
 
 
 @lru_cache(8192)
@@ -45,13 +46,13 @@ def parse(text: str) -> int | None:
     return int(found[1][:_MOST_DIGITS]) if found else None
 
 
-def apply(stock: Decimal | None, buffer: int | None) -> Decimal | None:
-    """What may be sold of `stock` (None = blank) under `buffer` (None = no level defines one)."""
-    if stock is None or buffer is None:
-        return stock
+def apply(stock: Number | Decimal, buffer: int | None) -> Number:
+    """What may be sold of `stock` (blank stays blank) under `buffer` (None = no level defines one)."""
+    if isinstance(stock, str) or buffer is None:
+        return stock if isinstance(stock, int | str) else plain(stock)
     if stock <= buffer:
-        return numbers.ZERO
-    return numbers.OPERATIONS["sub"](stock, Decimal(buffer))
+        return 0
+    return stock - buffer if isinstance(stock, int) else plain(numbers.OPERATIONS["sub"](stock, Decimal(buffer)))
 
 
 def stocked(
@@ -74,16 +75,16 @@ def stocked(
     if not keys.any:
         yield from wanted
         return
-    values = keys.values(wanted)
+    found = keys.blocks(wanted)
     if layout.sum_by:
-        values = summed(values, layout, tally, scratch)
+        found = summed(found, keys.values, layout, tally, scratch)
     rule = _Rule(layout, book)
     told = belongs if belongs is not None and keys.teaches else None
-    for block in blocks(values):
+    for block in found:
         if told:
-            teach(block.values, book, told)
+            teach(block, book, told)
         rule.settle(block)
-        yield from block.records
+        yield from [row[0] for row in block.own.rows]
 
 
 def fed(
@@ -95,29 +96,24 @@ def fed(
     values counts them as sent.
     """
     keys = Keys(layout, tally)
-    for block in blocks(keys.values(keys.wanted(records))):
+    for block in keys.blocks(keys.wanted(records)):
         if belongs is not None:
-            teach(block.values, book, belongs)
-        for value, typed in keys.typed(block.values):
-            if value.sku and value.sku != value.product:
-                yield "variation", value.sku, typed, value.record.line
+            teach(block, book, belongs)
+        for (record, sku, product, _), typed in keys.typed(block.own):
+            if sku and sku != product:
+                yield "variation", sku, typed, record.line
             else:
-                yield "product", value.product or value.sku, typed, value.record.line
+                yield "product", product or sku, typed, record.line
 
 
-def teach(values: Sequence[Value], book: Book, belongs: Belongs) -> None:
+def teach(block: Block, book: Book, belongs: Belongs) -> None:
     """Tells which SKU belongs to which product, where the file says so and the catalogue does not know."""
-    pairs = {v.sku: v.product for v in values if v.sku and v.product and v.sku != v.product}
+    rows = [row for values in block.all for row in values.rows]
+    pairs = {sku: product for _, sku, product, _ in rows if sku and product and sku != product}
     known = _asked(book.catalogue, pairs)
     for sku, product in pairs.items():
         if known.get(sku) != product:
             belongs(sku, product)
-
-
-@lru_cache(8192)
-def _shown(stock: Decimal | None, buffer: int | None) -> tuple[Number, Number]:
-    """The stock after and before buffering, as templates see it; the same few pairs come over and over."""
-    return plain(apply(stock, buffer)), plain(stock)
 
 
 class _Rule:
@@ -126,47 +122,38 @@ class _Rule:
     def __init__(self, layout: Layout, book: Book) -> None:
         self._book = book
         self._applies = not layout.delta
-        self._store = parse(book.store_buffer() or "")
+        store = parse(book.store_buffer() or "")
+        self._outside: Applied = (store, STORE) if store is not None else _NOT_DEFINED
 
     def settle(self, block: Block) -> None:
         """Sets the computed names on every record of the block that holds a stock value or a key."""
-        applied = self._applied([value for value in block.values if value.stock is not None])
-        for value in block.values:
-            computed: dict[str, Any] = {"sku": value.sku, "product": value.product}
-            if value.has_stock:
-                buffer, level = _NOT_DEFINED
-                if value.stock is not None:
-                    buffer, level = applied.get((value.sku, value.product), _NOT_DEFINED)
-                computed["stock"], computed["raw_stock"] = _shown(value.stock, buffer)
-                computed["buffer"] = "" if buffer is None else buffer
-                computed["buffer_level"] = level
-            if len(computed) > len(value.names):
-                computed = {name: computed[name] for name in computed if name in value.names}
-            value.record.compute(computed, value.names)
+        for values in block.all:
+            names, lacking = values.names, _COMPUTED - values.names
+            for (record, sku, product, stock), (buffer, level) in zip(values.rows, self._applied(values), strict=True):
+                computed = {
+                    "sku": sku, "product": product, "stock": apply(stock, buffer), "raw_stock": stock,
+                    "buffer": "" if buffer is None else buffer, "buffer_level": level,
+                }  # fmt: skip
+                for name in lacking:
+                    del computed[name]
+                record.compute(computed, names)
 
-    def _applied(self, values: Sequence[Value]) -> Mapping[tuple[str, str], Applied]:
-        """Variation, Product, Store: the first level that defines a value, by (SKU, product)."""
+    def _applied(self, values: Values) -> list[Applied]:
+        """Variation, Product, Store: the first level that defines a value; none for a blank stock."""
         if not self._applies:
-            return {}
-        wanted = dict.fromkeys((value.sku, value.product) for value in values)
-        variations = _defined(_asked(self._book.variations, {sku for sku, _ in wanted if sku}))
-        owner = self._owners([pair for pair in wanted if pair[0] not in variations])
-        products = _defined(_asked(self._book.products, set(owner.values()) - {""}))
-        outside: Applied = (self._store, STORE) if self._store is not None else _NOT_DEFINED
-        found: dict[tuple[str, str], Applied] = {}
-        for pair in wanted:
-            if pair[0] in variations:
-                found[pair] = (variations[pair[0]], VARIATION)
-            elif owner[pair] in products:
-                found[pair] = (products[owner[pair]], PRODUCT)
-            else:
-                found[pair] = outside
-        return found
-
-    def _owners(self, pairs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
-        """The product of each (SKU, product): the one the file names, else the catalogue's, else blank."""
-        known = _asked(self._book.catalogue, {sku for sku, product in pairs if sku and not product})
-        return {(sku, product): product or known.get(sku, "") for sku, product in pairs}
+            return [_NOT_DEFINED] * len(values.rows)
+        book, outside = self._book, self._outside
+        rows = [(sku, product) for _, sku, product, stock in values.rows if stock != ""]
+        variations = _defined(_asked(book.variations, {sku for sku, _ in rows} - {""}), VARIATION)
+        rows = [(sku, product) for sku, product in rows if sku not in variations] if variations else rows
+        known = _asked(book.catalogue, {sku for sku, product in rows if not product} - {""})
+        owners = {product or known.get(sku, "") for sku, product in rows} - {""}
+        products = _defined(_asked(book.products, owners), PRODUCT)
+        return [
+            _NOT_DEFINED if stock == ""
+            else variations.get(sku) or products.get(product or known.get(sku, "")) or outside
+            for _, sku, product, stock in values.rows
+        ]  # fmt: skip
 
 
 def _asked(ask: Callable[[Sequence[str]], Mapping[str, str]], keys: Iterable[str]) -> Mapping[str, str]:
@@ -178,6 +165,6 @@ def _asked(ask: Callable[[Sequence[str]], Mapping[str, str]], keys: Iterable[str
     return answer
 
 
-def _defined(typed: Mapping[str, str]) -> dict[str, int]:
+def _defined(typed: Mapping[str, str], level: str) -> dict[str, Applied]:
     """The values that define a buffer; the others are as if they were not there."""
-    return {key: value for key, text in typed.items() if (value := parse(text)) is not None}
+    return {key: (value, level) for key, text in typed.items() if (value := parse(text)) is not None}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from decimal import Decimal
 from functools import lru_cache
+from typing import Any
 
 from jinja2 import Environment, TemplateSyntaxError, nodes
 from jinja2.lexer import Lexer, Token
@@ -17,7 +18,11 @@ from jinja2.parser import Parser
 from cegid_daemon.errors import ConfigurationError, Place
 from cegid_daemon.rewrite.closures import Closures
 from cegid_daemon.rewrite.recipe import Layout
-from cegid_daemon.rewrite.record import Record
+from cegid_daemon.rewrite.record import ATTRIBUTES, Number, Record, plain
+
+_Compiled = Callable[[Record], Any]
+
+_KEPT = 4_096  # numbers remembered by what they were computed from
 
 
 def compile_text(source: str, layout: Layout, columns: Collection[str] | None = None) -> Callable[[Record], str]:
@@ -26,26 +31,64 @@ def compile_text(source: str, layout: Layout, columns: Collection[str] | None = 
     `columns`: the fields there are, where that is known: naming another raises `BadInput`. Where it is not known (XML)
     an absent field is blank. Raises `ConfigurationError` for what is no expression or not supported.
     """
-    closures, tree = _prepared(source, layout, columns)
-    return closures.text(tree)
+    return _compiled("text", source, layout.name, layout.decimal, _frozen(columns))
 
 
 def compile_number(
     source: str, layout: Layout, columns: Collection[str] | None = None
 ) -> Callable[[Record], Decimal | None]:
     """The expression as an exact decimal; None = blank. It raises `BadInput` for a text that is no number."""
-    closures, tree = _prepared(source, layout, columns)
-    return closures.number(tree)
+    return _compiled("number", source, layout.name, layout.decimal, _frozen(columns))
+
+
+def compile_stock(source: str, layout: Layout, columns: Collection[str] | None = None) -> Callable[[Record], Number]:
+    """The expression as a number as templates see it, computed once for the same texts in the same fields."""
+    return _compiled("stock", source, layout.name, layout.decimal, _frozen(columns))
 
 
 def compile_condition(source: str, layout: Layout, columns: Collection[str] | None = None) -> Callable[[Record], bool]:
     """The expression as yes or no: a blank text, a blank number and zero are no."""
-    closures, tree = _prepared(source, layout, columns)
-    return closures.condition(tree)
+    return _compiled("condition", source, layout.name, layout.decimal, _frozen(columns))
 
 
-def _prepared(source: str, layout: Layout, columns: Collection[str] | None) -> tuple[Closures, nodes.Expr]:
-    return Closures(source, layout.decimal, columns), parse(source, layout)
+def _frozen(columns: Collection[str] | None) -> frozenset[str] | None:
+    return None if columns is None else frozenset(columns)
+
+
+@lru_cache(maxsize=512)
+def _compiled(what: str, source: str, layout: str, decimal: str, columns: frozenset[str] | None) -> _Compiled:
+    """Kept: every small file of a route asks for the same few, and compiling takes longer than to rewrite it."""
+    tree = _parsed(source, layout)
+    closures = Closures(source, decimal, columns)
+    if what == "stock":
+        return _remembering(closures.number(tree), tree)
+    compiled: _Compiled = getattr(closures, what)(tree)
+    return compiled
+
+
+def _remembering(number: Callable[[Record], Decimal | None], tree: nodes.Expr) -> Callable[[Record], Number]:
+    """The same few numbers come over and over: each is looked up by the texts it is computed from."""
+    read = [_field(node) for node in (tree, *tree.find_all((nodes.Getattr, nodes.Getitem)))]
+    fields = [name for name in read if name]
+    if len(fields) != sum(1 for _ in tree.find_all(nodes.Name)) or any(map(_leads_elsewhere, fields)):
+        return lambda r: plain(number(r))
+    known: dict[tuple[Any, ...], Number] = {}
+
+    def recall(r: Record) -> Number:
+        texts = tuple(map(r.get, fields))
+        value = known.get(texts)
+        if value is None:
+            if len(known) >= _KEPT:
+                known.clear()
+            known[texts] = value = plain(number(r))
+        return value
+
+    return recall
+
+
+def _leads_elsewhere(name: str) -> bool:
+    """Whether what stands behind the name is not the text of one field: `r.parent`, `r.each(…)`, `r['Price/@id']`."""
+    return name in ATTRIBUTES or "/" in name or name.startswith("{")
 
 
 def fields_of(source: str, layout: Layout) -> frozenset[str]:

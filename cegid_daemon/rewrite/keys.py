@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from itertools import chain
 from typing import TypeVar
 
 from cegid_daemon.errors import BadInput, ConfigurationError
-from cegid_daemon.rewrite.expressions import compile_condition, compile_number, compile_text
+from cegid_daemon.rewrite.expressions import compile_condition, compile_stock, compile_text
 from cegid_daemon.rewrite.recipe import Layout, Stocks
-from cegid_daemon.rewrite.record import Record
+from cegid_daemon.rewrite.record import Number, Record
 from cegid_daemon.rewrite.tally import NO_KEY, Tally
 
 _T = TypeVar("_T")
@@ -25,42 +24,35 @@ BLOCK = 1000  # stock values looked up together
 _STOCK_NAMES = ("stock", "raw_stock", "buffer", "buffer_level")
 
 Text = Callable[[Record], str]
-Number = Callable[[Record], Decimal | None]
+Stock = Callable[[Record], Number]
+Row = tuple[Record, str, str, Number]
+"""Record, SKU, product, stock."""
 
 
-@dataclass(slots=True)
-class Value:
-    """A record, or an inner one, with its key and its stock as it came; `stock` None = blank."""
+@dataclass(frozen=True, slots=True)
+class Values:
+    """Stock values of one kind: records (or inner ones) with their keys and their stock as it came."""
 
-    record: Record
-    sku: str
-    product: str
-    stock: Decimal | None
-    names: frozenset[str]  # the computed names it gets
-    has_stock: bool
-    inner: Sequence[Value] = ()
+    names: frozenset[str]  # the computed names each record gets
+    rows: list[Row] = field(default_factory=list)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Block:
-    """Some records that go on, and all stock values in them."""
+    """The values of some records that go on, and of what stands inside them, by path."""
 
-    records: list[Record] = field(default_factory=list)
-    values: list[Value] = field(default_factory=list)
+    own: Values
+    inner: Sequence[Values] = ()
 
+    @property
+    def all(self) -> Sequence[Values]:
+        """Every value, of whatever kind."""
+        return (self.own, *self.inner)
 
-def blocks(values: Iterable[Value]) -> Iterator[Block]:
-    """The stream in blocks of about `BLOCK` values."""
-    block = Block()
-    for value in values:
-        block.records.append(value.record)
-        block.values.append(value)
-        block.values.extend(value.inner)
-        if len(block.values) >= BLOCK:
-            yield block
-            block = Block()
-    if block.records:
-        yield block
+    @property
+    def full(self) -> bool:
+        """Whether it holds as many values as are looked up together."""
+        return any(len(values.rows) >= BLOCK for values in self.all)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +61,8 @@ class _Inner:
 
     path: str
     sku: Text
-    stock: Number
+    stock: Stock
     names: frozenset[str]
-    has_stock: bool
 
 
 class Keys:
@@ -113,8 +104,8 @@ class Keys:
             else:
                 yield record
 
-    def values(self, records: Iterable[Record]) -> Iterator[Value]:
-        """The records with their keys and stock values; those without any key are left out."""
+    def blocks(self, records: Iterable[Record]) -> Iterator[Block]:
+        """The records with their keys and stock values, in blocks; those without any key are left out."""
         remaining = iter(records)
         first = next(remaining, None)
         if first is None:
@@ -123,47 +114,62 @@ class Keys:
         sku, product, stock = (
             self._known(compile_text, self._sku, columns),
             self._known(compile_text, self._layout.product, columns),
-            self._known(compile_number, self._stock, columns),
+            self._known(compile_stock, self._stock, columns),
         )
         nested = [self._inner(stocks) for stocks in self._nested]
-        names, has_stock, keyed = self._names, bool(self._stock), bool(self._sku or self._layout.product)
+        block = self._block(nested)
         for record in chain((first,), remaining):
-            value = Value(record, sku(record).strip(), product(record).strip(), stock(record), names, has_stock)
-            if nested:
-                value.inner = [one for inner in nested for one in self._held(inner, value)]
-            if keyed and not (value.sku or value.product) and (has_stock or not value.inner):
+            key, owner, number = sku(record).strip(), product(record).strip(), stock(record)
+            held = nested and [self._hold(*one, record, owner) for one in zip(nested, block.inner, strict=True)]
+            if key or owner or self._goes_without_key(held=any(held)):
+                block.own.rows.append((record, key, owner, number))
+            else:
                 self._tally.left_out[NO_KEY] += 1
-                continue
-            yield value
+            if len(block.own.rows) >= BLOCK or (nested and block.full):
+                yield block
+                block = self._block(nested)
+        yield block
 
-    def typed(self, values: Iterable[Value]) -> Iterator[tuple[Value, str]]:
+    def _goes_without_key(self, *, held: bool) -> bool:
+        """Whether a record goes on although both its SKU and its product are blank."""
+        return not (self._sku or self._layout.product) or (held and not self._stock)
+
+    def _block(self, nested: Sequence[_Inner]) -> Block:
+        return Block(self.values(), [Values(inner.names) for inner in nested])
+
+    def values(self) -> Values:
+        """Room for values of the records themselves."""
+        return Values(self._names)
+
+    def typed(self, values: Values) -> Iterator[tuple[Row, str]]:
         """The values with what they set in the buffer book, as typed (a layout with `buffer`)."""
         buffer: Text | None = None
-        for value in values:
+        for row in values.rows:
             if buffer is None:
-                buffer = self._known(compile_text, self._layout.buffer, self._columns(value.record))
-            yield value, buffer(value.record)
+                buffer = self._known(compile_text, self._layout.buffer, self._columns(row[0]))
+            yield row, buffer(row[0])
 
-    def _held(self, inner: _Inner, outer: Value) -> Sequence[Value]:
-        """The stock values under a path; from now on `each(path)` gives the records that have a key."""
-        found = []
-        for record in outer.record.each(inner.path):
+    def _hold(self, inner: _Inner, values: Values, outer: Record, product: str) -> bool:
+        """Adds the stock values under a path; from now on `each(path)` gives the records that have a key, if any."""
+        kept = []
+        for record in outer.each(inner.path):
             sku = inner.sku(record).strip()
-            if sku or outer.product:
-                found.append(Value(record, sku, outer.product, inner.stock(record), inner.names, inner.has_stock))
+            if sku or product:
+                values.rows.append((record, sku, product, inner.stock(record)))
+                kept.append(record)
             else:
                 self._tally.notes[f"{NO_KEY}: {inner.path}"] += 1
-        outer.record.hold(inner.path, [value.record for value in found])
-        return found
+        outer.hold(inner.path, kept)
+        return bool(kept)
 
     def _inner(self, stocks: Stocks) -> _Inner:
         columns = self._layout.types.get(stocks.each)
         names = _names(stocks.sku, self._layout.product, stocks.stock)
         sku, stock = (
             self._known(compile_text, stocks.sku, columns),
-            self._known(compile_number, stocks.stock, columns),
+            self._known(compile_stock, stocks.stock, columns),
         )
-        return _Inner(stocks.each, sku, stock, names, bool(stocks.stock))
+        return _Inner(stocks.each, sku, stock, names)
 
     def _columns(self, record: Record) -> Collection[str] | None:
         """The columns there are; an XML element tells only what it happens to hold."""

@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
+from itertools import islice
 from typing import IO
 from zlib import crc32
 
 from cegid_daemon.errors import ConfigurationError, Place
-from cegid_daemon.rewrite.keys import Value
-from cegid_daemon.rewrite.numbers import OPERATIONS, plain_text
+from cegid_daemon.rewrite.keys import BLOCK, Block, Row, Values
+from cegid_daemon.rewrite.numbers import OPERATIONS
 from cegid_daemon.rewrite.recipe import Layout
-from cegid_daemon.rewrite.record import Record
+from cegid_daemon.rewrite.record import Number, Record, plain
 from cegid_daemon.rewrite.tally import SUMMED, Tally
 
 KEPT = 20_000  # keys held in memory at a time
@@ -25,11 +26,13 @@ FILES = 16  # scratch files the others are dealt to
 Scratch = Callable[[], IO[bytes]]
 
 
-def summed(values: Iterable[Value], layout: Layout, tally: Tally, scratch: Scratch) -> Iterator[Value]:
+def summed(
+    blocks: Iterable[Block], room: Callable[[], Values], layout: Layout, tally: Tally, scratch: Scratch
+) -> Iterator[Block]:
     """One value a key: the fields of its first row, the stock of all; the other rows are left out as summed.
 
     Summed over the SKU (a row without one: over its product), or over the product. Blank stock counts 0; all blank is
-    blank. Inner records are not kept.
+    blank. Inner records are not kept. `room` gives the place for the values of a block.
     """
     if layout.sum_by not in ("sku", "product"):
         raise ConfigurationError(
@@ -37,66 +40,72 @@ def summed(values: Iterable[Value], layout: Layout, tally: Tally, scratch: Scrat
             where=Place(field="sum_by"),
             remedy='Use "sku" or "product"',
         )
-    return _Sum(layout.sum_by == "product", tally, scratch).over(map(_flat, values), 0)
+    rows = (row for block in blocks for row in block.own.rows)
+    sums = _Sum(layout.sum_by == "product", tally, scratch).over(rows, 0)
+    while some := list(islice(sums, BLOCK)):
+        values = room()
+        values.rows.extend(some)
+        yield Block(values)
 
 
 class _Sum:
     def __init__(self, by_product: bool, tally: Tally, scratch: Scratch) -> None:
         self._by_product, self._tally, self._scratch = by_product, tally, scratch
-        self._names: tuple[frozenset[str], bool] = (frozenset(), False)  # the same for all values of a file
 
-    def over(self, values: Iterable[Value], depth: int) -> Iterator[Value]:
-        kept: dict[str, Value] = {}
+    def over(self, rows: Iterable[Row], depth: int) -> Iterator[Row]:
+        kept: dict[str, Row] = {}
         files: list[IO[bytes]] = []
         times = 0
-        for value in values:
-            key = self._key(value)
+        for row in rows:
+            record, sku, product, stock = row
+            key = self._key(sku, product)
             first = kept.get(key)
             if first is not None:
-                first.stock = _plus(first.stock, value.stock)
+                kept[key] = (*first[:3], _plus(first[3], stock))
                 times += 1
             elif len(kept) < KEPT:
-                kept[key] = value
+                kept[key] = (_flat(record), sku, product, stock)
             else:
-                self._names = (value.names, value.has_stock)
                 files = files or [self._scratch() for _ in range(FILES)]
-                files[crc32(f"{depth}{key}".encode()) % FILES].write(_packed(value))
+                files[crc32(f"{depth}{key}".encode()) % FILES].write(_packed(row))
         self._tally.left_out[SUMMED] += times
         yield from kept.values()
         kept.clear()
         for file in files:
             with file:
                 file.seek(0)
-                yield from self.over((_unpacked(line, *self._names) for line in file), depth + 1)
+                yield from self.over(map(_unpacked, file), depth + 1)
 
-    def _key(self, value: Value) -> str:
+    def _key(self, sku: str, product: str) -> str:
         if self._by_product:
-            return f"p{value.product}" if value.product else f"s{value.sku}"
-        return f"s{value.sku}" if value.sku else f"p{value.product}"
+            return f"p{product}" if product else f"s{sku}"
+        return f"s{sku}" if sku else f"p{product}"
 
 
-def _plus(one: Decimal | None, other: Decimal | None) -> Decimal | None:
-    if one is None or other is None:
-        return other if one is None else one
-    return OPERATIONS["add"](one, other)
+def _plus(one: Number, other: Number) -> Number:
+    if isinstance(one, str) or isinstance(other, str):
+        return other if isinstance(one, str) else one
+    if isinstance(one, int) and isinstance(other, int):
+        return one + other
+    return plain(OPERATIONS["add"](Decimal(one), Decimal(other)))
 
 
-def _flat(value: Value) -> Value:
-    if type(value.record) is not Record:
-        record = Record(value.record)
-        record.number, record.line = value.record.number, value.record.line
-        value.record = record
-    return value
+def _flat(record: Record) -> Record:
+    """The record without what stands inside it, which would hold the file in memory."""
+    if type(record) is Record:
+        return record
+    flat = Record(record)
+    flat.number, flat.line = record.number, record.line
+    return flat
 
 
-def _packed(value: Value) -> bytes:
-    stock = None if value.stock is None else plain_text(value.stock)
-    row = (value.record, value.record.number, value.record.line, value.sku, value.product, stock)
-    return json.dumps(row).encode() + b"\n"
+def _packed(row: Row) -> bytes:
+    record, sku, product, stock = row
+    return json.dumps((record, record.number, record.line, sku, product, str(stock))).encode() + b"\n"
 
 
-def _unpacked(line: bytes, names: frozenset[str], has_stock: bool) -> Value:
+def _unpacked(line: bytes) -> Row:
     fields, number, at, sku, product, stock = json.loads(line)
     record = Record(fields)
     record.number, record.line = number, at
-    return Value(record, sku, product, None if stock is None else Decimal(stock), names, has_stock)
+    return record, sku, product, plain(Decimal(stock) if stock else None)
