@@ -8,9 +8,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import threading
 from pathlib import Path
 
 from cegid_daemon.errors import AlreadyRunning, JournalUnavailable, Place
+
+_LOOKS = 5
+_PATIENCE = threading.Event()  # never set: a pause that is no sleep of the whole process
 
 
 class StateFolder:
@@ -27,7 +31,7 @@ class StateFolder:
         """
         descriptor = self._opened()
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(descriptor)
         except BlockingIOError as exc:
             holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
             os.close(descriptor)
@@ -72,3 +76,13 @@ class StateFolder:
             return False
         finally:
             os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    """Takes the lock; looks again for a moment, as `is_held` of a command beside us takes it for an instant."""
+    for _ in range(_LOOKS):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        _PATIENCE.wait(0.02)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
