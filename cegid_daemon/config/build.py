@@ -26,7 +26,7 @@ from cegid_daemon.config.schema import (
     Table,
     TargetTable,
 )
-from cegid_daemon.config.settings import Config, ConsoleSpec
+from cegid_daemon.config.settings import AlertSpec, Config, ConsoleSpec
 from cegid_daemon.errors import Place, TemplateFault
 from cegid_daemon.model import (
     Direction,
@@ -93,8 +93,9 @@ def config_of(path: Path, root: Root, folders: Folders) -> Config:
         stores={name: Store(name, **dict(table)) for name, table in root.store.items()},
         endpoints={name: _endpoint(name, table, folders) for name, table in root.endpoint.items()},
         routes={name: _route(name, table, root) for name, table in root.route.items()},
-        recipes={name: _recipe(table, root, folders) for name, table in root.route.items()},
-        console=ConsoleSpec(root.console.listen, root.console.password),
+        recipes={name: _recipe(table, root, folders, table.title or name) for name, table in root.route.items()},
+        console=ConsoleSpec(**dict(root.console)),
+        alert=AlertSpec(**dict(root.alert)),
         warnings=tuple(_warnings(root, folders)),
     )
 
@@ -150,13 +151,14 @@ def _target(table: TargetTable, direction: Direction) -> TargetSpec:
     return TargetSpec(**{**dict(table), "exists": exists})
 
 
-def _recipe(route: RouteTable, root: Root, folders: Folders) -> Recipe:
+def _recipe(route: RouteTable, root: Root, folders: Folders, title: str) -> Recipe:
     return Recipe(
         layout=layouts.frozen(route.layout, root.layout[route.layout]),
         templates=folders.freeze(route.template) if route.template else None,
         output=_output(route.output, route.template or "", folders),
         target_name=route.target.name if route.target else "",
         unique=route.source.unique,
+        title=title,
         versions={name: version(name) for name in _SHAPING},
     )
 

@@ -92,7 +92,7 @@ class Rewriting:
         assert message.payload is not None
         job = Job(
             message_id=message.id,
-            message_name=route.title,
+            message_name=recipe.title,
             received_at=message.received_at,
             source_name=message.file_name,
             source_folder=message.folder,

@@ -103,6 +103,7 @@ class Recipe:
     output: Output = Output()
     target_name: str = ""  # the name template of the target
     unique: str = ""  # the key expression of records that are delivered once
+    title: str = ""  # what templates see as message.name
     versions: Mapping[str, str] = field(default_factory=dict)  # of the libraries that shape the result
 
     def as_json(self) -> dict[str, Any]:
@@ -147,5 +148,5 @@ def recipe_from_json(body: Mapping[str, Any], text_of: Callable[[str], str]) -> 
     )
     schema = body["output"]["schema"]
     output = Output(**{**body["output"], "schema": text_of(schema) if schema else ""})
-    rest = {key: body[key] for key in ("target_name", "unique", "versions")}
+    rest = {key: body[key] for key in ("target_name", "unique", "title", "versions")}
     return Recipe(layout=Layout(**layout), templates=bundle, output=output, **rest)
