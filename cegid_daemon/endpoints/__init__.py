@@ -25,6 +25,10 @@ def open_endpoint(spec: EndpointSpec) -> Endpoint:
             from cegid_daemon.endpoints.memory import MemoryEndpoint
 
             return MemoryEndpoint(spec.url.removeprefix("memory:"))
+        case "ftp" | "ftps" | "ftps+implicit":
+            from cegid_daemon.endpoints.ftp import FtpEndpoint
+
+            return FtpEndpoint.of(spec)
         case "sftp":
             from cegid_daemon.endpoints.sftp import SftpEndpoint
 

@@ -28,8 +28,11 @@ class Connection(Protocol):
     def lives(self) -> bool:
         """Asks the other side; False instead of any error."""
 
+    def interrupt(self) -> None:
+        """From any thread: whoever uses it gets an error at once. Raises nothing."""
+
     def end(self) -> None:
-        """Ends it at once, from any thread; whoever uses it gets an error. Raises nothing."""
+        """Ends it; nobody uses it any more. Raises nothing."""
 
 
 C = TypeVar("C", bound=Connection)
@@ -85,11 +88,14 @@ class Connections(Generic[C]):
         """Ends every connection, also those in use: their callers get Transient (or Unsure) at once."""
         with self._changed:
             self._era += 1
-            ending = [connection for connection, _ in self._idle] + list(self._lent)
+            ending = [connection for connection, _ in self._idle]
             self._idle.clear()
+            in_use = list(self._lent)
             self._changed.notify_all()
         for connection in ending:
             connection.end()
+        for connection in in_use:
+            connection.interrupt()
 
     def _take(self) -> C:
         while True:
@@ -133,7 +139,7 @@ class Connections(Generic[C]):
             self._opening -= 1
             self._lent.add(connection)
         if era != self._era:
-            connection.end()
+            connection.interrupt()
         return connection
 
     def _give_back(self, connection: C, era: int) -> None:

@@ -62,7 +62,9 @@ class Reading(Protocol):
 class Endpoint(Protocol):
     """A place files are taken from or put into."""
 
-    abilities: Abilities
+    @property
+    def abilities(self) -> Abilities:
+        """What it can do; a remote endpoint may learn better once it has connected."""
 
     @property
     def where(self) -> str:

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 import paramiko
 
 from cegid_daemon.endpoints.connections import Connections, Logins
-from cegid_daemon.endpoints.net_errors import net_error
+from cegid_daemon.endpoints.net import net_error
 from cegid_daemon.endpoints.paths import checked_name, folder_parts
 from cegid_daemon.endpoints.remote import Server
 from cegid_daemon.endpoints.sftp_packets import Attributes, Code, Status, WireError
@@ -66,8 +66,12 @@ class SftpSession:
         self._channel.settimeout(before)
         return True
 
+    def interrupt(self) -> None:
+        """Whoever waits on the session fails at once."""
+        self.end()
+
     def end(self) -> None:
-        """Ends the session; whoever waits on it fails at once."""
+        """Ends the session."""
         with suppress(*_BROKEN_LINE):
             self._channel.close()
 

@@ -7,14 +7,13 @@ by the kernel, because paramiko would wait for it for ever.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 
 import paramiko
 
-from cegid_daemon.endpoints.net_errors import net_error
+from cegid_daemon.endpoints.net import connected, net_error
 from cegid_daemon.endpoints.remote import Server
 from cegid_daemon.endpoints.trust import HostKey, KnownHosts
 from cegid_daemon.errors import CegidDaemonError, ConfigurationError, Permanent, Place
@@ -34,7 +33,7 @@ class SshLink:
         self._server = server
         known = KnownHosts.read(server)
         try:
-            sock = _connected(server)
+            sock = connected(server.host, server.port, server.seconds)
         except OSError as error:
             raise net_error(error, "cannot connect", server.where) from error
         self._transport = paramiko.Transport(sock, default_window_size=WINDOW)
@@ -134,22 +133,6 @@ class SshLink:
             return "; ".join(",".join(named[kind]) for kind in kinds)
         except (AttributeError, KeyError, TypeError):
             return "unknown"
-
-
-def _connected(server: Server) -> socket.socket:
-    """A TCP connection whose peer may not be silent for longer than the endpoint's timeout."""
-    sock = socket.create_connection((server.host, server.port), timeout=server.seconds)
-    guard_socket(sock, server.seconds)
-    return sock
-
-
-def guard_socket(sock: socket.socket, seconds: float) -> None:
-    """Has the kernel end a connection whose peer takes nothing for `seconds`, or has silently gone."""
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE)
 
 
 def _known_kinds_first(kinds: tuple[str, ...], known: KnownHosts) -> tuple[str, ...]:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from cegid_daemon.endpoints import open_endpoint
 from tests.contract.worlds import DiskWorld, FolderWorld, MemoryWorld, World
-from tests.servers import sftp
+from tests.servers import ftp, sftp
 from tests.servers.places import Place
 
 SERVERS = {
+    "vsftpd": ftp.vsftpd,
+    "vsftpd-tls": partial(ftp.vsftpd, scheme="ftps"),
+    "vsftpd-implicit": partial(ftp.vsftpd, scheme="ftps+implicit"),
+    "pyftpdlib": ftp.in_process,
+    "pyftpdlib-tls": partial(ftp.in_process, scheme="ftps"),
     "openssh": sftp.openssh,
     "asyncssh": sftp.in_process,
 }
@@ -53,5 +59,9 @@ def _world(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> World:
         return FolderWorld(tmp_path)
     place: Place = request.getfixturevalue("servers")[kind]
     world = DiskWorld(place.root, open_endpoint(place.spec()))
+    if place.url.startswith("ftp"):
+        world.unsayable = "\n"
+    if kind.startswith("pyftpdlib"):
+        world.unsayable, world.shows_links = "\n\udcff", False
     world.empty()
     return world

@@ -20,7 +20,8 @@ class World(Protocol):
     """An endpoint and the far side of it. Folders are relative to the endpoint's root."""
 
     endpoint: Endpoint
-    any_bytes: bool  # whether names may be any bytes
+    unsayable: str  # characters that names cannot have, by the protocol or by the server
+    shows_links: bool  # whether a symlink can be told from the file it leads to
 
     def lay(self, folder: str, name: str, body: bytes) -> None:
         """Puts or replaces a file, making the folder if need be."""
@@ -39,7 +40,8 @@ class World(Protocol):
 
 
 class MemoryWorld:
-    any_bytes = True
+    unsayable = ""
+    shows_links = True
 
     def __init__(self) -> None:
         self.endpoint = MemoryEndpoint("test")
@@ -55,18 +57,20 @@ class MemoryWorld:
 class DiskWorld:
     """Hands on a folder of this machine: for the folder endpoint, and for servers that serve one."""
 
-    any_bytes = True
+    unsayable = ""
+    shows_links = True
 
     def __init__(self, root: Path, endpoint: Endpoint) -> None:
         self.root = root
         self.endpoint = endpoint
 
     def lay(self, folder: str, name: str, body: bytes) -> None:
-        (self.root / folder).mkdir(parents=True, exist_ok=True)
+        self._open_folder(folder)
         (self.root / folder / name).write_bytes(body)
+        (self.root / folder / name).chmod(0o666)
 
     def lay_odd(self, folder: str, name: str) -> None:
-        (self.root / folder).mkdir(parents=True, exist_ok=True)
+        self._open_folder(folder)
         (self.root / folder / name).symlink_to("/etc/hostname")
 
     def content(self, folder: str) -> dict[str, bytes]:
@@ -82,6 +86,15 @@ class DiskWorld:
 
     def drop_folder(self, folder: str) -> None:
         shutil.rmtree(self.root / folder)
+
+    def _open_folder(self, folder: str) -> None:
+        """Makes a folder that servers which run as another user may write into."""
+        path = self.root
+        for part in folder.split("/"):
+            path /= part
+            if not path.exists():
+                path.mkdir()
+                path.chmod(0o777)
 
 
 class FolderWorld(DiskWorld):

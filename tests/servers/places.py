@@ -1,4 +1,4 @@
-"""What every server of the tests has in common: a free port, a wait until it answers, throw-away keys and certificates."""
+"""What the servers of the tests have in common: a free port, a wait until they answer, throw-away keys."""
 
 from __future__ import annotations
 
@@ -99,7 +99,18 @@ def answers(port: int) -> bool:
 
 def make_key(path: Path, kind: str = "ed25519", passphrase: str = "") -> Path:
     """A new SSH key pair; `path` and `path`.pub."""
-    command = [program("ssh-keygen", "openssh-client"), "-q", "-t", kind, "-N", passphrase, "-C", "test", "-f", str(path)]
+    command = [
+        program("ssh-keygen", "openssh-client"),
+        "-q",
+        "-t",
+        kind,
+        "-N",
+        passphrase,
+        "-C",
+        "test",
+        "-f",
+        str(path),
+    ]
     subprocess.run(command, check=True)
     return path
 
@@ -139,9 +150,7 @@ def make_certificates(folder: Path, host: str = HOST) -> Certificates:
         signed = builder.sign(authority_key, hashes.SHA256())
         path.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
     made.key.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return made
 

@@ -16,7 +16,7 @@ import asyncssh
 
 from tests.servers.places import HOST, Hidden, Place, free_port, make_key, program, running
 
-PASSWORD = "geheim und länger"  # noqa: S105 - the tests' own
+PASSWORD = "geheim und länger"
 
 
 def known_hosts(folder: Path, port: int, *public_keys: Path) -> Path:

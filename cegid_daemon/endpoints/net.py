@@ -1,4 +1,4 @@
-"""What the failures of a network connection mean: silence, refusal, unknown hosts, untrusted or unspeakable TLS.
+"""TCP connections that cannot hang, and what their failures mean: silence, refusal, unknown hosts, untrusted TLS.
 
 Owns the translation of socket and TLS errors into the error tree, for every remote adapter.
 """
@@ -11,6 +11,23 @@ import ssl
 from cegid_daemon.errors import EndpointError, Permanent, Place, Transient, Untrusted
 
 _AGAIN = "It is tried again by itself."
+_KEEPALIVE = 15  # seconds between two questions whether an idle peer is still there
+
+
+def connected(host: str, port: int, seconds: float) -> socket.socket:
+    """A TCP connection whose every call ends within `seconds`. OSError if there is none by then."""
+    sock = socket.create_connection((host, port), timeout=seconds)
+    guard(sock, seconds)
+    return sock
+
+
+def guard(sock: socket.socket, seconds: float) -> None:
+    """Has the kernel end a connection whose peer takes nothing for `seconds`, or has silently gone."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE)
 
 
 def net_error(error: Exception, what: str, where: str) -> EndpointError:

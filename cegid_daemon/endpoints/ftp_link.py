@@ -1,0 +1,309 @@
+"""One FTP connection: login, TLS, commands, data connections, and what a server's replies mean.
+
+Owns the conversation; which commands make up a listing or a delivery is the endpoint's. Names go over the line as the
+endpoint's encoding has them, whatever bytes they are. Over TLS the data connection continues the control connection's
+session, which careful servers demand, and both are encrypted and verified.
+"""
+
+from __future__ import annotations
+
+import ftplib
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from cegid_daemon.endpoints.net import connected, guard, net_error
+from cegid_daemon.endpoints.remote import Server
+from cegid_daemon.endpoints.trust import tls_context
+from cegid_daemon.errors import EndpointError, Permanent, Place, Transient, Unsure
+
+RECEIVE = 1 << 18
+_BROKEN_LINE = (OSError, EOFError, ftplib.error_proto, ftplib.error_reply)
+_IS_IT_THERE = 5.0  # seconds an idle connection may take to answer
+_FAREWELL = 5.0  # seconds a server may take to end TLS on a data connection
+_WIRE = "latin-1"  # ftplib wants text: each byte as itself
+
+
+class Refusal(Exception):
+    """The server answered a command with a failure; `code` is of three digits."""
+
+    def __init__(self, reply: str) -> None:
+        super().__init__(reply)
+        self.code = int(reply[:3]) if reply[:3].isdigit() else 0
+        self.reply = reply
+
+
+class FtpLink:
+    """One logged-in connection, lent to one caller at a time."""
+
+    def __init__(self, server: Server) -> None:
+        """Connects and logs in. Untrusted, Permanent or Transient if that fails."""
+        self.in_transfer = False
+        self._server = server
+        self._broken = False
+        self._data: socket.socket | None = None
+        self._tls = None if server.scheme == "ftp" else _Tls(context=tls_context(server))
+        self._ftp = self._tls or ftplib.FTP()  # noqa: S321 - plain FTP is what the operator configured
+        self._ftp.encoding = _WIRE
+        self._ftp.set_pasv(server.passive)
+        try:
+            with self.telling("cannot connect", server.where):
+                self._connect()
+            self._log_in()
+            with self.telling("cannot begin the session", server.where):
+                self.features = self._ask_features()
+                self.command("TYPE I")
+                self.root = self._find_root()
+        except BaseException:
+            self._ftp.close()
+            raise
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is between two calls and not broken."""
+        return not self._broken and not self.in_transfer
+
+    @property
+    def has_mlst(self) -> bool:
+        """Whether the server lists by the standard."""
+        return "MLST" in self.features
+
+    def lives(self) -> bool:
+        """Asks the server, and does not wait long for it."""
+        try:
+            self._sock.settimeout(min(self._server.seconds, _IS_IT_THERE))
+            self.command("NOOP")
+            self._sock.settimeout(self._server.seconds)
+        except (*_BROKEN_LINE, Refusal):
+            return False
+        return True
+
+    def interrupt(self) -> None:
+        """Whoever waits on this connection fails at once; the sockets themselves are closed by their user."""
+        for sock in (self._data, self._ftp.sock):
+            if sock is not None:
+                with suppress(OSError):
+                    socket.socket.shutdown(sock, socket.SHUT_RDWR)  # of the TCP socket, not of TLS
+
+    def end(self) -> None:
+        """Ends the connection without a farewell, which some servers keep one waiting for."""
+        self._close_data()
+        self._ftp.close()
+
+    @contextmanager
+    def telling(self, what: str, path: str) -> Iterator[None]:
+        """Translates what the conversation raises; a fault of the line ends the connection."""
+        try:
+            yield
+        except Refusal as refusal:
+            raise self.refused(refusal, what, path) from refusal
+        except _BROKEN_LINE as error:
+            self._broken = True
+            raise net_error(error, what, path) from error
+
+    def refused(self, refusal: Refusal, what: str, path: str) -> EndpointError:
+        """A reply as the error tree says it, as far as the reply alone can tell."""
+        kind, remedy = _meaning(refusal.code)
+        if refusal.code == 421:
+            self._broken = True
+        return kind(what, where=Place(file=path), why=refusal.reply, remedy=remedy)
+
+    def command(self, line: str) -> str:
+        """Sends a command and gives the reply, which is not a failure. Raises Refusal or a fault of the line."""
+        with _replies():
+            return self._ftp.sendcmd(line)
+
+    def command_once(self, line: str, what: str, path: str) -> None:
+        """A command that must not be sent twice. Unsure if its reply is lost; Refusal passes."""
+        with self.telling(what, path):
+            self._ftp.putcmd(line)
+        try:
+            with _replies():
+                self._ftp.voidresp()
+        except _BROKEN_LINE as error:
+            self._broken = True
+            lost = net_error(error, what, path)
+            raise Unsure(
+                f"{what}: the reply was lost",
+                where=lost.where,
+                why=lost.why,
+                remedy="What happened is found out by what lies on the server.",
+            ) from error
+
+    def accepts(self, line: str) -> bool:
+        """Whether the server takes a command; raises only faults of the line."""
+        try:
+            self.command(line)
+        except Refusal:
+            return False
+        return True
+
+    def listing(self, line: str) -> bytes:
+        """The whole of a listing."""
+        self.begin(line)
+        body = b"".join(self.received())
+        self.complete()
+        return body
+
+    def begin(self, line: str, start: int = 0) -> None:
+        """Begins a transfer, from byte `start`; one at a time. Until `complete` the connection is not usable."""
+        self.in_transfer = True
+        try:
+            with _replies():
+                self._data = self._ftp.transfercmd(line, rest=start or None)
+        except Refusal:
+            self.in_transfer = False
+            raise
+        guard(self._data, self._server.seconds)
+
+    def received(self) -> Iterator[bytes]:
+        """What comes over the data connection."""
+        while self._data is not None and (body := self._data.recv(RECEIVE)):
+            yield body
+
+    def send(self, body: bytes) -> None:
+        """Sends over the data connection; if the server ended it, raises the reply that says why."""
+        assert self._data is not None
+        try:
+            self._data.sendall(body)
+        except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
+            self.complete()
+            raise
+
+    def complete(self) -> None:
+        """Ends the data connection and takes the reply to the transfer."""
+        if isinstance(self._data, ssl.SSLSocket):
+            with suppress(OSError, ValueError):  # all has arrived or not: the size will tell
+                self._data.settimeout(min(self._server.seconds, _FAREWELL))
+                self._data.unwrap()
+        self._close_data()
+        try:
+            with _replies():
+                self._ftp.voidresp()
+        except Refusal:
+            self.in_transfer = False
+            raise
+        self.in_transfer = False
+
+    def said(self, name: str) -> str:
+        """A name as it goes over the line. Permanent if FTP or the endpoint's encoding cannot say it."""
+        try:
+            text = name.encode(self._server.encoding, "surrogateescape").decode(_WIRE)
+        except UnicodeEncodeError:
+            text = "\n"
+        if "\r" in text or "\n" in text:
+            raise Permanent(
+                f"the name {name!r} cannot be said in FTP with the encoding {self._server.encoding}",
+                where=Place(file=self._server.where),
+                remedy="Use another name, or the endpoint's right `encoding`.",
+            )
+        return text
+
+    def heard(self, name: bytes) -> str:
+        """A name as the daemon writes it."""
+        return name.decode(self._server.encoding, "surrogateescape")
+
+    @property
+    def _sock(self) -> socket.socket:
+        if self._ftp.sock is None:
+            raise EOFError
+        return self._ftp.sock
+
+    def _connect(self) -> None:
+        sock = connected(self._server.host, self._server.port, self._server.seconds)
+        ftp = self._ftp
+        ftp.host, ftp.port, ftp.timeout, ftp.af = (
+            self._server.host,
+            self._server.port,
+            self._server.seconds,
+            sock.family,
+        )
+        if self._tls is not None and self._server.scheme == "ftps+implicit":
+            sock = self._tls.context.wrap_socket(sock, server_hostname=self._server.host)
+        ftp.sock = sock
+        ftp.file = sock.makefile("r", encoding=_WIRE)
+        with _replies():
+            ftp.welcome = ftp.getresp()
+
+    def _log_in(self) -> None:
+        server, tls, where = self._server, self._tls, self._server.where
+        user, password = self.said(server.user), self.said(server.password.reveal() if server.password else "")
+        if tls is not None and server.scheme == "ftps":
+            with self.telling("cannot begin TLS", where), _replies():
+                tls.auth()
+        with self.telling("cannot log in", where), _replies():
+            ftplib.FTP.login(self._ftp, user, password)  # noqa: S321
+        if tls is not None:
+            with self.telling("cannot encrypt the data connections", where), _replies():
+                tls.prot_p()
+
+    def _ask_features(self) -> frozenset[str]:
+        """The words of FEAT in capitals; none where the server does not know FEAT."""
+        try:
+            said = self.command("FEAT").splitlines()[1:-1]
+        except Refusal:
+            return frozenset()
+        features = frozenset(line.split()[0].upper() for line in said if line.strip())
+        if "UTF8" in features and self._server.encoding.lower() in {"utf-8", "utf8"}:
+            self.accepts("OPTS UTF8 ON")
+        if "MLST" in features:
+            self.accepts("OPTS MLST type;size;modify;unique;")
+        return features
+
+    def _find_root(self) -> str:
+        """The endpoint's folder as an absolute path: a second slash in the url leads away from the login folder."""
+        path = self.said(self._server.path[1:].rstrip("/"))
+        if path.startswith("/") or self._server.path == "//":
+            return path
+        with _replies():
+            login = self._ftp.pwd()
+        return f"{login.rstrip('/')}/{path}".rstrip("/")
+
+    def _close_data(self) -> None:
+        data, self._data = self._data, None
+        if data is not None:
+            data.close()
+
+
+class _Tls(ftplib.FTP_TLS):
+    """FTP over TLS whose data connections continue the control connection's session."""
+
+    def ntransfercmd(self, cmd: str, rest: int | str | None = None) -> tuple[socket.socket, int | None]:
+        """Opens a data connection; a reply that explains why its TLS failed is raised instead of the failure."""
+        plain, size = ftplib.FTP.ntransfercmd(self, cmd, rest)  # noqa: S321
+        assert isinstance(self.sock, ssl.SSLSocket)
+        try:
+            secured = self.context.wrap_socket(plain, server_hostname=self.host, session=self.sock.session)
+        except OSError as error:
+            plain.close()
+            if not isinstance(error, ssl.SSLCertVerificationError):
+                self.voidresp()
+            raise
+        return secured, size
+
+
+@contextmanager
+def _replies() -> Iterator[None]:
+    """Raises a failure the server replied as Refusal."""
+    try:
+        yield
+    except (ftplib.error_temp, ftplib.error_perm, ftplib.error_reply) as error:
+        raise Refusal(str(error)) from error
+
+
+def _meaning(code: int) -> tuple[type[EndpointError], str]:
+    if code in {452, 552}:
+        return (
+            Transient,
+            "The server's disk is full or the quota is used up: free space. It goes on by itself afterwards.",
+        )
+    if 400 <= code < 500:
+        return Transient, "It is tried again by itself."
+    if code in {530, 331, 332}:
+        return Permanent, "Check the user in the url and the password; the server's log says more."
+    if code == 550:
+        return Transient, "Give the user the right on the server. It goes on by itself afterwards."
+    if code == 553:
+        return Permanent, "The server does not take this name: use a shorter or plainer one."
+    return Permanent, "The server does not do this; docs/endpoints.md says what a server needs."

@@ -1,0 +1,65 @@
+"""The real times of files on servers that only have LIST, asked for as rarely as is safe.
+
+LIST prints a time to the minute, MDTM tells it to the second at the price of a round trip a file. A time that was asked
+for is good as long as LIST prints the same, once it was asked for again two minutes after LIST first printed so: any
+later change would be printed as a later minute.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from cegid_daemon.endpoints.ftp_listing import Entry
+from cegid_daemon.model import Identity
+
+_SURE_AFTER = 120.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    size: int
+    stamp: bytes
+    mtime_ns: int
+    since: float  # when LIST was first seen to print this
+    sure: bool
+
+
+class Times:
+    """What is known of the files of each folder, from its last listing."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._folders: dict[str, dict[bytes, _Known]] = {}
+
+    def complete(self, folder: str, entries: Iterable[Entry], ask: Callable[[bytes], int]) -> list[Entry]:
+        """The entries of a listing with their real times; `ask` gives the time of one name in nanoseconds."""
+        before = self._folders.get(folder, {})
+        listed = list(entries)
+        known: dict[bytes, _Known] = {}
+        for entry in listed:
+            if entry.regular and b"\n" not in entry.name and b"\r" not in entry.name:
+                known[entry.name] = self._known(entry, before.get(entry.name), ask)
+        self._folders[folder] = known
+        return [_timed(entry, known.get(entry.name)) for entry in listed]
+
+    def lists_as_file(self, folder: str, name: bytes) -> bool:
+        """Whether the last listing of the folder had a regular file of this name."""
+        return name in self._folders.get(folder, {})
+
+    def forget(self, folder: str, name: bytes) -> None:
+        """A rename put another file under this name, or none."""
+        self._folders.get(folder, {}).pop(name, None)
+
+    def _known(self, entry: Entry, before: _Known | None, ask: Callable[[bytes], int]) -> _Known:
+        now = self._clock()
+        same = before is not None and (before.size, before.stamp) == (entry.identity.size, entry.stamp)
+        if before is not None and same and before.sure:
+            return before
+        since = before.since if before is not None and same else now
+        return _Known(entry.identity.size, entry.stamp, ask(entry.name), since, sure=now - since >= _SURE_AFTER)
+
+
+def _timed(entry: Entry, known: _Known | None) -> Entry:
+    return replace(entry, identity=Identity(known.size, known.mtime_ns)) if known else entry
