@@ -149,13 +149,19 @@ class _Reading:
         try:
             for chunk in _sized(chunks):
                 self._parser.feed(chunk)
+                self._refuse_faults()
                 yield from self._finished(tally)
                 self._let_go()
             self._parser.close()
             yield from self._finished(tally)
         except etree.XMLSyntaxError as error:
-            raise _broken(error) from error
+            raise _broken(self._parser, error) from error
         self._conclude(tally)
+
+    def _refuse_faults(self) -> None:
+        """An entity that is not known does not stop the parser: it starts anew behind it, and forgets."""
+        if any(entry.level >= etree.ErrorLevels.FATAL for entry in self._parser.feed_error_log):
+            raise _broken(self._parser)
 
     def _finished(self, tally: Tally) -> Iterator[Record]:
         is_record = self._is_record
@@ -265,17 +271,18 @@ def root_name(source: Source, layout: Layout) -> str | None:
     except etree.XMLSyntaxError as error:
         if prolog.root is not None:
             return prolog.root  # the reading itself will find it again
-        raise _broken(error) from error
+        raise _broken(parser, error) from error
 
 
-def _broken(error: etree.XMLSyntaxError) -> BadInput:
-    line, column = error.position if error.lineno is not None else (0, 0)
-    why = error.msg or "it is not well-formed"
-    for entry in error.error_log[:1]:  # the first fault; lxml's own summary may speak of the last one
-        line, column, why = entry.line, entry.column, entry.message
+def _broken(parser: Any, error: etree.XMLSyntaxError | None = None) -> BadInput:
+    """What the parser found first in this file; an error's own log is that of the whole process."""
+    found = [(entry.line, entry.column, entry.message) for entry in parser.feed_error_log[:1]]
+    if not found and error is not None:
+        found = [(*error.position, error.msg)]
+    line, column, why = found[0] if found else (0, 0, None)
     return BadInput(
         "the XML cannot be read",
         where=Place(line=line or 0, column=max(column or 0, 0)),
-        why=why.strip(),
+        why=(why or "it is not well-formed").strip(),
         remedy="Have the sender send the file again; it may have been cut off",
     )
