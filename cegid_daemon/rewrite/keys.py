@@ -120,7 +120,7 @@ class Keys:
         block = self._block(nested)
         for record in chain((first,), remaining):
             key, owner, number = sku(record).strip(), product(record).strip(), stock(record)
-            held = nested and [self._hold(*one, record, owner) for one in zip(nested, block.inner, strict=True)]
+            held = [self._hold(*one, record, owner) for one in zip(nested, block.inner, strict=True)] if nested else []
             if key or owner or self._goes_without_key(held=any(held)):
                 block.own.rows.append((record, key, owner, number))
             else:

@@ -127,30 +127,33 @@ class PartRecords(OnePass, Iterator[Record]):
     """The records of one part as its template sees them: once, in order."""
 
     def __init__(self, source: Iterator[Keyed], most: int, taken: Callable[[Record, str], None]) -> None:
-        self._source = source
-        self._left = most
-        self._taken = taken
+        self._source = islice(source, most if most >= 0 else None)
+        self._given = self._give(taken)
         self.read = 0
         self.recent: deque[Record] = deque(maxlen=_RECENT)
 
+    def __iter__(self) -> Iterator[Record]:
+        return self._given
+
     def __next__(self) -> Record:
-        if not self._left:
-            raise StopIteration
-        record, key = next(self._source)
-        self._left -= 1
-        self.read += 1
-        self.recent.append(record)
-        self._taken(record, key)
-        return record
+        return next(self._given)
+
+    def _give(self, taken: Callable[[Record, str], None]) -> Iterator[Record]:
+        remember = self.recent.append
+        for self.read, (record, key) in enumerate(self._source, 1):  # noqa: B020  # counts as it goes
+            remember(record)
+            taken(record, key)
+            yield record
 
     def printed(self) -> None:
         """All but the last records are in the output: only the last may still be printed from."""
-        while len(self.recent) > 2:
-            self.recent.popleft()
+        last = list(self.recent)[-2:]
+        self.recent.clear()
+        self.recent.extend(last)
 
     def rest(self) -> int:
         """How many records the template left unread; they are gone then."""
-        return sum(1 for _ in islice(self._source, self._left if self._left >= 0 else None))
+        return sum(1 for _ in self._source)
 
 
 class _Rewriting:

@@ -7,11 +7,15 @@ same message gives the same bytes again. Reads no file: templates come in as a f
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from typing import Any
 
 from jinja2 import DictLoader, StrictUndefined, nodes
+from jinja2.compiler import CodeGenerator, Frame
+from jinja2.runtime import LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from markupsafe import escape
 
 from cegid_daemon.errors import TemplateFault
 from cegid_daemon.rewrite.filters import FILTERS, plain
@@ -19,6 +23,32 @@ from cegid_daemon.rewrite.recipe import Templates
 from cegid_daemon.rewrite.record import ATTRIBUTES, Record
 
 _CLOCKS = frozenset({"now", "utcnow", "today"})
+_COUNTERS = frozenset({"first", "index", "index0", "last"})  # of a loop
+_MARKS = re.compile("[&<>\"']")
+
+
+def escaped(value: Any) -> str:
+    """A value as an XML template prints it, escaped: most of them hold nothing to escape."""
+    shown = value if value.__class__ is str else plain(value)
+    if shown.__class__ is int:
+        return str(shown)
+    return shown if shown.__class__ is str and not _MARKS.search(shown) else escape(shown)
+
+
+class _Printing(CodeGenerator):
+    """Jinja's compiler; where values are escaped, it has `escaped` do all at once what takes it two calls a value."""
+
+    def _output_child_pre(self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo) -> None:
+        if frame.eval_ctx.autoescape and not frame.eval_ctx.volatile:
+            self.write("environment.escaped(")
+        else:
+            super()._output_child_pre(node, frame, finalize)
+
+    def _output_child_post(self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo) -> None:
+        if frame.eval_ctx.autoescape and not frame.eval_ctx.volatile:
+            self.write(")")
+        else:
+            super()._output_child_post(node, frame, finalize)
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
@@ -27,6 +57,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
     Line ends in the output are those of the main template. Everything is escaped where the main template or the one
     at hand is an `.xml.j2`.
     """
+
+    code_generator_class = _Printing
+    escaped = staticmethod(escaped)
 
     def __init__(self, bundle: Templates) -> None:
         xml = is_xml(bundle.main)
@@ -58,6 +91,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def getattr(self, obj: Any, attribute: str) -> Any:
         """`obj.attribute`; in a record the field comes first, then what every record has (`each`, `raw` …)."""
         if not isinstance(obj, Record):
+            if type(obj) is LoopContext and attribute in _COUNTERS:  # asked for every record, and safe
+                return getattr(obj, attribute)
             return super().getattr(obj, attribute)
         try:
             return obj[attribute]
