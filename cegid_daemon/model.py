@@ -139,6 +139,10 @@ class SourceSpec:
     archive: str = ""  # blank: processed/YYYY-MM-DD
     max_size: int = 0  # bytes; 0 = no bound
     unique: str = ""  # a layout expression: the key that is delivered once
+    request: str = ""  # an API is asked with this template, instead of files being taken
+    overlap: timedelta = timedelta(minutes=15)  # how far a request reaches back behind the last complete poll
+    reach: timedelta = timedelta(days=1)  # how far the first request reaches back
+    limit: int = 100  # records asked for in one page
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +154,20 @@ class TargetSpec:
     name: str = "{{ source.name }}"
     exists: str = "replace"  # or "version", "fail"
     method: str = ""  # for the Aurora API
+    report: str = "aurora/report-get.xml.j2"  # the template that asks for deferred answers
+
+
+@dataclass(frozen=True, slots=True)
+class RejectsSpec:
+    """Where CEGID puts the files it could not take, and the log files beside them."""
+
+    endpoint: str
+    folder: str
+    match: tuple[str, ...] = ("*",)
+    log: tuple[str, ...] = ("*.log", "*.LOG")
+    settle: timedelta = timedelta(seconds=5)
+    poll: timedelta = timedelta(seconds=60)
+    after: str = "leave"  # or "archive", "delete"
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +211,13 @@ class Route:
     target: TargetSpec | None = None
     retry: RetryPolicy = RetryPolicy()
     log: LogPolicy = LogPolicy()
+    rejects: RejectsSpec | None = None
+    answers: str = ""  # the route whose answers of the API this one carries to CEGID, or only into the log
+
+    @property
+    def log_route(self) -> str:
+        """The route the log files its entries under: answers stand with what they answer."""
+        return self.answers or self.name
 
     @property
     def kind(self) -> str:
@@ -235,6 +260,11 @@ class Fault:
         text = f"{self.what} ({self.where})" if self.where else self.what
         text += f": {self.why}" if self.why else ""
         return f"{text.rstrip('.')}. {self.remedy}" if self.remedy else text
+
+
+def answer_route(route: str) -> str:
+    """The name of the route that carries the API's answers to `route`; no configured route can have it."""
+    return f"{route}/answer"
 
 
 def utc_text(moment: datetime) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from cegid_daemon.journal.answers import Answers
     from cegid_daemon.journal.book import BufferBook
     from cegid_daemon.journal.connection import Connection
     from cegid_daemon.journal.ledger import Ledger
@@ -34,6 +35,7 @@ class Journal:
     ledger: Ledger
     outgoing: Outgoing
     masking: Masking
+    answers: Answers
 
     @classmethod
     def open(cls, path: Path, *, readonly: bool = False, checkpoints: bool = True) -> Journal:
@@ -53,6 +55,7 @@ class Journal:
 
     @classmethod
     def _around(cls, connection: Connection) -> Journal:
+        from cegid_daemon.journal.answers import Answers
         from cegid_daemon.journal.book import BufferBook
         from cegid_daemon.journal.ledger import Ledger
         from cegid_daemon.journal.log import LogBook
@@ -74,6 +77,7 @@ class Journal:
             ledger=Ledger(connection, payloads),
             outgoing=Outgoing(connection, payloads),
             masking=Masking(connection, payloads),
+            answers=Answers(connection, payloads),
         )
 
     def checkpoint(self) -> None:

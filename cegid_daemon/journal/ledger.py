@@ -149,6 +149,25 @@ class Ledger:
                 self._insert_unmodified(message, now, route, original.file_name)
             return message
 
+    def claim_answer(
+        self, route: Route, file_name: str, staged: Staged, *, logged: bool, now: datetime, answer_to: int | None = None
+    ) -> int:
+        """Makes a message of what an API answered, without a source file; `answer_to` is the message it answers."""
+        with self._db.transaction():
+            message = self._db.execute(
+                "INSERT INTO message (uid, route, store, seq, state, folder, file_name, payload, sha256, size, logged, "
+                "answer_to, received_at, redact) VALUES (?, ?, ?, ?, 'received', '', ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    str(ULID()), route.name, route.store, self._next_seq(route.name), escape_name(file_name),
+                    self._payloads.seal(staged), staged.sha256, staged.size, logged, answer_to, utc_text(now),
+                    redact_text(route) if logged else None,
+                ),
+            ).lastrowid  # fmt: skip
+            assert message is not None
+            if logged:
+                self._insert_unmodified(message, now, route, file_name)
+            return message
+
     def _insert_source(self, taking: Taking, now: datetime) -> int:
         identity = taking.identity
         source = self._db.execute(
@@ -186,11 +205,11 @@ class Ledger:
     def _insert_unmodified(self, message: int, now: datetime, route: Route, file_name: str) -> None:
         self._db.execute(
             "INSERT INTO log_entry (logged_at, message, store, integration, route, kind, variant, name, endpoint, "
-            "file_name, size, sha256, payload) SELECT ?, id, store, ?, route, ?, 'Unmodified', ?, ?, ?, size, sha256, "
+            "file_name, size, sha256, payload) SELECT ?, id, store, ?, ?, ?, 'Unmodified', ?, ?, ?, size, sha256, "
             "payload FROM message WHERE id = ?",
             (
-                utc_text(now), INTEGRATION, route.kind, route.title, route.source.endpoint, escape_name(file_name),
-                message,
+                utc_text(now), INTEGRATION, route.log_route, route.kind, route.title, route.source.endpoint,
+                escape_name(file_name), message,
             ),
         )  # fmt: skip
 
@@ -305,9 +324,13 @@ class Ledger:
         row = self._db.query("SELECT logged, payload FROM message WHERE id = ?", (message,))[0]
         if row["logged"]:
             return
-        parts = self._db.query("SELECT payload FROM part WHERE message = ?", (message,))
+        parts = self._db.query(
+            "SELECT payload FROM part WHERE message = ? UNION SELECT answer FROM attempt WHERE message = ?",
+            (message, message),
+        )
         self._db.execute("UPDATE message SET payload = NULL WHERE id = ?", (message,))
         self._db.execute("UPDATE part SET payload = NULL WHERE message = ?", (message,))
+        self._db.execute("UPDATE attempt SET answer = NULL WHERE message = ?", (message,))
         self._payloads.forget([part[0] for part in parts if part[0]] + ([row["payload"]] if row["payload"] else []))
 
     def _aside(self, message: int, state: State, fault: Fault) -> None:

@@ -35,6 +35,7 @@ _ROWS_OF_MESSAGE = {
     ),
     "attempts": "SELECT at, step, outcome, detail, delivery FROM attempt WHERE message = ? ORDER BY id",
     "decisions": "SELECT at, who, what, reason FROM decision WHERE message = ? ORDER BY id",
+    "answers": "SELECT id, state, received_at FROM message WHERE answer_to = ? ORDER BY id",
     "replays": "SELECT id, state, replay_as, received_at FROM message WHERE replay_of = ? ORDER BY id",
 }
 
@@ -104,7 +105,7 @@ class LogBook:
         """Everything known about a message, ready for JSON; None if there is none.
 
         The columns of the table, `coverage` and `error` as objects, `source` (with `filed_as`), and the lists `parts`,
-        `deliveries`, `attempts`, `decisions`, `replays`, `entries` (ids).
+        `deliveries`, `attempts`, `decisions`, `answers`, `replays`, `entries` (ids).
         """
         row = self._connection.one(_MESSAGE, (message,))
         if row is None:

@@ -16,7 +16,7 @@ from cegid_daemon.journal import rows
 from cegid_daemon.journal.connection import Connection
 from cegid_daemon.journal.payloads import Payloads, Staged
 from cegid_daemon.journal.rows import Delivery, Message
-from cegid_daemon.model import INTEGRATION, DeliveryState, Route, escape_name, unescape_name, utc_text
+from cegid_daemon.model import INTEGRATION, DeliveryState, Route, TargetSpec, escape_name, unescape_name, utc_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,31 +69,33 @@ class Outgoing:
         )
 
     def _record_part(self, message: Message, route: Route, ready: PartReady, log_name: str, now: datetime) -> None:
-        assert route.target is not None
         payload = self._payloads.seal(ready.staged)
         part = self._db.execute(
             "INSERT INTO part (message, no, payload, sha256, size, records) VALUES (?, ?, ?, ?, ?, ?)",
             (message.id, ready.no, payload, ready.staged.sha256, ready.staged.size, ready.records),
         ).lastrowid
-        delivery = self._db.execute(
-            "INSERT INTO delivery (part, message, endpoint, place, folder, name, temporary, request_uid, state) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'due')",
-            (
-                part, message.id, route.target.endpoint, ready.place, escape_name(route.target.folder),
-                escape_name(ready.name), escape_name(ready.temporary), str(ULID()),
-            ),
-        ).lastrowid  # fmt: skip
+        delivery = self._insert_delivery(message, route.target, part, ready) if route.target is not None else None
         if message.logged:
+            target = route.target or route.source  # what is delivered nowhere stays with where it came from
             self._db.execute(
                 "INSERT INTO log_entry (logged_at, message, part, delivery, store, integration, route, kind, variant, "
                 "name, endpoint, file_name, size, sha256, payload) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'Modified', ?, ?, ?, ?, ?, ?)",
                 (
-                    utc_text(now), message.id, part, delivery, message.store, INTEGRATION, message.route, route.kind,
-                    log_name, route.target.endpoint, escape_name(ready.name), ready.staged.size, ready.staged.sha256,
-                    payload,
+                    utc_text(now), message.id, part, delivery, message.store, INTEGRATION, route.log_route, route.kind,
+                    log_name, target.endpoint, escape_name(ready.name), ready.staged.size, ready.staged.sha256, payload,
                 ),
             )  # fmt: skip
+
+    def _insert_delivery(self, message: Message, target: TargetSpec, part: int | None, ready: PartReady) -> int | None:
+        return self._db.execute(
+            "INSERT INTO delivery (part, message, endpoint, place, folder, name, temporary, request_uid, state) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'due')",
+            (
+                part, message.id, target.endpoint, ready.place, escape_name(target.folder), escape_name(ready.name),
+                escape_name(ready.temporary), str(ULID()),
+            ),
+        ).lastrowid  # fmt: skip
 
     def of_message(self, message: int) -> list[Delivery]:
         """The deliveries of a message, in the order of its parts."""

@@ -221,6 +221,26 @@ ALTER TABLE message ADD COLUMN redact TEXT;  -- JSON list: fields to mask in its
 CREATE INDEX message_to_mask ON message (id) WHERE redact IS NOT NULL AND state IN ('done', 'discarded');
 """
 
+_ANSWERS = """
+CREATE TABLE follow_up (               -- deferred: acknowledged by the API, to be answered by a report later
+    delivery INTEGER PRIMARY KEY REFERENCES delivery (id),
+    message INTEGER NOT NULL REFERENCES message (id),
+    reports TEXT NOT NULL,             -- JSON list of what to ask for
+    since TEXT NOT NULL,
+    next_at TEXT NOT NULL,
+    tries INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE rejected_file (           -- a file in CEGID's rejects folder that was looked into
+    place TEXT NOT NULL, folder TEXT NOT NULL, name TEXT NOT NULL,
+    size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, inode INTEGER NOT NULL,
+    message INTEGER REFERENCES message (id),  -- NULL: we did not send it
+    seen_at TEXT NOT NULL,
+    PRIMARY KEY (place, folder, name, size, mtime_ns, inode)
+) WITHOUT ROWID;
+CREATE INDEX message_answer ON message (answer_to) WHERE answer_to IS NOT NULL;
+CREATE INDEX delivery_name ON delivery (name);
+"""
+
 
 @migrations()
 def m001_ledger_and_log(db: Database) -> None:
@@ -244,6 +264,12 @@ def m003_search(db: Database) -> None:
 def m004_masking(db: Database) -> None:
     """Which messages owe a masked copy."""
     _statements(db, _MASKING)
+
+
+@migrations()
+def m005_answers(db: Database) -> None:
+    """What the API still owes an answer to, and what CEGID refused."""
+    _statements(db, _ANSWERS)
 
 
 def _statements(db: Database, script: str) -> None:

@@ -13,16 +13,18 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from cegid_daemon.endpoints.protocol import Endpoint
-from cegid_daemon.errors import CegidDaemonError, Unsure
+from cegid_daemon.endpoints.protocol import Endpoint, Poster
+from cegid_daemon.errors import CegidDaemonError, EndpointError, Transient, Unsure
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.rows import Message
 from cegid_daemon.model import Route, State, escape_name
 from cegid_daemon.pipeline.contacts import Contacts
 from cegid_daemon.pipeline.delivering import Delivering, Round
 from cegid_daemon.pipeline.filing import Filing
+from cegid_daemon.pipeline.following import Following
+from cegid_daemon.pipeline.posting import Posting
 from cegid_daemon.pipeline.rewriting import Rewriting, failure_fault
-from cegid_daemon.rewrite.recipe import Recipe
+from cegid_daemon.rewrite.recipe import Recipe, Templates
 from cegid_daemon.workshop import Workshop
 
 __all__ = ["Carried", "Pipeline", "Prepared"]
@@ -53,12 +55,16 @@ class Pipeline:
 
     def __init__(
         self, journal: Journal, workshop: Workshop, endpoints: Mapping[str, Endpoint], routes: Mapping[str, Route],
-        recipes: Mapping[str, Recipe], beat: Callable[[], None],
+        recipes: Mapping[str, Recipe], beat: Callable[[], None], *, apis: Mapping[str, Poster] | None = None,
+        requests: Mapping[str, Templates] | None = None,
     ) -> None:  # fmt: skip
+        apis = apis or {}
         self._journal = journal
-        self._endpoints = endpoints
+        self._apis = apis
         self._routes = routes
-        self.rewriting = Rewriting(journal, workshop, endpoints, recipes)
+        self.rewriting = Rewriting(journal, workshop, {**endpoints, **apis}, recipes)
+        self._posting = Posting(journal, apis, endpoints, routes, beat)
+        self._following = Following(journal, apis, endpoints, routes, requests or {})
         self._delivering = Delivering(journal, endpoints, beat)
         self._filing = Filing(journal, endpoints, routes)
         self.contacts = Contacts(journal)
@@ -84,7 +90,7 @@ class Pipeline:
         carried = Carried(failed=list(prepared.failed))
         alive = self._again(prepared.alive if deliver else ())
         outgoing = [message for message in alive if message.state is not State.DELIVERED]
-        sent = self._delivering.deliver(route, outgoing, now)
+        sent = self._carrier(route).deliver(route, outgoing, now)
         carried.failed += sent.failed
         carried.stopped = sent.stopped
         carried.delivered = len(sent.delivered)
@@ -104,13 +110,23 @@ class Pipeline:
         self._file_away([message for message, _ in carried.failed], carried, now)
         return carried
 
+    def follow(self, route: Route, now: datetime, *, patient: bool) -> list[EndpointError]:
+        """Asks the API for the answers it deferred on a route; returns what kept it from being asked."""
+        return self._following.follow(route, now, patient=patient) if self._posts(route) else []
+
+    def _posts(self, route: Route) -> bool:
+        return route.target is not None and route.target.endpoint in self._apis
+
+    def _carrier(self, route: Route) -> Delivering | Posting:
+        return self._posting if self._posts(route) else self._delivering
+
     def _again(self, messages: Iterable[Message]) -> list[Message]:
         found = (self._journal.ledger.message(message.id) for message in messages)
         return [message for message in found if message is not None]
 
     def _commit(self, route: Route, carried: Carried, sent: Round, arrived: Sequence[Message], now: datetime) -> None:
         """Writes down what arrived, what failed and what waits."""
-        fates = [fate for message, _ in carried.failed for fate in self._delivering.fates(message)]
+        fates = [fate for message, _ in carried.failed for fate in self._carrier(route).fates(message)]
         with self._journal.connection.transaction():
             self._delivering.commit_delivered(sent, now)
             self._delivering.commit_fates(fates, now)
@@ -125,7 +141,8 @@ class Pipeline:
             self._journal.ledger.close([message.id for message in arrived if message.source is None], State.DONE, now)
         for message in sent.delivered:
             log.info("message %d: %s delivered", message.id, escape_name(message.file_name), extra=_fields(message))
-        self._delivering.take_back(fates)
+        if not self._posts(route):
+            self._delivering.take_back(fates)
 
     def _give_up(self, route: Route, carried: Carried, now: datetime) -> None:
         """A message that waited for longer than the route allows fails, and no longer blocks those behind it."""
@@ -150,7 +167,8 @@ class Pipeline:
             self._journal.ledger.stop(message.id, State.UNSURE, fault)
             outcome = "unsure"
         else:
-            next_try_at = now + route.retry.pause(message.tries + 1)
+            asked = error.after if isinstance(error, Transient) else None
+            next_try_at = now + (route.retry.pause(message.tries + 1) if asked is None else asked)
             self._journal.ledger.wait(message, fault, now=now, next_try_at=next_try_at)
             outcome = "waiting"
         self._journal.ledger.note(message.id, "deliver", outcome, str(fault), now)

@@ -18,6 +18,11 @@ def error_name(name: str) -> str:
     return _cut(name, LONGEST - len(".error.txt")) + ".error.txt"
 
 
+def rejects_name(name: str) -> str:
+    """The name of the list of what the receiver refused of a file: `S1.csv.rejected.csv`."""
+    return _cut(name, LONGEST - len(".rejected.csv")) + ".rejected.csv"
+
+
 def temporary_name(instance: str, message: int, part: int) -> str:
     """A name no receiver's mask should match, and by which we know our own."""
     return f".{instance}-{message}-{part}.part"

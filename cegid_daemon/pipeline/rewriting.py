@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import TypeGuard
 
 from cegid_daemon import model
-from cegid_daemon.endpoints.protocol import Endpoint
+from cegid_daemon.endpoints.protocol import Reachable
 from cegid_daemon.errors import CegidDaemonError, LimitExceeded, MessageError
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.outgoing import Making, PartReady
@@ -37,7 +37,7 @@ class Rewriting:
     """Has messages rewritten and records what was made."""
 
     def __init__(
-        self, journal: Journal, workshop: Workshop, endpoints: Mapping[str, Endpoint], recipes: Mapping[str, Recipe]
+        self, journal: Journal, workshop: Workshop, endpoints: Mapping[str, Reachable], recipes: Mapping[str, Recipe]
     ) -> None:
         self._journal = journal
         self._workshop = workshop
@@ -89,7 +89,9 @@ class Rewriting:
 
     def _order(self, route: Route, message: Message, raw: bytes | None, revision: int) -> Order:
         recipe = self._recipes[route.name] if message.recipe is None else self._journal.ledger.recipe(message.recipe)
-        assert message.payload is not None
+        payload = self._journal.answers.tied(message.id) if route.answers else None
+        payload = payload or message.payload
+        assert payload is not None
         job = Job(
             message_id=message.id,
             message_name=recipe.title,
@@ -102,7 +104,7 @@ class Rewriting:
         )
         return Order(
             recipe=recipe, job=job, store=message.store, route=route.name, revision=revision, message_id=message.id,
-            payload=message.payload, raw=raw, size=message.size,
+            payload=payload, raw=raw, size=message.size,
         )  # fmt: skip
 
     # -- records ----------------------------------------------------------------------------------------------------
@@ -151,7 +153,9 @@ class Rewriting:
         self._journal.outgoing.own(message, result.rewritten.unique_keys)
         if message.logged:
             self._journal.search.enqueue(message.id, self._findable_by(route, making, result))
-        if not ready:
+        if route.answers and (route.log.redact or not message.logged):
+            self._journal.answers.drop(message.id, "tie")
+        if not ready or route.target is None:
             self._journal.ledger.set_state(message.id, State.DELIVERED)
 
     def _findable_by(self, route: Route, making: Making, result: Finished) -> Sequence[str]:
@@ -182,8 +186,7 @@ class Rewriting:
             log.info("route %s: %s", route.name, report, extra={"route": route.name, "message_id": message.id})
 
     def _place(self, route: Route) -> str:
-        assert route.target is not None
-        return self._endpoints[route.target.endpoint].where
+        return self._endpoints[route.target.endpoint].where if route.target is not None else ""
 
     def _log_name(self, route: Route) -> str:
         if route.target is None:
