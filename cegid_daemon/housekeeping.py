@@ -17,6 +17,7 @@ from cegid_daemon.pipeline.redacting import Redacting
 log = logging.getLogger(__name__)
 
 _RESTING = timedelta(seconds=2)
+_GIVES_WAY = 4  # times as long as a turn took: the disk and the journal are the messages' first
 _PRUNE_EVERY = timedelta(hours=6)
 
 
@@ -39,6 +40,13 @@ class Housekeeping:
 
     def run(self) -> datetime:
         """One turn; returns when the next is due."""
+        began = self._clock()
+        more = self.turn()
+        ended = self._clock()
+        return ended + _GIVES_WAY * (ended - began) if more else ended + _RESTING
+
+    def turn(self) -> bool:
+        """Does a little of everything; whether there is more to do."""
         now = self._clock()
         masked = self._redacting.run(now)
         indexed = self._journal.search.index_slice()
@@ -47,4 +55,4 @@ class Housekeeping:
             report = self._journal.retention.prune(now, self._policies, go_on=lambda: not self._stopping())
             if any(dataclasses.astuple(report)):
                 log.info("Retention: %s", report)
-        return now if masked or indexed else now + _RESTING
+        return bool(masked or indexed)

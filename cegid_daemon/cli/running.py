@@ -126,7 +126,7 @@ def _keep_house(installation: Installation, config: Config, stop: threading.Even
     policies = {name: route.log for name, route in config.routes.items()}
     house = Housekeeping(installation.journal, policies, utc_now, stop.is_set)
     began = utc_now()
-    while house.run() <= utc_now() and not stop.is_set():
+    while house.turn() and not stop.is_set():
         if (utc_now() - began).total_seconds() > _UPKEEP:
             return
 

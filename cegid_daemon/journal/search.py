@@ -82,20 +82,21 @@ class Search:
         else:
             now = [*now, *self._names(message)]
             self._connection.execute("DELETE FROM search_due WHERE message = ?", (message,))
-        for key in filter(None, now):
-            self._post(_storable(key), message)
+        self._post([_storable(key) for key in now if key], message)
         return len(now)
 
     def _names(self, message: int) -> list[str]:
         return [row[0] for row in self._connection.query(_NAMES, {"message": message})]
 
-    def _post(self, key: str, message: int) -> None:
-        made = self._connection.execute("INSERT OR IGNORE INTO search_key (key) VALUES (?)", (key,))
-        if made.rowcount:
-            self._connection.execute("INSERT INTO search_key_fts (rowid, key) VALUES (?, ?)", (made.lastrowid, key))
+    def _post(self, keys: Sequence[str], message: int) -> None:
+        last = self._connection.query("SELECT coalesce(max(id), 0) FROM search_key")[0][0]
+        self._connection.executemany("INSERT OR IGNORE INTO search_key (key) VALUES (?)", [(key,) for key in keys])
         self._connection.execute(
+            "INSERT INTO search_key_fts (rowid, key) SELECT id, key FROM search_key WHERE id > ?", (last,)
+        )
+        self._connection.executemany(
             "INSERT OR IGNORE INTO search_posting (key, message) SELECT id, ? FROM search_key WHERE key = ?",
-            (message, key),
+            [(message, key) for key in keys],
         )
 
     def forget(self, message: int) -> None:

@@ -82,7 +82,7 @@ def carry(installation: Installation, config: Config) -> once.Outcome:
 def keep_house(journal: Journal, config: Config, *, stopping: bool = False) -> None:
     policies = {name: route.log for name, route in config.routes.items()}
     house = Housekeeping(journal, policies, utc_now, lambda: stopping)
-    while house.run() <= utc_now():
+    while house.turn():
         pass
 
 
