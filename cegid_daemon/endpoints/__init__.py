@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from cegid_daemon.endpoints.protocol import Abilities, Endpoint, Reading
+from cegid_daemon.endpoints.remote import Pace
+from cegid_daemon.endpoints.wrapping import Paced, Resuming
 from cegid_daemon.errors import ConfigurationError, Place
 from cegid_daemon.model import EndpointSpec
 
@@ -12,10 +14,19 @@ SCHEMES = ("file", "ftp", "ftps", "ftps+implicit", "memory", "sftp")
 
 
 def open_endpoint(spec: EndpointSpec) -> Endpoint:
-    """The adapter for the scheme of `spec.url`, not yet connected. ConfigurationError if its url or options are wrong.
+    """The endpoint for the scheme of `spec.url`, not yet connected. ConfigurationError if url or options are wrong.
 
-    Adapters are imported when one is needed: a daemon that carries between folders loads no SSH.
+    A remote one goes on with broken downloads and keeps to its `pace`. Adapters are imported when one is needed: a
+    daemon that carries between folders loads no SSH.
     """
+    endpoint = _adapter(spec)
+    if not endpoint.abilities.remote:
+        return endpoint
+    pace = Pace.of(spec.options["pace"]) if spec.options.get("pace") else None
+    return Paced(Resuming(endpoint), pace) if pace else Resuming(endpoint)
+
+
+def _adapter(spec: EndpointSpec) -> Endpoint:
     match spec.scheme:
         case "file":
             from cegid_daemon.endpoints.folder import FolderEndpoint

@@ -77,14 +77,14 @@ class FolderEndpoint:
                 return None
 
     @contextmanager
-    def read(self, folder: str, name: str) -> Iterator[FolderReading]:
+    def read(self, folder: str, name: str, start: int = 0) -> Iterator[FolderReading]:
         """Opens a regular file; SourceChanged for anything else."""
         checked_name(name)
         path = self.path(folder, name)
         with self._open(folder) as fd:
             file = _open_regular(fd, name, path)
         try:
-            yield FolderReading(file, path)
+            yield FolderReading(file, path, start)
         finally:
             os.close(file)
 
@@ -155,14 +155,15 @@ class FolderEndpoint:
 class FolderReading:
     """An open regular file."""
 
-    def __init__(self, file: int, path: str) -> None:
+    def __init__(self, file: int, path: str, start: int) -> None:
         self._file = file
         self._path = path
+        self._start = start
         self.identity = _identity(os.fstat(file))
 
     def __iter__(self) -> Iterator[bytes]:
         """The bytes in chunks of at most 1 MiB; SourceChanged if anything about the file changed meanwhile."""
-        given = 0
+        given = os.lseek(self._file, self._start, os.SEEK_SET)
         while chunk := self._chunk():
             given += len(chunk)
             yield chunk

@@ -56,12 +56,12 @@ class MemoryEndpoint:
         return next((entry for entry in self.list(folder) if entry.name == name), None)
 
     @contextmanager
-    def read(self, folder: str, name: str) -> Iterator[MemoryReading]:
+    def read(self, folder: str, name: str, start: int = 0) -> Iterator[MemoryReading]:
         """Opens a regular file; SourceChanged for anything else."""
         listed = self.stat(folder, name)
         if listed is not None and not listed.regular:
             raise SourceChanged("this is no regular file, and nothing else is ever opened", where=_place(folder, name))
-        yield MemoryReading(self, folder, name, self._file(folder, name))
+        yield MemoryReading(self, folder, name, self._file(folder, name), start)
 
     def put(self, folder: str, name: str, chunks: Iterable[bytes]) -> Identity:
         """Keeps the bytes under `name`."""
@@ -157,17 +157,18 @@ class MemoryEndpoint:
 class MemoryReading:
     """An open file: the bytes as they were when it was opened."""
 
-    def __init__(self, endpoint: MemoryEndpoint, folder: str, name: str, file: _File) -> None:
+    def __init__(self, endpoint: MemoryEndpoint, folder: str, name: str, file: _File, start: int) -> None:
         self._endpoint = endpoint
         self._folder = folder
         self._name = name
         self._body = file.body
+        self._start = start
         self.identity = file.identity
 
     def __iter__(self) -> Iterator[bytes]:
         """The bytes in chunks of at most 1 MiB; SourceChanged if the file was replaced meanwhile."""
-        for start in range(0, len(self._body), CHUNK):
-            yield self._body[start : start + CHUNK]
+        for at in range(self._start, len(self._body), CHUNK):
+            yield self._body[at : at + CHUNK]
         now = self._endpoint.stat(self._folder, self._name)
         if now is None or now.identity != self.identity:
             raise SourceChanged("the file changed while it was read", where=_place(self._folder, self._name))

@@ -82,8 +82,10 @@ class Endpoint(Protocol):
     def stat(self, folder: str, name: str) -> Listed | None:
         """The entry `name` as it is now, or None if there is none. Raises Absent if the folder is not there."""
 
-    def read(self, folder: str, name: str) -> AbstractContextManager[Reading]:
+    def read(self, folder: str, name: str, start: int = 0) -> AbstractContextManager[Reading]:
         """Opens a regular file. Never follows a symlink, never opens (or blocks on) a FIFO: SourceChanged.
+
+        The bytes come from byte `start` on (a download that is resumed); the identity is the whole file's.
 
         Raises Absent if it is not there, Transient if it may not be read now.
         """

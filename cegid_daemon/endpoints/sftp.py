@@ -7,12 +7,16 @@ threads at once; `close` from any of them ends what the others wait for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from itertools import groupby, zip_longest
 
+from cegid_daemon.endpoints.many import SMALL, Fetched, Move, read_one, rename_one
 from cegid_daemon.endpoints.paths import checked_name, folder_parts, is_plain
 from cegid_daemon.endpoints.protocol import Abilities
 from cegid_daemon.endpoints.remote import Server
+from cegid_daemon.endpoints.sftp_many import Small, read_small
 from cegid_daemon.endpoints.sftp_packets import Attributes, Code, Status
 from cegid_daemon.endpoints.sftp_session import POSIX_RENAME, SftpSession, SftpSessions, status_error
 from cegid_daemon.endpoints.sftp_transfer import Download, Upload
@@ -29,6 +33,7 @@ from cegid_daemon.errors import (
 from cegid_daemon.model import EndpointSpec, Identity, Listed
 
 _AHEAD = 8  # folder reads under way at once
+_TOGETHER = 64  # renames under way at once
 
 
 class SftpEndpoint:
@@ -126,13 +131,32 @@ class SftpEndpoint:
         path, to = self._sessions.path(folder, name), self._sessions.path(to_folder, to_name)
         what = f"cannot rename the file to {self._sessions.text(to_folder, to_name)}"
         with self._sessions.lend() as session, self._explaining(session, what, folder, name, to=to):
-            if replace and POSIX_RENAME in session.wire.extensions:
-                request = session.wire.extended(POSIX_RENAME, path, to)
+            by = self._renames_by(session, replace=replace)
+            if by is None and session.look(to) is not None:
+                raise Exists("the name is taken", where=Place(file=self._sessions.text(to_folder, to_name)))
+            session.ask_once((by or session.wire.rename)(path, to), what, self._sessions.text(folder, name))
+
+    def read_many(self, folder: str, files: Sequence[Listed]) -> Iterator[Fetched]:
+        """Reads listed files whole; neighbours that are small share their round trips."""
+        for small, run in groupby(files, lambda file: file.regular and file.identity.size < SMALL):
+            if small:
+                yield from self._read_small(folder, [file.name for file in run])
             else:
-                if not session.trusted_rename and session.look(to) is not None:
-                    raise Exists("the name is taken", where=Place(file=self._sessions.text(to_folder, to_name)))
-                request = session.wire.rename(path, to)
-            session.ask_once(request, what, self._sessions.text(folder, name))
+                yield from (read_one(self, folder, file.name) for file in run)
+
+    def rename_many(
+        self, folder: str, to_folder: str, moves: Sequence[Move], *, replace: bool
+    ) -> Sequence[EndpointError | None]:
+        """Renames with all requests under way at once, where one request is all that a rename takes."""
+        outcomes: dict[Move, EndpointError | None] = {}
+        for at in range(0, len(moves), _TOGETHER):
+            with self._sessions.lend() as session:
+                if self._renames_by(session, replace=replace) is not None:
+                    outcomes |= self._rename_together(session, folder, to_folder, moves[at : at + _TOGETHER], replace)
+        return [
+            outcomes[move] if move in outcomes else rename_one(self, folder, to_folder, move, replace=replace)
+            for move in moves
+        ]
 
     def remove(self, folder: str, name: str) -> None:
         """Removes a file."""
@@ -157,6 +181,54 @@ class SftpEndpoint:
     def close(self) -> None:
         """Ends the connection, and whatever another thread waits for on it."""
         self._sessions.close()
+
+    def _renames_by(self, session: SftpSession, *, replace: bool) -> Callable[[bytes, bytes], int] | None:
+        """The one request that does it; None where the new name has to be looked at before."""
+        if replace and POSIX_RENAME in session.wire.extensions:
+            return partial(session.wire.extended, POSIX_RENAME)
+        return session.wire.rename if session.trusted_rename else None
+
+    def _rename_together(
+        self, session: SftpSession, folder: str, to_folder: str, moves: Sequence[Move], replace: bool
+    ) -> dict[Move, EndpointError | None]:
+        by = self._renames_by(session, replace=replace)
+        assert by is not None
+        paths = self._sessions.path
+        asked = [(move, by(paths(folder, move.name), paths(to_folder, move.to_name))) for move in moves]
+        outcomes: dict[Move, EndpointError | None] = {}
+        for move, number in asked:
+            what = f"cannot rename the file to {self._sessions.text(to_folder, move.to_name)}"
+            to = paths(to_folder, move.to_name)
+            try:
+                with self._explaining(session, what, folder, move.name, to=to):
+                    session.ask_once(number, what, self._sessions.text(folder, move.name))
+                outcomes[move] = None
+            except EndpointError as error:
+                outcomes[move] = error
+        return outcomes
+
+    def _read_small(self, folder: str, names: Sequence[str]) -> Iterator[Fetched]:
+        """Names whose file turns out to be neither small nor at rest go the ordinary way."""
+        found: list[Small] = []
+        fault: EndpointError | None = None
+        paths = [self._sessions.path(folder, name) for name in names]
+        try:
+            with (
+                self._sessions.lend() as session,
+                session.telling("cannot read the files", self._sessions.text(folder)),
+            ):
+                session.in_transfer = True
+                found.extend(read_small(session.wire, paths, SMALL))
+                session.in_transfer = False
+        except EndpointError as error:
+            fault = error
+        for name, small in zip_longest(names, found):
+            if small is None:
+                yield Fetched(name, fault=fault)
+            elif small.status is not None or small.changed:
+                yield read_one(self, folder, name)
+            else:
+                yield Fetched(name, small.attributes.identity, small.body)
 
     def _make(self, session: SftpSession, folder: str) -> None:
         try:

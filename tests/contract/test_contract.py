@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from cegid_daemon.endpoints.folder import CHUNK
+from cegid_daemon.endpoints.many import Move, read_many, rename_many
 from cegid_daemon.errors import Absent, EndpointError, Exists, SourceChanged
 from tests.contract.worlds import World
 
@@ -199,6 +201,58 @@ def test_a_reading_given_up_half_way_leaves_the_endpoint_usable(world: World) ->
     with world.endpoint.read("in", "a.csv") as reading:
         next(iter(reading))
     assert len(read_all(world, "in", "a.csv")) == 3 * CHUNK
+
+
+@pytest.mark.parametrize("start", [0, 1, CHUNK, 2 * CHUNK + 5])
+def test_a_download_can_begin_in_the_middle(world: World, start: int) -> None:
+    body = bytes(range(256)) * (2 * CHUNK // 256) + b"12345"
+    world.lay("in", "large.bin", body)
+    with world.endpoint.read("in", "large.bin", start) as reading:
+        assert reading.identity.size == len(body)
+        assert b"".join(reading) == body[start:]
+
+
+# many files
+
+
+def test_many_files_are_read_each_for_itself_in_the_order_asked(world: World) -> None:
+    bodies = {f"{number:03}.csv": bytes([number]) * number for number in range(150)}
+    bodies["070.csv"] = b"x" * (CHUNK + 1)
+    for name, body in bodies.items():
+        world.lay("in", name, body)
+    listed = sorted(world.endpoint.list("in"), key=lambda entry: entry.name)
+    missing = replace(listed[0], name="missing.csv")
+    fetched = list(read_many(world.endpoint, "in", [*listed, missing]))
+    assert [one.name for one in fetched] == [*sorted(bodies), "missing.csv"]
+    assert {one.name: one.body for one in fetched[:-1]} == bodies
+    assert isinstance(fetched[-1].fault, Absent)
+    for one, entry in zip(fetched, listed, strict=False):
+        assert one.identity is not None
+        assert one.identity.same_file(entry.identity)
+
+
+def test_many_files_read_from_a_folder_that_is_gone_are_absent(world: World) -> None:
+    world.lay("gone", "a.csv", b"x")
+    listed = world.endpoint.list("gone")
+    world.drop_folder("gone")
+    assert [type(one.fault) for one in read_many(world.endpoint, "gone", listed)] == [Absent]
+
+
+@pytest.mark.parametrize("replacing", [True, False])
+def test_many_files_are_renamed_each_for_itself(world: World, replacing: bool) -> None:
+    world.endpoint.make_folder("done")
+    for number in range(100):
+        world.lay("in", f"{number}.csv", b"new")
+    world.lay("done", "taken.csv", b"old")
+    moves = [Move(f"{number}.csv", f"{number}.2.csv") for number in range(1, 100)]
+    outcomes = rename_many(
+        world.endpoint, "in", "done", [Move("missing", "b"), Move("0.csv", "taken.csv"), *moves], replace=replacing
+    )
+    replaced = replacing and world.endpoint.abilities.replaces
+    assert [type(outcome) for outcome in outcomes[:2]] == [Absent, type(None) if replaced else Exists]
+    assert outcomes[2:] == [None] * 99
+    assert len(world.content("done")) == 100
+    assert world.content("in") == ({} if replaced else {"0.csv": b"new"})
 
 
 # put

@@ -1,0 +1,82 @@
+"""Many small files in few round trips, where an endpoint can; one after the other where it cannot.
+
+Owns what "many" means for callers: each file succeeds or fails for itself, in the order given, and memory is the
+caller's to bound by how many files it asks for at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from cegid_daemon.endpoints.protocol import Endpoint
+from cegid_daemon.errors import EndpointError, SourceChanged
+from cegid_daemon.model import Identity, Listed
+
+SMALL = 32768  # bytes; what any SFTP server gives in one answer
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A file read whole, or why it could not be: then `identity` is None and `body` is blank."""
+
+    name: str
+    identity: Identity | None = None
+    body: bytes = b""
+    fault: EndpointError | SourceChanged | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A file to rename."""
+
+    name: str
+    to_name: str
+
+
+@runtime_checkable
+class Many(Protocol):
+    """An endpoint that does many files at once."""
+
+    def read_many(self, folder: str, files: Sequence[Listed]) -> Iterator[Fetched]:
+        """As `read` for each of these listed files."""
+
+    def rename_many(
+        self, folder: str, to_folder: str, moves: Sequence[Move], *, replace: bool
+    ) -> Sequence[EndpointError | None]:
+        """As `rename` for each; None where it succeeded."""
+
+
+def read_many(endpoint: Endpoint, folder: str, files: Sequence[Listed]) -> Iterator[Fetched]:
+    """Reads listed files whole. Raises nothing for a single file; an unreachable endpoint is every file's fault."""
+    if isinstance(endpoint, Many):
+        return endpoint.read_many(folder, files)
+    return (read_one(endpoint, folder, file.name) for file in files)
+
+
+def rename_many(
+    endpoint: Endpoint, folder: str, to_folder: str, moves: Sequence[Move], *, replace: bool
+) -> Sequence[EndpointError | None]:
+    """Renames files from one folder into another; for each its error, None where it succeeded."""
+    if isinstance(endpoint, Many):
+        return endpoint.rename_many(folder, to_folder, moves, replace=replace)
+    return [rename_one(endpoint, folder, to_folder, move, replace=replace) for move in moves]
+
+
+def read_one(endpoint: Endpoint, folder: str, name: str) -> Fetched:
+    """A single file, its error as a value."""
+    try:
+        with endpoint.read(folder, name) as reading:
+            return Fetched(name, reading.identity, b"".join(reading))
+    except (EndpointError, SourceChanged) as fault:
+        return Fetched(name, fault=fault)
+
+
+def rename_one(endpoint: Endpoint, folder: str, to_folder: str, move: Move, *, replace: bool) -> EndpointError | None:
+    """A single rename, its error as a value."""
+    try:
+        endpoint.rename(folder, move.name, to_folder, move.to_name, replace=replace)
+    except EndpointError as error:
+        return error
+    return None
