@@ -38,9 +38,14 @@ def expand_frame(body: bytes) -> bytes:
 def _pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
     held = bytearray()
     for chunk in chunks:
+        if not held and len(chunk) == FRAME_SIZE:
+            yield chunk
+            continue
         held += chunk
         while len(held) >= FRAME_SIZE:
-            yield bytes(held[:FRAME_SIZE])
+            with memoryview(held) as whole:
+                piece = bytes(whole[:FRAME_SIZE])
             del held[:FRAME_SIZE]
+            yield piece
     if held:
         yield bytes(held)

@@ -75,8 +75,10 @@ class _Part:
         self._tick(len(chunk))
         if len(self._pending) >= FRAME_SIZE:
             whole = len(self._pending) - len(self._pending) % FRAME_SIZE
-            self._compress(bytes(self._pending[:whole]))
+            with memoryview(self._pending) as pending:
+                raw = bytes(pending[:whole])
             del self._pending[:whole]
+            self._compress(raw)
 
     def close(self) -> None:
         """No more bytes come."""
