@@ -225,8 +225,11 @@ def _open_regular(fd: int, name: str, path: str) -> int:
 
 def _fresh(fd: int, name: str) -> int:
     """A new file under `name`: never written through what lies there, be it a link or a pipe."""
-    with suppress(FileNotFoundError):
-        os.unlink(name, dir_fd=fd)
+    try:
+        return os.open(name, _NEW, 0o666, dir_fd=fd)
+    except FileExistsError:
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=fd)
     return os.open(name, _NEW, 0o666, dir_fd=fd)
 
 
