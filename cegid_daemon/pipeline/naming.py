@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 
@@ -15,12 +16,22 @@ def numbered(name: str, number: int) -> str:
 
 def error_name(name: str) -> str:
     """The name of the text that explains why a file failed: `S1.csv.error.txt`."""
-    return _cut(name, LONGEST - len(".error.txt")) + ".error.txt"
+    return _beside(name, ".error.txt")
 
 
 def rejects_name(name: str) -> str:
     """The name of the list of what the receiver refused of a file: `S1.csv.rejected.csv`."""
-    return _cut(name, LONGEST - len(".rejected.csv")) + ".rejected.csv"
+    return _beside(name, ".rejected.csv")
+
+
+def _beside(name: str, ending: str) -> str:
+    """`name` + `ending`; two names that are shortened alike still differ by what stands for the whole of each."""
+    raw = os.fsencode(name)
+    if len(raw) + len(ending) <= LONGEST:
+        return name + ending
+    stem, suffix = _split(name)
+    tail = f".{hashlib.sha256(raw).hexdigest()[:8]}{suffix}{ending}"
+    return _cut(stem, LONGEST - len(os.fsencode(tail))) + tail
 
 
 def temporary_name(instance: str, message: int, part: int) -> str:

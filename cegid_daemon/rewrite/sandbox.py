@@ -36,7 +36,15 @@ def escaped(value: Any) -> str:
 
 
 class _Printing(CodeGenerator):
-    """Jinja's compiler; where values are escaped, it has `escaped` do all at once what takes it two calls a value."""
+    """Jinja's compiler; where values are escaped, it has `escaped` do all at once what takes it two calls a value.
+
+    It computes nothing while it compiles: `'x' * 9999999999` costs the worker that renders it, not who compiles it.
+    """
+
+    def _output_child_to_const(self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo) -> str:
+        if not isinstance(node, nodes.TemplateData):
+            raise nodes.Impossible
+        return super()._output_child_to_const(node, frame, finalize)
 
     def _output_child_pre(self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo) -> None:
         if frame.eval_ctx.autoescape and not frame.eval_ctx.volatile:
@@ -75,6 +83,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             extensions=["jinja2.ext.loopcontrols"],
             auto_reload=False,
             cache_size=-1,
+            optimized=False,  # see `_Printing`
         )
         self.filters.update(FILTERS)
         del self.filters["random"], self.globals["lipsum"]

@@ -225,3 +225,17 @@ def test_a_name_too_long_gets_a_shorter_stem_and_keeps_part_and_suffix(char):
 def test_a_name_too_long_by_itself_is_cut_before_its_suffix():
     assert named("y" * 300 + ".xml") == "y" * 251 + ".xml"
     assert named("y." + "z" * 300) == "y." + "z" * 253
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ 'x' * 9999999999 }}",
+        "{% set a = 9 ** (9 ** 9) %}",
+        "{% if 'x' * 9999999999 %}{% endif %}",
+        "{{ 'x' | center(99999999999) }}",
+        "{{ '%99999999999d' | format(1) }}",
+    ],
+)
+def test_compiling_computes_nothing_so_that_a_hostile_constant_costs_only_who_renders_it(text):
+    templates.compile(Templates("a.csv.j2", {"a.csv.j2": text}))
