@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -77,10 +77,10 @@ class Installation:
             process.send_signal(signal.SIGTERM)
             process.wait(60)
 
-    def wait(self, done: object, seconds: float, every: float = 0.05) -> None:
+    def wait(self, done: Callable[[], bool], seconds: float, every: float = 0.05) -> None:
         """Waits until `done()`; raises when it takes longer than `seconds`."""
         end = time.monotonic() + seconds
-        while not done():  # type: ignore[operator]
+        while not done():
             self.expect(time.monotonic() < end, "waiting")
             time.sleep(every)
 

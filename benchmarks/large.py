@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,9 +82,9 @@ def rewrites_alike() -> None:
         place.expect(alike, "comparing with xsltproc's output")
 
 
-def _best(measure: object, times: int = 2) -> Run:
+def _best(measure: Callable[[], Run], times: int = 2) -> Run:
     """The fastest of a few runs, and the most memory of all of them."""
-    runs: list[Run] = [measure() for _ in range(times)]  # type: ignore[operator]
+    runs = [measure() for _ in range(times)]
     return Run(min(run.seconds for run in runs), max(run.peak for run in runs))
 
 

@@ -37,17 +37,17 @@ def many(scale: float) -> list[Figure]:
 
 def bare_loop(source: Path, root: Path, *, batch: int = BATCH) -> float:
     """Seconds that the same files take when only what makes them durable is done; the source stays as it is."""
-    folders = [root / name for name in ("inbox", "outbox", "processed")]
-    for folder in folders:
+    inbox, outbox, processed = root / "inbox", root / "outbox", root / "processed"
+    for folder in (inbox, outbox, processed):
         folder.mkdir(parents=True)
     for path in source.iterdir():
-        (folders[0] / path.name).write_bytes(path.read_bytes())
+        (inbox / path.name).write_bytes(path.read_bytes())
     book = sqlite3.connect(root / "book.sqlite", isolation_level=None)
     book.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; CREATE TABLE file (name, state, body)")
-    names = sorted(os.listdir(folders[0]))
+    names = sorted(path.name for path in inbox.iterdir())
     begun = time.perf_counter()
     for first in range(0, len(names), batch):
-        _carry(names[first : first + batch], *folders, book)
+        _carry(names[first : first + batch], inbox, outbox, processed, book)
     seconds = time.perf_counter() - begun
     book.close()
     return seconds

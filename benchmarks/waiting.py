@@ -50,13 +50,13 @@ def _drop(place: Installation, path: Path) -> float:
 def idle(scale: float) -> list[Figure]:
     """A hundred routes with nothing to do."""
     seconds = max(10, 30 * scale)
-    with installed("y2-stock-csv", routes=[f"stock-{number}" for number in range(100)]) as place:
-        with place.running() as pid:
-            time.sleep(_SETTLED)
-            before = cpu(pid)
-            time.sleep(seconds)
-            share = (cpu(pid) - before) / seconds
-            held = memory(pid)
+    routes = [f"stock-{number}" for number in range(100)]
+    with installed("y2-stock-csv", routes=routes) as place, place.running() as pid:
+        time.sleep(_SETTLED)
+        before = cpu(pid)
+        time.sleep(seconds)
+        share = (cpu(pid) - before) / seconds
+        held = memory(pid)
     return [
         Figure("share of one core", share * 100, "%", at_most=1),
         Figure("memory of all processes (PSS)", held / MB, "MB", at_most=90),
