@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from cegid_daemon.endpoints.protocol import Abilities, Endpoint, Reading
+from cegid_daemon.endpoints.protocol import Abilities, Endpoint, Poster, Reachable, Reading
 from cegid_daemon.endpoints.remote import Pace
 from cegid_daemon.endpoints.wrapping import Paced, Resuming
 from cegid_daemon.errors import ConfigurationError, Place
 from cegid_daemon.model import EndpointSpec
 
-__all__ = ["SCHEMES", "Abilities", "Endpoint", "Reading", "open_endpoint"]
+__all__ = [
+    "API_SCHEMES", "SCHEMES", "Abilities", "Endpoint", "Poster", "Reachable", "Reading", "open_api", "open_endpoint",
+]  # fmt: skip
 
 SCHEMES = ("file", "ftp", "ftps", "ftps+implicit", "memory", "sftp")
+API_SCHEMES = ("http", "https")
 
 
 def open_endpoint(spec: EndpointSpec) -> Endpoint:
@@ -49,3 +52,10 @@ def _adapter(spec: EndpointSpec) -> Endpoint:
         where=Place(field=f"endpoint.{spec.name}.url"),
         remedy=f"Use one of: {', '.join(SCHEMES)}.",
     )
+
+
+def open_api(spec: EndpointSpec) -> Poster:
+    """The API behind an `https:` url (`http:` on this machine). ConfigurationError if url or options are wrong."""
+    from cegid_daemon.endpoints.aurora import AuroraApi
+
+    return AuroraApi(spec)

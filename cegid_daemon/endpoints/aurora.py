@@ -105,6 +105,11 @@ class AuroraApi:
         """`https://api.shop.example:443/1.4`."""
         return self._api.where
 
+    def greet(self) -> None:
+        """See `Poster.greet`: the token is not tried, as no method of the API does nothing."""
+        with self._connected(Place(file=self.where)):
+            pass
+
     def close(self) -> None:
         """Nothing is kept open between two requests."""
 

@@ -131,6 +131,9 @@ class Answer:
 class Poster(Reachable, Protocol):
     """An API that takes requests and answers them."""
 
+    def greet(self) -> None:
+        """Connects, looks whether the other side is who it should be, and hangs up. Raises as `post` does."""
+
     def post(self, method: str, body: Iterable[bytes], size: int, request_uid: str) -> AbstractContextManager[Answer]:
         """Sends one envelope of `size` bytes for `method`; whatever status comes back is an answer.
 

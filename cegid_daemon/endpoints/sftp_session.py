@@ -44,7 +44,7 @@ class SftpSession:
         """Opens a session on a live connection."""
         self.trusted_rename = "OpenSSH" in link.software  # its plain rename never replaces
         self.in_transfer = False
-        self._where = link.where
+        self._link = link
         self._broken = False
         self._channel = link.sftp_channel()
         with self.telling("cannot open an SFTP session", ""):
@@ -81,10 +81,10 @@ class SftpSession:
         try:
             yield
         except Status as status:
-            raise status_error(status, what, path or self._where) from status
+            raise status_error(status, what, path or self._link.where) from status
         except _BROKEN_LINE as error:
-            self._broken = True
-            raise net_error(error, what, path or self._where) from error
+            self._give_up()
+            raise net_error(error, what, path or self._link.where) from error
 
     def ask_once(self, number: int, what: str, path: str) -> None:
         """Waits for the success of a request that must not be sent twice. Unsure if its answer is lost."""
@@ -93,7 +93,7 @@ class SftpSession:
         try:
             self.wire.done(number)
         except _BROKEN_LINE as error:
-            self._broken = True
+            self._give_up()
             lost = net_error(error, what, path)
             raise Unsure(
                 f"{what}: the answer was lost",
@@ -101,6 +101,12 @@ class SftpSession:
                 why=lost.why,
                 remedy="What happened is found out by what lies on the server.",
             ) from error
+
+    def _give_up(self) -> None:
+        """The session is of no further use; nor is the connection, unless it was the server that ended the session."""
+        self._broken = True
+        if not self._channel.closed:
+            self._link.end()
 
     def look(self, path: bytes) -> Attributes | None:
         """The entry's own attributes, None if there is none. Raises what the wire raises."""

@@ -27,14 +27,15 @@ _VERSION = 3
 _DEFAULT_LENGTH = 32768  # of a read or write, which every server must take
 _LONGEST_LENGTH = 261120  # what OpenSSH takes; more makes nothing faster
 _LONGEST_PACKET = 1 << 24
-_RECEIVE = 1 << 18
+_RECEIVE = 1 << 24  # all there is: paramiko moves what is left in its buffer at every call
+_SEND = 32768  # about what one SSH packet takes: a longer piece would be copied once for each
 
 
 class Channel(Protocol):
     """What is needed of an SSH channel; `recv` gives no byte when the other side has ended it."""
 
-    def sendall(self, s: bytes) -> None:
-        """Sends everything, or raises."""
+    def send(self, s: bytes) -> int:
+        """Sends some of the bytes and says how many, within the channel's timeout."""
 
     def recv(self, nbytes: int) -> bytes:
         """Some bytes, within the channel's timeout."""
@@ -165,7 +166,12 @@ class Wire:
         """Sends what was requested so far."""
         if self._outgoing:
             packets, self._outgoing = self._outgoing, bytearray()
-            self._channel.sendall(bytes(packets))
+            rest = memoryview(packets)
+            while rest:
+                sent = self._channel.send(bytes(rest[:_SEND]))
+                if not sent:
+                    raise EOFError("the server ended the session")
+                rest = rest[sent:]
 
     def _request(self, kind: Kind, head: bytes, body: bytes | memoryview = b"") -> int:
         number = self._next
@@ -211,7 +217,8 @@ class Wire:
             self._buffer += got
 
     def _greet(self) -> dict[bytes, bytes]:
-        self._channel.sendall(struct.pack(">IBI", 5, Kind.INIT, _VERSION))
+        self._outgoing += struct.pack(">IBI", 5, Kind.INIT, _VERSION)
+        self.flush()
         kind, packet = self._receive()
         expect(kind, Kind.VERSION)
         extensions: dict[bytes, bytes] = {}

@@ -36,7 +36,7 @@ class SshLink:
             sock = connected(server.host, server.port, server.seconds)
         except OSError as error:
             raise net_error(error, "cannot connect", server.where) from error
-        self._transport = paramiko.Transport(sock, default_window_size=WINDOW)
+        self._transport = _Transport(sock, default_window_size=WINDOW)
         try:
             self._shake_hands(known)
             self._log_in()
@@ -67,12 +67,20 @@ class SshLink:
         return HostKey(key.get_name(), key.get_base64())
 
     def sftp_channel(self) -> paramiko.Channel:
-        """A new channel with the SFTP subsystem, each of its waits bounded by the endpoint's timeout."""
-        with _translating(self, "cannot open an SFTP session"):
-            channel = self._transport.open_session(window_size=WINDOW, timeout=self._server.seconds)
-            channel.settimeout(self._server.seconds)
-            channel.invoke_subsystem("sftp")
-        return channel
+        """A new channel with the SFTP subsystem, each of its waits bounded by the endpoint's timeout.
+
+        A server that allows no further channel is Transient; any other failure ends the connection.
+        """
+        try:
+            with _translating(self, "cannot open an SFTP session"):
+                channel = self._transport.open_session(window_size=WINDOW, timeout=self._server.seconds)
+                channel.settimeout(self._server.seconds)
+                channel.invoke_subsystem("sftp")
+                return channel
+        except CegidDaemonError as error:
+            if not isinstance(error.__cause__, paramiko.ChannelException):
+                self.end()
+            raise
 
     def end(self) -> None:
         """Ends the connection and its thread; everything waiting on it fails at once."""
@@ -125,14 +133,22 @@ class SshLink:
         """paramiko says with one class that the server refused and that it was silent."""
         return "timeout" not in str(error).lower()
 
-    def offers(self) -> str:
-        """The algorithms the server named, where paramiko still knows them; for error texts alone."""
-        try:
-            named = self._transport._get_latest_kex_init()
-            kinds = ("kex_algo_list", "server_key_algo_list", "server_encrypt_algo_list", "server_mac_algo_list")
-            return "; ".join(",".join(named[kind]) for kind in kinds)
-        except (AttributeError, KeyError, TypeError):
-            return "unknown"
+    @property
+    def offered(self) -> str:
+        """The algorithms the server named, for messages."""
+        return self._transport.offered
+
+
+class _Transport(paramiko.Transport):
+    """paramiko's connection, which keeps what the server offered: it is lost when nothing of it can be agreed on."""
+
+    offered = "unknown"
+
+    def _parse_kex_init(self, m: paramiko.Message) -> None:
+        lists = self._really_parse_kex_init(paramiko.Message(m.get_remainder()))
+        kinds = ("kex_algo_list", "server_key_algo_list", "server_encrypt_algo_list", "server_mac_algo_list")
+        self.offered = "; ".join(",".join(lists[kind]) for kind in kinds)
+        super()._parse_kex_init(m)
 
 
 def _known_kinds_first(kinds: tuple[str, ...], known: KnownHosts) -> tuple[str, ...]:
@@ -165,7 +181,7 @@ def _translating(link: SshLink, what: str) -> Iterator[None]:
         raise Permanent(
             f"{what}: the server knows only algorithms that are no longer safe",
             where=Place(file=link.where),
-            why=f"{error}; offered: {link.offers()}",
+            why=f"{error}; offered: {link.offered}",
             remedy="Have the server updated, or allow stronger ones: SHA-1 and older are refused here.",
         ) from error
     except (OSError, EOFError, paramiko.SSHException) as error:
