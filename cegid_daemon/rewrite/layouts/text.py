@@ -56,6 +56,7 @@ def _unix(texts: Iterable[str]) -> Iterator[str]:
         at = whole.find("\r")
         if at >= 0:
             line = number + whole.count("\n", 0, at)
+            yield _whole_lines(whole[:at])  # a fault in an earlier line is told first, however the file was cut
             raise _broken("a carriage return stands inside a line", "lines end in LF or CRLF", line)
         number += whole.count("\n")
         yield whole
@@ -76,12 +77,17 @@ def decoded(source: Source, encoding: str) -> Iterator[str]:
             raise _broken("the file cannot be decoded", why, number) from error
         if "\0" in text:
             number += text.count("\n", 0, text.index("\0"))
+            yield _whole_lines(text[: text.index("\0")]).removeprefix("\ufeff" if first else "")
             raise _broken("a NUL stands in the text", "the file is in another encoding, or damaged", number)
         offset += len(chunk)
         number += text.count("\n")
         if first and text:
             first, text = False, text.removeprefix("\ufeff")
         yield text
+
+
+def _whole_lines(text: str) -> str:
+    return text[: text.rfind("\n") + 1]
 
 
 def _and_end(chunks: Iterable[bytes]) -> Iterator[bytes]:
