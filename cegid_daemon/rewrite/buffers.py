@@ -18,7 +18,7 @@ from cegid_daemon.rewrite import numbers
 from cegid_daemon.rewrite.keys import Block, Keys, Values
 from cegid_daemon.rewrite.ports import Book
 from cegid_daemon.rewrite.recipe import Layout
-from cegid_daemon.rewrite.record import COMPUTED, Number, Record, plain
+from cegid_daemon.rewrite.record import COMPUTED, AsItCame, Number, Record, plain
 from cegid_daemon.rewrite.sums import summed
 from cegid_daemon.rewrite.tally import Tally
 
@@ -48,6 +48,8 @@ def parse(text: str) -> int | None:
 
 def apply(stock: Number | Decimal, buffer: int | None) -> Number:
     """What may be sold of `stock` (blank stays blank) under `buffer` (None = no level defines one)."""
+    if isinstance(stock, AsItCame):
+        stock = stock.number
     if isinstance(stock, str) or buffer is None:
         return stock if isinstance(stock, int | str) else plain(stock)
     if stock <= buffer:

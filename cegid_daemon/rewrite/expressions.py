@@ -18,7 +18,7 @@ from jinja2.parser import Parser
 from cegid_daemon.errors import ConfigurationError, Place
 from cegid_daemon.rewrite.closures import Closures
 from cegid_daemon.rewrite.recipe import Layout
-from cegid_daemon.rewrite.record import ATTRIBUTES, Number, Record, plain
+from cegid_daemon.rewrite.record import ATTRIBUTES, Number, Record, as_it_came, plain
 
 _Compiled = Callable[[Record], Any]
 
@@ -42,8 +42,11 @@ def compile_number(
 
 
 def compile_stock(source: str, layout: Layout, columns: Collection[str] | None = None) -> Callable[[Record], Number]:
-    """The expression as a number as templates see it, computed once for the same texts in the same fields."""
-    return _compiled("stock", source, layout.name, layout.decimal, _frozen(columns))
+    """The expression as a number as templates see it, computed once for the same texts in the same fields.
+
+    Where it is one field, and no sum is made of it, the number prints as that field's text.
+    """
+    return _compiled("sum" if layout.sum_by else "stock", source, layout.name, layout.decimal, _frozen(columns))
 
 
 def compile_condition(source: str, layout: Layout, columns: Collection[str] | None = None) -> Callable[[Record], bool]:
@@ -60,13 +63,15 @@ def _compiled(what: str, source: str, layout: str, decimal: str, columns: frozen
     """Kept: every small file of a route asks for the same few, and compiling takes longer than to rewrite it."""
     tree = _parsed(source, layout)
     closures = Closures(source, decimal, columns)
-    if what == "stock":
-        return _remembering(closures.number(tree), tree)
+    if what in ("stock", "sum"):
+        return _remembering(closures.number(tree), tree, as_text=what == "stock" and bool(_field(tree)))
     compiled: _Compiled = getattr(closures, what)(tree)
     return compiled
 
 
-def _remembering(number: Callable[[Record], Decimal | None], tree: nodes.Expr) -> Callable[[Record], Number]:
+def _remembering(
+    number: Callable[[Record], Decimal | None], tree: nodes.Expr, *, as_text: bool
+) -> Callable[[Record], Number]:
     """The same few numbers come over and over: each is looked up by the texts it is computed from."""
     read = [_field(node) for node in (tree, *tree.find_all((nodes.Getattr, nodes.Getitem)))]
     fields = [name for name in read if name]
@@ -80,7 +85,8 @@ def _remembering(number: Callable[[Record], Decimal | None], tree: nodes.Expr) -
         if value is None:
             if len(known) >= _KEPT:
                 known.clear()
-            known[texts] = value = plain(number(r))
+            value = plain(number(r))
+            known[texts] = value = as_it_came(value, texts[0] or "") if as_text else value
         return value
 
     return recall

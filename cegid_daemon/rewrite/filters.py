@@ -19,6 +19,7 @@ from typing import Any
 
 from cegid_daemon.errors import Place, TemplateFault
 from cegid_daemon.rewrite.numbers import BLANKS, plain_text, reader
+from cegid_daemon.rewrite.record import AsItCame
 
 _ROUNDINGS = {"floor": ROUND_FLOOR, "ceil": ROUND_CEILING, "round": ROUND_HALF_UP}
 _EXACT = Context(prec=10_000)
@@ -49,9 +50,9 @@ def reading(mark: str, note: Callable[[str], None]) -> Iterator[None]:
 
 
 def plain(value: Any) -> Any:
-    """A value as it is printed: None as nothing, decimals with a point, no exponent and no trailing zeros."""
+    """A value as it is printed: None as nothing, decimals with a point, no exponent, no trailing zeros."""
     if isinstance(value, Decimal):
-        return plain_text(value)
+        return value.text if isinstance(value, AsItCame) else plain_text(value)
     return "" if value is None else value
 
 

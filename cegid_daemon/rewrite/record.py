@@ -93,6 +93,26 @@ class PlainDecimal(Decimal):
         return plain_text(self)
 
 
+class AsItCame(Decimal):
+    """A stock that prints as the file has it (`1,000`) and counts as the number it is."""
+
+    number: Number
+    text: str
+
+    def __new__(cls, number: Number, text: str) -> AsItCame:
+        made = super().__new__(cls, number)
+        made.number, made.text = number, text
+        return made
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def as_it_came(number: Number, text: str) -> Number:
+    """The number, printing as the text it was read from; blank stays blank."""
+    return number if number == "" or str(number) == text else AsItCame(number, text)
+
+
 def plain(value: Decimal | None) -> Number:
     """The number as templates see it; see `Number`."""
     if value is None:

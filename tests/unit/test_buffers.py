@@ -282,3 +282,12 @@ def test_a_field_file_feeds_the_buffer_book() -> None:
     ]
     assert told == [("V1", "G1")]
     assert tally.left_out == {"no key": 1}
+
+
+@pytest.mark.parametrize(
+    ("typed", "raw", "stock"), [("10,500", "10,500", "8.5"), ("3,000", "3,000", "1"), ("4", "4", "2"), ("", "", "")]
+)
+def test_a_stock_that_is_one_field_stands_beside_the_buffered_one_as_it_came(typed: str, raw: str, stock: str) -> None:
+    (found,) = settled(rows(("S", "P", typed)), FakeBook("2"))
+    assert (str(found["raw_stock"]), str(found["stock"])) == (raw, stock)
+    assert typed == "" or found["raw_stock"] - found["stock"] == 2

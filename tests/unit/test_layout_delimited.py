@@ -36,7 +36,14 @@ def test_blank_lines_at_the_end_are_nothing() -> None:
 
 
 def test_columns_of_the_layout_stand_for_a_title_row() -> None:
-    assert read("1\t2\n", Layout("x", "delimited", delimiter="\t", columns=("A", "B"))) == [{"A": "1", "B": "2"}]
+    layout = Layout("x", "delimited", delimiter="\t", columns=("A", "B"), header=False)
+    assert read("1\t2\n", layout) == [{"A": "1", "B": "2"}]
+
+
+def test_a_title_row_is_passed_over_where_the_layout_names_the_columns_too() -> None:
+    layout = Layout("x", "delimited", columns=("A", "B"), header=True)
+    (found,) = read("Code;Code\n1;2\n", layout)
+    assert (found, found.line, found.number) == ({"A": "1", "B": "2"}, 2, 1)
 
 
 def test_an_untrimmed_field_keeps_its_blanks() -> None:

@@ -42,7 +42,7 @@ def test_a_column_is_found_by_the_title_row_and_blanks_line_ends_and_other_cells
 
 
 def test_a_column_is_found_by_the_layouts_own_names_behind_lead_lines_and_before_the_trailer():
-    layout = Layout("l", "delimited", columns=("SKU", "NAME"), lead=1, proof=Proof(trailer="END"))
+    layout = Layout("l", "delimited", columns=("SKU", "NAME"), header=False, lead=1, proof=Proof(trailer="END"))
     assert mask(layout, b"SKU;NAME\n1;Jean Dupont\nEND;1\n", "NAME") == b"SKU;NAME\n1;***********\nEND;1\n"
 
 

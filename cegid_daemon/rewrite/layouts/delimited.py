@@ -20,7 +20,8 @@ from cegid_daemon.rewrite.tally import Tally
 def read(layout: Layout, source: Source, tally: Tally) -> Iterator[Record]:
     """The records of a delimited file."""
     found = rows(layout, source, tally)
-    columns = layout.columns or _titles(found)
+    titles = _titles(found, layout.columns) if layout.header else ()
+    columns = layout.columns or titles
     width = len(columns)
     kept = [(place, name) for place, name in enumerate(columns) if name in layout.untrimmed]
     strip = str.strip
@@ -35,10 +36,11 @@ def read(layout: Layout, source: Source, tally: Tally) -> Iterator[Record]:
         yield record
 
 
-def _titles(found: Iterator[tuple[int, list[str]]]) -> Sequence[str]:
+def _titles(found: Iterator[tuple[int, list[str]]], named: Sequence[str]) -> Sequence[str]:
+    """The title row; where the layout names the columns itself, it is only passed over."""
     line, row = next(found, (0, []))
     columns = tuple(title.strip() for title in row)
-    twice = [title for title, times in Counter(columns).items() if times > 1]
+    twice = [] if named else [title for title, times in Counter(columns).items() if times > 1]
     if twice:
         raise BadInput(
             f"the title row names {twice[0]!r} twice" if twice[0] else "two columns have no title",

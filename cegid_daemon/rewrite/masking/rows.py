@@ -100,7 +100,7 @@ class _Columns(_Cells):
     _titles: Sequence[str] = ()
 
     def _places(self, cells: Sequence[str]) -> Iterable[int]:
-        if not (self._layout.columns or self._titles):
+        if self._layout.header and not self._titles:
             self._titles = [self._value(cell).strip() for cell in cells]
             return ()
         return self._named(self._layout.columns or self._titles, cells, 0)
