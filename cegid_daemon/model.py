@@ -124,6 +124,36 @@ class EndpointSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class SiteUser:
+    """Who may log in to our own drop site, and the folder that is all they see."""
+
+    name: str
+    folder: str  # absolute
+    password: Any = field(default=None, repr=False)  # a secret whose text is a hash (`passwords`); None: none
+    keys: tuple[str, ...] = ()  # lines as authorized_keys has them (SFTP)
+
+
+@dataclass(frozen=True, slots=True)
+class SiteSpec:
+    """A drop site of our own, as configured."""
+
+    kind: str  # "ftp" or "sftp"
+    host: str
+    port: int  # 0: any free one
+    users: tuple[SiteUser, ...]
+    certificate: str = ""  # FTP: PEM file with the chain; blank: plain FTP
+    key: str = ""  # FTP: PEM file with its key; blank: in the certificate's file
+    host_key: str = ""  # SFTP: file with the private host key
+    passive_ports: tuple[int, int] | None = None  # FTP: first and last
+    public_address: str = ""  # FTP: the address data connections are asked to
+    max_size: int = 0  # bytes of a file; 0 = no bound
+    connections: int = 20
+    attempts: int = 5  # failed logins of an address before it is kept out
+    lockout: timedelta = timedelta(minutes=10)
+    idle: timedelta = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
 class SourceSpec:
     """Where a route takes its files from, and when one counts as whole."""
 

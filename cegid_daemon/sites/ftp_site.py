@@ -1,0 +1,82 @@
+"""Our own FTP drop site: pyftpdlib on a thread of its own, FTPS wherever a certificate is named.
+
+Owns the listening socket and the thread. What a client may do stands in `ftp_session`, what it can reach in
+`dropfolder`. A port that is taken is told and tried again; uploads under way at a stop are kept for a resumption.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from cegid_daemon.model import SiteSpec, SiteUser
+from cegid_daemon.sites.admission import Admission, Attempts
+from cegid_daemon.sites.dropfolder import DropFolder, Landed
+from cegid_daemon.sites.ftp_session import Data, Door, PlainSession, TlsData, TlsSession
+from cegid_daemon.sites.hosting import Hosted
+from cegid_daemon.sites.pyftpdlib_quietly import FTPServer, IOLoop
+from cegid_daemon.sites.upload import Uploads
+
+_TURN = 0.25  # seconds between two looks whether to stop
+
+
+class FtpSite(Hosted):
+    """The site as a service of the daemon."""
+
+    def __init__(self, spec: SiteSpec, uploads: Uploads, landed: Landed, *, clock: Callable[[], datetime]) -> None:
+        super().__init__("FTPS site" if spec.certificate else "FTP site", spec)
+        self._uploads = uploads
+        self._landed = landed
+        admission = Admission(self.name, spec.users, Attempts(spec.attempts, spec.lockout), clock)
+        self._door = Door(admission)
+        self._stop = threading.Event()
+        self._server: Any = None
+        self._thread: threading.Thread | None = None
+
+    def _listen(self) -> int:
+        server = FTPServer((self.spec.host, self.spec.port), self._session(), ioloop=IOLoop())
+        server.max_cons = 0  # counted by the session: pyftpdlib counts sockets
+        self._server = server
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._serve, args=(server,), name="ftp-site")
+        self._thread.start()
+        return int(server.address[1])
+
+    def _serve(self, server: Any) -> None:
+        try:
+            while not self._stop.is_set():
+                server.ioloop.loop(_TURN, blocking=False)
+        finally:
+            server.close_all()
+
+    def _running(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def _end(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        self._thread = None
+
+    def _folder(self, user: SiteUser) -> DropFolder:
+        return DropFolder(user.folder, self._uploads, self._landed, max_size=self.spec.max_size)
+
+    def _session(self) -> type:
+        spec, idle = self.spec, int(self.spec.idle.total_seconds())
+        kind, data = (TlsSession, TlsData) if spec.certificate else (PlainSession, Data)
+        attributes: dict[str, Any] = {
+            "authorizer": self._door,
+            "folders": staticmethod(self._folder),
+            "most_connections": spec.connections,
+            "max_login_attempts": spec.attempts,
+            "timeout": idle,
+            "dtp_handler": type("SiteData", (data,), {"timeout": idle}),
+            "masquerade_address": spec.public_address or None,
+        }
+        if spec.passive_ports:
+            attributes["passive_ports"] = range(spec.passive_ports[0], spec.passive_ports[1] + 1)
+        if spec.certificate:
+            attributes |= {"certfile": spec.certificate, "keyfile": spec.key or spec.certificate}
+        return type("SiteSession", (kind,), attributes)
