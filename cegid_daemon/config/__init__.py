@@ -6,6 +6,6 @@ once and frozen into the routes' recipes.
 
 from cegid_daemon.config.loading import load
 from cegid_daemon.config.secrets import Secret
-from cegid_daemon.config.settings import Config, ConsoleSpec
+from cegid_daemon.config.settings import AlertSpec, Config, ConsoleSpec
 
-__all__ = ["Config", "ConsoleSpec", "Secret", "load"]
+__all__ = ["AlertSpec", "Config", "ConsoleSpec", "Secret", "load"]

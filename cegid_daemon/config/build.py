@@ -7,13 +7,14 @@ and layouts into recipes.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
 from cegid_daemon import resources
 from cegid_daemon.config import layouts
+from cegid_daemon.config.answers import REPORT, answering, endpoints_of, is_api, of_answers, posting, requests_in
 from cegid_daemon.config.crossing import Crossing, address
 from cegid_daemon.config.schema import (
     EndpointTable,
@@ -32,11 +33,13 @@ from cegid_daemon.model import (
     Direction,
     EndpointSpec,
     LogPolicy,
+    RejectsSpec,
     RetryPolicy,
     Route,
     SourceSpec,
     Store,
     TargetSpec,
+    answer_route,
 )
 from cegid_daemon.rewrite.recipe import Output, Recipe, Templates
 from cegid_daemon.rewrite.templates import compile as compile_template
@@ -92,12 +95,34 @@ def config_of(path: Path, root: Root, folders: Folders) -> Config:
         templates=folders.templates,
         stores={name: Store(name, **dict(table)) for name, table in root.store.items()},
         endpoints={name: _endpoint(name, table, folders) for name, table in root.endpoint.items()},
-        routes={name: _route(name, table, root) for name, table in root.route.items()},
-        recipes={name: _recipe(table, root, folders, table.title or name) for name, table in root.route.items()},
+        routes=_routes(root),
+        recipes=_recipes(root, folders),
+        requests={name: folders.freeze(name) for name in requests_in(root)},
         console=ConsoleSpec(**dict(root.console)),
         alert=AlertSpec(**dict(root.alert)),
         warnings=tuple(_warnings(root, folders)),
     )
+
+
+def _routes(root: Root) -> dict[str, Route]:
+    """The routes, and behind them those that carry what APIs answer to them."""
+    routes = {name: _route(name, table, root) for name, table in root.route.items()}
+    return routes | {answer_route(name): answering(routes[name], target) for name, target in posting(root)}
+
+
+def _recipes(root: Root, folders: Folders) -> dict[str, Recipe]:
+    recipes = {name: _recipe(table, root, folders, table.title or name) for name, table in root.route.items()}
+    for name, target in posting(root):
+        layout, template, output, target_name = of_answers(target)
+        recipes[answer_route(name)] = replace(
+            recipes[name],
+            layout=layouts.frozen(layout, root.layout[layout]),
+            templates=folders.freeze(template),
+            output=_output(output, template, folders),
+            target_name=target_name,
+            unique="",
+        )
+    return recipes
 
 
 def crossings(root: Root, folders: Folders) -> list[Crossing]:
@@ -109,6 +134,8 @@ def _crossing(name: str, route: RouteTable, root: Root, folders: Folders) -> Cro
     def at(place: SourceTable | TargetTable) -> str:
         # an endpoint with faults of its own is known by its name only
         table = root.endpoint.get(place.endpoint)
+        if is_api(table):
+            return f"{name} of {place.endpoint}"  # nothing lies at an API, so nothing can be taken twice
         return address(folders.url(table.url) if table else f"?{place.endpoint}", place.folder)
 
     target = route.target
@@ -134,6 +161,7 @@ def _route(name: str, table: RouteTable, root: Root) -> Route:
         target=_target(table.target, direction) if table.target else None,
         retry=RetryPolicy(**dict(_over(root.defaults.retry, table.retry, RetryTable))),
         log=LogPolicy(**dict(_over(root.defaults.log, table.log, LogTable))),
+        rejects=_rejects(table),
     )
 
 
@@ -143,12 +171,19 @@ def _over(default: _Policy, own: _Policy, kind: type[_Policy]) -> _Policy:
 
 
 def _source(table: SourceTable) -> SourceSpec:
-    return SourceSpec(**dict(table))
+    return SourceSpec(**{**dict(table), "request": table.request or ""})
 
 
 def _target(table: TargetTable, direction: Direction) -> TargetSpec:
     exists = table.exists or ("version" if direction is Direction.EXPORT else "replace")
-    return TargetSpec(**{**dict(table), "exists": exists})
+    own = {key: value for key, value in dict(table).items() if key not in ("reply", "report")}
+    return TargetSpec(**{**own, "exists": exists, "report": table.report or REPORT})
+
+
+def _rejects(table: RouteTable) -> RejectsSpec | None:
+    if table.rejects is None or table.target is None:
+        return None
+    return RejectsSpec(**{**dict(table.rejects), "endpoint": table.rejects.endpoint or table.target.endpoint})
 
 
 def _recipe(route: RouteTable, root: Root, folders: Folders, title: str) -> Recipe:
@@ -181,11 +216,12 @@ def _output(table: OutputTable, template: str, folders: Folders) -> Output:
 
 def _warnings(root: Root, folders: Folders) -> list[str]:
     routes = root.route.values()
-    places = {place.endpoint for route in routes for place in (route.source, route.target) if place is not None}
+    places = {place for route in routes for place in endpoints_of(route)}
+    layouts_used = {route.layout for route in routes} | {of_answers(target)[0] for _, target in posting(root)}
     unused = [
         *(f"endpoint {name!r} is used by no route" for name in root.endpoint if name not in places),
         *(f"store {name!r} is used by no route" for name in root.store if name not in {one.store for one in routes}),
-        *(f"layout {name!r} is used by no route" for name in root.layout if name not in {one.layout for one in routes}),
+        *(f"layout {name!r} is used by no route" for name in root.layout if name not in layouts_used),
     ]
     if "templates" in root.model_fields_set and not folders.templates.is_dir():
         unused.append(f"the templates folder {str(folders.templates)!r} is not there; only shipped templates are used")

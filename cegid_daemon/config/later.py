@@ -12,31 +12,21 @@ from cegid_daemon.config.faults import Trouble, dotted
 from cegid_daemon.config.lines import KeyPath
 
 KEYS = (
-    "alert",
     "site",
-    "console.listen",
-    "console.password",
     "defaults.expect",
     "defaults.hold",
-    "endpoint.*.ca",
     "endpoint.*.channels",
     "endpoint.*.encoding",
     "endpoint.*.known_hosts",
-    "endpoint.*.pace",
     "endpoint.*.passive",
     "endpoint.*.password",
     "endpoint.*.private_key",
     "endpoint.*.reconnect",
-    "endpoint.*.timeout",
-    "endpoint.*.token",
     "route.*.expect",
     "route.*.hold",
-    "route.*.source.request",
-    "route.*.target.method",
-    "route.*.target.reply",
 )  # "*" stands for any one name; a key set to "" asks for nothing and is let through
 
-SCHEMES = ("ftp", "ftps", "ftps+implicit", "sftp", "http", "https")
+SCHEMES = ("ftp", "ftps", "ftps+implicit", "sftp")
 
 
 def separate(document: dict[str, Any]) -> tuple[dict[str, Any], list[Trouble]]:

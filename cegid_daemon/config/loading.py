@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from cegid_daemon import resources
 from cegid_daemon.config import crossing, later
+from cegid_daemon.config.answers import ANSWER_LAYOUT
 from cegid_daemon.config.build import Folders, config_of, crossings
 from cegid_daemon.config.faults import Trouble, placed, troubles_of
 from cegid_daemon.config.layouts import with_presets
@@ -98,7 +99,16 @@ def _table(document: Document, name: str) -> Document:
 
 def _layouts_named(document: Document) -> set[str]:
     routes = [route for route in _table(document, "route").values() if isinstance(route, dict)]
-    return {route["layout"] for route in routes if isinstance(route.get("layout"), str)}
+    named = {route["layout"] for route in routes if isinstance(route.get("layout"), str)}
+    return named | {layout for route in routes for layout in _of_answers(route)}
+
+
+def _of_answers(route: Document) -> Iterator[str]:
+    """The layout of the API's answers, where the route has an API for its target."""
+    target = _table(route, "target")
+    if target.get("method"):
+        layout = _table(target, "reply").get("layout", ANSWER_LAYOUT)
+        yield layout if isinstance(layout, str) else ANSWER_LAYOUT
 
 
 def _surroundings(path: Path, document: Document, folders: Folders) -> Surroundings:
@@ -125,7 +135,7 @@ def _validated(document: Document, surroundings: Surroundings) -> tuple[Root, li
 def _without(document: Document, faulty: set[tuple[int | str, ...]]) -> Document:
     kept: Document = {}
     for name, value in document.items():
-        if (name,) in faulty or (name in ("console", "defaults") and any(one[0] == name for one in faulty)):
+        if (name,) in faulty or (name in ("console", "defaults", "alert") and any(one[0] == name for one in faulty)):
             continue
         if isinstance(value, dict):
             kept[name] = {key: inner for key, inner in value.items() if (name, key) not in faulty}

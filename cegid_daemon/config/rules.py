@@ -6,12 +6,14 @@ Owns the faults that need more than one key to see. Yields troubles; it never st
 from __future__ import annotations
 
 import codecs
+import ipaddress
 from collections.abc import Callable, Iterator
 
+from cegid_daemon.config.answers import troubles_of_apis
 from cegid_daemon.config.faults import Trouble, dotted
 from cegid_daemon.config.layouts import expression_trouble, frozen, troubles_in
 from cegid_daemon.config.lines import KeyPath
-from cegid_daemon.config.schema import OPTIONS, EndpointTable, LayoutTable, OutputTable, Root, RouteTable
+from cegid_daemon.config.schema import OPTIONS, ConsoleTable, EndpointTable, LayoutTable, OutputTable, Root, RouteTable
 from cegid_daemon.config.values import names_in
 from cegid_daemon.errors import ConfigurationError
 from cegid_daemon.rewrite.expressions import compile_text
@@ -19,13 +21,29 @@ from cegid_daemon.rewrite.expressions import compile_text
 
 def troubles_of_tables(root: Root, read: Callable[[str], str]) -> Iterator[Trouble]:
     """What is wrong with each endpoint, layout and route by itself; `read` gives the text of a file or OSError."""
+    yield from _console(root.console)
     for name, endpoint in root.endpoint.items():
         yield from _endpoint(("endpoint", name), endpoint)
     for name, layout in root.layout.items():
         yield from troubles_in(name, layout)
+    yield from troubles_of_apis(root)
     for name, route in root.route.items():
         yield from _route(("route", name), route, root.layout.get(route.layout))
         yield from _output(("route", name, "output"), route.output, read)
+
+
+def _console(console: ConsoleTable) -> Iterator[Trouble]:
+    host = console.listen.rpartition(":")[0].strip("[]")
+    if host not in ("", "localhost") and not ipaddress.ip_address(host).is_loopback and console.password is None:
+        why = f"others than this machine reach {host}"
+        remedy = 'Set password = { credential = "console-password" }, or listen on 127.0.0.1.'
+        yield Trouble(("console", "listen"), "the console needs a password", why, remedy)
+    if console.viewer_password is not None and console.password is None:
+        why = "without it everybody may edit"
+        yield Trouble(("console", "viewer_password"), "viewer_password does nothing", why, "Set password as well.")
+    if console.viewer_password is not None and console.viewer_password == console.password:
+        remedy = "Give the two roles different passwords."
+        yield Trouble(("console", "viewer_password"), "viewer_password does nothing", "it is the password", remedy)
 
 
 def _endpoint(path: KeyPath, endpoint: EndpointTable) -> Iterator[Trouble]:

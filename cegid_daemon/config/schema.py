@@ -6,13 +6,15 @@ together is checked in `rules.py`, and `build.py` makes the frozen objects the d
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from cegid_daemon.config import later
 from cegid_daemon.config.faults import closest, refuse
 from cegid_daemon.config.values import (
+    AlertUrls,
     AnyEncoding,
     Days,
     Duration,
@@ -24,6 +26,7 @@ from cegid_daemon.config.values import (
     Folder,
     Kind,
     LayoutName,
+    Listen,
     Masks,
     Name,
     NameTemplate,
@@ -33,8 +36,9 @@ from cegid_daemon.config.values import (
     TemplateName,
     Text,
     Texts,
+    texts,
 )
-from cegid_daemon.model import LogPolicy, RetryPolicy, SourceSpec, TargetSpec
+from cegid_daemon.model import LogPolicy, RejectsSpec, RetryPolicy, SourceSpec, TargetSpec
 
 OPTIONS = {  # scheme -> the keys of an endpoint, beside url, that mean something to it
     "file": frozenset[str](),
@@ -44,9 +48,12 @@ OPTIONS = {  # scheme -> the keys of an endpoint, beside url, that mean somethin
     "sftp": frozenset(
         {"password", "private_key", "known_hosts", "encoding", "timeout", "channels", "pace", "reconnect"}
     ),
-    "https": frozenset({"token", "ca", "timeout", "pace"}),
-    "http": frozenset({"token", "timeout", "pace"}),
+    "https": frozenset({"token", "token_in", "ca", "timeout", "deadline", "max_answer", "pace"}),
+    "http": frozenset({"token", "token_in", "timeout", "deadline", "max_answer", "pace"}),
 }
+
+
+ALERTS = ("failed", "held", "unsure", "endpoint")
 
 
 def key(default: Any, meaning: str, *, shown: str = "") -> Any:
@@ -91,10 +98,17 @@ class EndpointTable(Table):
     """A place files are taken from or put into."""
 
     url: Annotated[str, AfterValidator(_url), Kind("address")] = needed(
-        "`file:PATH`; a relative path starts at the configuration's folder"
+        "`file:PATH`; a relative path starts at the configuration's folder. `https://HOST/VERSION`: the Aurora API "
+        "(`http:` on this machine only)"
     )
     password: SecretText | None = key(None, "the password of the login", shown="none")
     token: SecretText | None = key(None, "the token of the Aurora API", shown="none")
+    token_in: Literal["header", "envelope", "both"] = key(
+        "header", "where the token travels: as `X-AURORA-AUTH-TOKEN`, as `Header/AuthToken` of the envelope (on the "
+        "wire only, never in the log), or both"
+    )  # fmt: skip
+    deadline: Duration | None = key(None, "how long one request to an API may take as a whole", shown='`"5m"`')
+    max_answer: Size | None = key(None, "the largest answer of an API that is read", shown='`"256MiB"`')
     private_key: Annotated[File | None, Kind("file")] = key(None, "private key of the login", shown="none")
     known_hosts: Annotated[File | None, Kind("file")] = key(None, "the host keys that are trusted", shown="none")
     ca: Annotated[File | None, Kind("file")] = key(None, "an own certificate authority", shown="the system's")
@@ -123,20 +137,13 @@ class SourceTable(Table):
     archive: Folder = key("", "where a done file goes, below the source folder", shown="`processed/YYYY-MM-DD` (UTC)")
     max_size: Size = key(0, "a larger file fails", shown="no bound")
     unique: Expression = key("", "a record with a value already delivered on this route is left out", shown="none")
-
-
-class TargetTable(Table):
-    """Where a route delivers to, and under which name."""
-
-    endpoint: EndpointName = needed("where")
-    folder: Folder = key("", "which folder of it")
-    name: NameTemplate = key(
-        TargetSpec("").name, "the delivered file's name: a template over `source, message, part, route, store, now`"
-    )
-    exists: Annotated[
-        Literal["replace", "version", "fail"] | None, Kind('`"replace"`, `"version"` (`NAME.2.asc`) or `"fail"`')
-    ] = key(None, "what to do when the name is taken", shown='`"replace"` for import, `"version"` for export')
-    method: Text = key("", "the method of the Aurora API", shown="none")
+    request: TemplateName | None = key(
+        None, "the endpoint is an API: this template makes the request it is asked with, over `now, interval, page, "
+        "limit, route, store`; needs `unique`", shown="none",
+    )  # fmt: skip
+    overlap: Duration = key(SourceSpec("").overlap, "how far a request reaches back behind the last complete poll")
+    reach: Duration = key(SourceSpec("").reach, "how far the first request reaches back")
+    limit: Annotated[int, Field(ge=1), Kind("whole number")] = key(SourceSpec("").limit, "records in one page")
 
 
 class OutputTable(Table):
@@ -156,6 +163,61 @@ class OutputTable(Table):
     )
     batch: Annotated[int, Field(ge=0), Kind("whole number")] = key(
         0, "records in a delivered part; the target's name must then hold `part`", shown="all in one"
+    )
+
+
+class ReplyTargetTable(Table):
+    """Where the reply goes."""
+
+    endpoint: EndpointName = needed("where")
+    folder: Folder = key("", "which folder of it")
+    name: NameTemplate = key(
+        TargetSpec("").name, "the file's name: a template over `source, message, part, route, store, now`"
+    )
+    exists: Literal["replace", "version", "fail"] = key("version", "what to do when the name is taken")
+
+
+class ReplyTable(Table):
+    """The file for CEGID that an answer of the API is turned into."""
+
+    template: TemplateName = needed("what it is made with; a record is a `Response`, with `Key` and `KeyName` beside")
+    target: ReplyTargetTable = needed("where it goes")
+    layout: LayoutName = key("aurora-answer", "how the answer is laid out")
+    output: OutputTable = key(OutputTable(), "the bytes of the reply")
+
+
+class TargetTable(Table):
+    """Where a route delivers to, and under which name."""
+
+    endpoint: EndpointName = needed("where")
+    folder: Folder = key("", "which folder of it")
+    name: NameTemplate = key(
+        TargetSpec("").name, "the delivered file's name: a template over `source, message, part, route, store, now`"
+    )
+    exists: Annotated[
+        Literal["replace", "version", "fail"] | None, Kind('`"replace"`, `"version"` (`NAME.2.asc`) or `"fail"`')
+    ] = key(None, "what to do when the name is taken", shown='`"replace"` for import, `"version"` for export')
+    method: Annotated[str, Field(pattern=r"^([A-Z][A-Za-z0-9]*)?$"), Kind("text")] = key(
+        "", "the endpoint is an API: the method the file is posted with, such as `StockUpdate`", shown="none"
+    )
+    report: TemplateName | None = key(
+        None, "asks for answers the API deferred; a template over `reports, now, route, store`",
+        shown=f"`{TargetSpec('').report}`",
+    )  # fmt: skip
+    reply: ReplyTable | None = key(None, "turns the API's answer into a file for CEGID", shown="none")
+
+
+class RejectsTable(Table):
+    """Where CEGID puts the files it could not take: each is tied to the message it came from."""
+
+    endpoint: EndpointName | None = key(None, "where", shown="that of the target")
+    folder: Folder = needed("which folder of it")
+    match: Masks = key(("*",), "the rejected files", shown='`"*"`')
+    log: Masks = key(RejectsSpec("", "").log, "the log files beside them, named like the file", shown='`"*.log;*.LOG"`')
+    settle: Duration = key(RejectsSpec("", "").settle, "how long both must have been quiet")
+    poll: Duration = key(RejectsSpec("", "").poll, "how often the folder is listed")
+    after: Literal["leave", "archive", "delete"] = key(
+        "leave", "what becomes of both: left, moved to `processed/YYYY-MM-DD` below, or deleted"
     )
 
 
@@ -191,6 +253,7 @@ class RouteTable(Table):
     output: OutputTable = key(OutputTable(), "the bytes of the result")
     retry: RetryTable = key(RetryTable(), "when to try again")
     log: LogTable = key(LogTable(), "what the log keeps")
+    rejects: RejectsTable | None = key(None, "what CEGID says of the delivered files", shown="none")
 
 
 class DefaultsTable(Table):
@@ -203,8 +266,26 @@ class DefaultsTable(Table):
 class ConsoleTable(Table):
     """The console in the browser."""
 
-    listen: Text = key("", "address and port", shown="off")
-    password: SecretText | None = key(None, "the password of the console", shown="none")
+    listen: Listen = key(
+        "", "address and port, such as `127.0.0.1:8470`; beyond this machine only with a password", shown="off"
+    )
+    password: SecretText | None = key(None, "the operators' password", shown="none: who is on this machine may edit")
+    viewer_password: SecretText | None = key(None, "the password of those who only read", shown="none")
+    hosts: Texts = key((), "names under which browsers reach it, beside its address and `localhost`", shown="none")
+    https: bool = key(False, "browsers reach it through a proxy that speaks HTTPS: cookies are for HTTPS only")
+
+
+class AlertTable(Table):
+    """Who is told when something needs a person. Each trouble is told once; many at a time are one message."""
+
+    urls: AlertUrls = key((), "where to: addresses of Apprise (`mailto:`, `json:`, `slack:` …)", shown="none")
+    events: Annotated[
+        tuple[Literal["failed", "held", "unsure", "endpoint"], ...], BeforeValidator(texts), Kind("list of texts")
+    ] = key(
+        ALERTS, "what is told: messages that `failed`, are `held` or `unsure`, an `endpoint` that does not answer",
+        shown="all of them",
+    )  # fmt: skip
+    quiet: Duration = key(timedelta(minutes=15), "the least time between two alerts")
 
 
 class FieldTable(Table):
@@ -268,6 +349,7 @@ class Root(Table):
     state: Text = key("var", "the folder of the journal and the spool")
     templates: Text = key("templates", "the folder of own templates; the shipped ones stand behind it")
     console: ConsoleTable = key(ConsoleTable(), "the console in the browser")
+    alert: AlertTable = key(AlertTable(), "who is told when something needs a person")
     defaults: DefaultsTable = key(DefaultsTable(), "values for all routes")
     store: dict[Name, StoreTable] = key({}, "the stores")
     endpoint: dict[Name, EndpointTable] = key({}, "the endpoints")

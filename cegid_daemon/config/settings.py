@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 from cegid_daemon.config.secrets import Secret
 from cegid_daemon.model import EndpointSpec, Route, Store
-from cegid_daemon.rewrite.recipe import Recipe
+from cegid_daemon.rewrite.recipe import Recipe, Templates
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,18 @@ class ConsoleSpec:
 
     listen: str = ""
     password: Secret | None = None
+    viewer_password: Secret | None = None
+    hosts: tuple[str, ...] = ()
+    https: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AlertSpec:
+    """Who is told when something needs a person; no `urls` = nobody."""
+
+    urls: tuple[Secret, ...] = ()
+    events: tuple[str, ...] = ()
+    quiet: timedelta = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,5 +44,7 @@ class Config:
     endpoints: Mapping[str, EndpointSpec]
     routes: Mapping[str, Route]
     recipes: Mapping[str, Recipe]  # by route
+    requests: Mapping[str, Templates] = field(default_factory=dict)  # by name: what APIs are asked with
     console: ConsoleSpec = field(default_factory=ConsoleSpec)
+    alert: AlertSpec = field(default_factory=AlertSpec)
     warnings: tuple[str, ...] = ()  # what works, but is probably not meant

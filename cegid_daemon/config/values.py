@@ -7,6 +7,7 @@ may refer to comes in as `Surroundings`, the context of the validation.
 from __future__ import annotations
 
 import codecs
+import ipaddress
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -46,6 +47,7 @@ class Surroundings:
     freeze: Callable[[str], Templates]  # a template by its name; raises TemplateFault
 
 
+_LISTEN = re.compile(r"(\[[0-9a-fA-F:.]+\]|[0-9.]+|localhost):([0-9]{1,5})", re.ASCII)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600), "d": Decimal(86400)}
 _SIZE = re.compile(r"(\d+)(B|kB|KB|MB|GB|KiB|MiB|GiB)")
@@ -123,6 +125,31 @@ def encoding_or_auto(value: str) -> str:
     return value if value == "auto" else encoding(value)
 
 
+def listen(value: str) -> str:
+    """`ADDRESS:PORT`; blank = off."""
+    found = _LISTEN.fullmatch(value)
+    if value and (not found or not _is_address(found[1]) or not 0 < int(found[2]) < 65536):
+        refuse("is no address to listen on", remedy='Write an IP address and a port, such as "127.0.0.1:8470".')
+    return value
+
+
+def _is_address(host: str) -> bool:
+    try:
+        return host == "localhost" or bool(ipaddress.ip_address(host.strip("[]")))
+    except ValueError:
+        return False
+
+
+def _alert_urls(value: Any, info: ValidationInfo) -> tuple[Secret, ...]:
+    urls = value if isinstance(value, list) else [value]
+    around = _surroundings(info)
+    return tuple(
+        Secret(url) if isinstance(url, str) and url
+        else read_secret(url, folder=around.folder, environment=around.environment, private=around.private)
+        for url in urls
+    )  # fmt: skip
+
+
 def _reference(what: str) -> AfterValidator:
     def known(value: str, info: ValidationInfo) -> str:
         names = _surroundings(info).names[what]
@@ -181,6 +208,14 @@ def _surroundings(info: ValidationInfo) -> Surroundings:
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}$"
 Name = Annotated[str, StringConstraints(pattern=NAME)]
+Listen = Annotated[str, AfterValidator(listen), Kind("address and port")]
+AlertUrls = Annotated[
+    tuple[Secret, ...], BeforeValidator(_alert_urls), Kind("list of addresses, each a text or a secret")
+]
+Listen = Annotated[str, AfterValidator(listen), Kind("address and port")]
+AlertUrls = Annotated[
+    tuple[Secret, ...], BeforeValidator(_alert_urls), Kind("list of addresses, each a text or a secret")
+]
 Text = Annotated[str, Kind("text")]
 Duration = Annotated[timedelta, BeforeValidator(duration), Kind("duration")]
 Size = Annotated[int, BeforeValidator(size), Kind('bytes, or a size such as `"500MB"`')]
