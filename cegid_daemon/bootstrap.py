@@ -7,6 +7,7 @@ it and a configuration come the sources (`once` looks at them itself) and the wo
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
+from cegid_daemon.alerts import sender
 from cegid_daemon.config import Config
 from cegid_daemon.daemon import Daemon, Service, Works
 from cegid_daemon.endpoints import Endpoint, open_endpoint
@@ -26,6 +28,7 @@ from cegid_daemon.model import Route
 from cegid_daemon.pipeline import Pipeline
 from cegid_daemon.scanner import Source
 from cegid_daemon.trouble import Troubles
+from cegid_daemon.vigil import Vigil
 from cegid_daemon.watcher import Watcher
 from cegid_daemon.workshop import Workshop
 
@@ -89,7 +92,13 @@ class Installation(AbstractContextManager["Installation"]):
             )
             for routes in sharing(config.routes)
         ]  # fmt: skip
-        return Crew(endpoints, sources, troubles)
+        return Crew(endpoints, sources, troubles, self._alarm(config))
+
+    def _alarm(self, config: Config) -> Vigil | None:
+        if not config.alert.urls:
+            return None
+        send = sender([url.reveal() for url in config.alert.urls], where=f"{socket.gethostname()}, {config.state}")
+        return Vigil(self.journal, config.alert.events, config.alert.quiet, send, self.clock)
 
     def _warn(self, config: Config) -> None:
         for warning in config.warnings:
@@ -124,6 +133,7 @@ class Crew:
     endpoints: Mapping[str, Endpoint]
     sources: Sequence[Source]
     troubles: Troubles
+    alarm: Vigil | None = None  # None: nobody is told
 
     def close(self) -> None:
         """Ends the connections of every endpoint."""
@@ -178,7 +188,17 @@ class FolderHints:
         self._watcher.tend()
 
 
-def works(installation: Installation, load: Callable[[], Config]) -> Callable[[Daemon], Works]:
+Face = Callable[[Installation, Config, Crew, "Daemon"], Sequence[Service]]
+"""What shows the daemon to people: services of a floor above, made anew for each configuration."""
+
+
+def _faceless(_installation: Installation, _config: Config, _crew: Crew, _daemon: Daemon) -> Sequence[Service]:
+    return []
+
+
+def works(
+    installation: Installation, load: Callable[[], Config], *, face: Face = _faceless
+) -> Callable[[Daemon], Works]:
     """What a daemon builds at its start and at every reload. `load` raises ConfigurationError."""
 
     def build(daemon: Daemon) -> Works:
@@ -189,8 +209,8 @@ def works(installation: Installation, load: Callable[[], Config]) -> Callable[[D
         housekeeping = Housekeeping(
             installation.journal, policies, installation.clock, daemon.stopping, beat=daemon.pulse.beat
         )
-        tasks: list[Task] = [*sources, housekeeping]
-        services: list[Service] = [FolderHints(sources, daemon.wake)]
+        tasks: list[Task] = [*sources, housekeeping, *([crew.alarm] if crew.alarm else [])]
+        services = [FolderHints(sources, daemon.wake), *face(installation, config, crew, daemon)]
         return Works(
             tasks=tasks,
             services=services,

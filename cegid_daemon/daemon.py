@@ -74,6 +74,10 @@ class Daemon:
         """Whether the daemon was told to stop: nothing new is begun."""
         return self._stopping.is_set()
 
+    def well(self) -> bool:
+        """Whether every thread lives and gets on, and nothing is being stopped."""
+        return not self.stopping() and all(lane.alive() for lane in self._lanes) and self.pulse.stuck_for() < STUCK
+
     def wake(self, task: str) -> None:
         """Makes a task due now. May be called from any thread."""
         for lane in self._lanes:

@@ -41,6 +41,7 @@ def run(ctx: click.Context, verbose: bool) -> None:
     brings what is under way to its end, a second one cuts.
     """
     from cegid_daemon.bootstrap import Installation, utc_now, works
+    from cegid_daemon.console import Console
     from cegid_daemon.daemon import Daemon
     from cegid_daemon.sdnotify import Notifier
 
@@ -48,7 +49,9 @@ def run(ctx: click.Context, verbose: bool) -> None:
     ctx.with_resource(logs.telling(logging.DEBUG if verbose else logging.INFO))
     first = invocation.config()
     with Installation(first) as installation:
-        daemon = Daemon(works(installation, _same_state(invocation, first)), clock=utc_now, notifier=Notifier())
+        daemon = Daemon(
+            works(installation, _same_state(invocation, first), face=Console()), clock=utc_now, notifier=Notifier()
+        )
         code = daemon.run()
     ctx.exit(code)
 

@@ -212,10 +212,6 @@ Listen = Annotated[str, AfterValidator(listen), Kind("address and port")]
 AlertUrls = Annotated[
     tuple[Secret, ...], BeforeValidator(_alert_urls), Kind("list of addresses, each a text or a secret")
 ]
-Listen = Annotated[str, AfterValidator(listen), Kind("address and port")]
-AlertUrls = Annotated[
-    tuple[Secret, ...], BeforeValidator(_alert_urls), Kind("list of addresses, each a text or a secret")
-]
 Text = Annotated[str, Kind("text")]
 Duration = Annotated[timedelta, BeforeValidator(duration), Kind("duration")]
 Size = Annotated[int, BeforeValidator(size), Kind('bytes, or a size such as `"500MB"`')]

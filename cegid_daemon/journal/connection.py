@@ -41,10 +41,11 @@ class Connection:
     """A connection threads share under one lock; it may be the only one of a process, and other processes have theirs.
 
     `checkpoints` belongs to the daemon alone: a command working beside it leaves the write-ahead log to the daemon.
+    `examined`: this process has opened the file before and found it whole and up to date.
     Raises JournalMissing, JournalDamaged, JournalNewer, JournalUnavailable.
     """
 
-    def __init__(self, path: Path, readonly: bool = False, *, checkpoints: bool = True) -> None:
+    def __init__(self, path: Path, readonly: bool = False, *, checkpoints: bool = True, examined: bool = False) -> None:
         self.path = path
         self.readonly = readonly
         self._lock = threading.RLock()
@@ -57,7 +58,8 @@ class Connection:
             self._raw = _open(path, readonly, checkpoints)
         self.db = Database(self._raw, execute_plugins=False, recursive_triggers=False)
         try:
-            self._examine()
+            if not examined:
+                self._examine()
         except BaseException:
             self._raw.close()
             raise

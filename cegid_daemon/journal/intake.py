@@ -95,7 +95,7 @@ class Intake:
     ) -> ImportReport:
         """Buffers; the last row of a key counts. Rows of stores not in `stores` are malformed (None: any store)."""
         report = ImportReport()
-        self._take(_BUFFERS, _fit_buffers(_counted(rows, report, progress), stores, report), author, report)
+        self._take(_BUFFERS, fit_buffers(_counted(rows, report, progress), stores, report), author, report)
         return report
 
     def catalogue(
@@ -141,9 +141,10 @@ def _counted(rows: Iterable[_Row], report: ImportReport, progress: Progress) -> 
     progress(report.read)
 
 
-def _fit_buffers(
+def fit_buffers(
     rows: Iterable[BufferRow], stores: Collection[str] | None, report: ImportReport
 ) -> Iterator[tuple[str, ...]]:
+    """The rows that can be taken, trimmed: store, level, key, value; what is to be said of the others is reported."""
     for line, store_typed, level_typed, key_typed, value in rows:
         store, level, key = trimmed(store_typed), trimmed(level_typed).lower(), trimmed(key_typed)
         if reason := _unfit(store, level, key, stores):

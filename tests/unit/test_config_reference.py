@@ -20,4 +20,4 @@ def test_every_table_of_the_schema_is_on_the_page_and_every_key_has_a_meaning():
 def test_keys_of_later_work_are_listed_as_such_only():
     page = PAGE.read_text()
     assert all(f"- `{key}`" in page for key in later.KEYS)
-    assert "| `token` |" not in page
+    assert "| `hold` |" not in page

@@ -1,0 +1,128 @@
+"""The console as an ASGI application: which path leads to which page."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from cegid_daemon.console import (
+    alertpages,
+    bufferpages,
+    filepages,
+    importpages,
+    login,
+    logpages,
+    machines,
+    messages,
+    overview,
+    pairs,
+    rendering,
+    settingpages,
+)
+from cegid_daemon.console.address import Address
+from cegid_daemon.console.filepages import Places
+from cegid_daemon.console.gate import Gate
+from cegid_daemon.console.ground import Ground
+from cegid_daemon.console.pairing import Tracer
+from cegid_daemon.console.sessions import LoginLimit, Sessions
+from cegid_daemon.console.visit import Desk, edits, shows
+
+_STATIC = {"console.css": "text/css", "console.js": "text/javascript", "htmx.min.js": "text/javascript",
+           "icon.svg": "image/svg+xml", "htmx.LICENSE.txt": "text/plain"}  # fmt: skip
+_IMPORTS = "/buffers/import"
+
+
+def application(
+    ground: Ground, address: Address, sessions: Sessions, limit: LoginLimit, tracer: Tracer, places: Places
+) -> ASGIApp:
+    """The pages behind the gate."""
+    spec = ground.config.console
+    inner = Starlette(
+        routes=[*_reading(), *_editing(), *_machines()],
+        exception_handlers={HTTPException: _missing, Exception: _broken},
+    )
+    inner.state.desk = Desk(ground, sessions, limit, f"cegid_console_{address.port}", spec.https)
+    inner.state.figures = overview.Figures()
+    inner.state.tracer = tracer
+    inner.state.places = places
+    return Gate(inner, address.hosts(spec.hosts), https=spec.https, large=(_IMPORTS,))
+
+
+def _reading() -> list[Route]:
+    pages = {
+        "/": overview.overview,
+        "/log": logpages.listing,
+        "/log/scan": logpages.scan,
+        "/log/export.csv": logpages.export,
+        "/entry/{number:int}": messages.entry,
+        "/entry/{number:int}/save": messages.save,
+        "/message/{number:int}": messages.message,
+        "/message/{number:int}/pair": pairs.pair,
+        "/message/{number:int}/{what}": messages.decide_form,
+        "/buffers": bufferpages.buffers,
+        "/buffers/history": bufferpages.history,
+        "/buffers/export.csv": bufferpages.export,
+        _IMPORTS: importpages.ask,
+        "/settings": settingpages.settings,
+        "/files": filepages.routes,
+        "/files/{route}": filepages.files,
+        "/files/{route}/view": filepages.view,
+        "/files/{route}/save": filepages.save,
+        "/alerts": alertpages.alerts,
+    }
+    return [Route(path, shows(page), methods=["GET"]) for path, page in pages.items()]
+
+
+def _editing() -> list[Route]:
+    pages = {
+        "/message/{number:int}/{what}": messages.decide,
+        "/buffers": bufferpages.change,
+        _IMPORTS: importpages.preview,
+        "/buffers/import/apply": importpages.apply,
+        "/settings": settingpages.change,
+        "/alerts": alertpages.test,
+    }
+    edited = [Route(path, edits(page), methods=["POST"]) for path, page in pages.items()]
+    return [*edited, Route("/logout", edits(login.leave, anybody=True), methods=["POST"])]
+
+
+def _machines() -> list[Route]:
+    return [
+        Route("/login", login.ask, methods=["GET"]),
+        Route("/login", login.enter, methods=["POST"]),
+        Route("/metrics", machines.metrics, methods=["GET"]),
+        Route("/health/live", machines.live, methods=["GET"]),
+        Route("/health/ready", machines.ready, methods=["GET"]),
+        Route("/static/{name}", _static, methods=["GET"]),
+    ]
+
+
+async def _static(request: Request) -> Response:
+    name = request.path_params["name"]
+    if name not in _STATIC:
+        raise HTTPException(404)
+    return FileResponse(
+        rendering.STATIC / name,
+        media_type=_STATIC[name],
+        headers={"cache-control": "public, max-age=31536000, immutable"},
+    )
+
+
+async def _missing(request: Request, exc: Exception) -> Response:
+    status = exc.status_code if isinstance(exc, HTTPException) else 500
+    if status == 404:
+        page = shows(lambda visit: visit.page(
+            "error.html", 404, title="There is no such page", why="", where="", remedy="Go on from the menu above."
+        ))  # fmt: skip
+        return await page(request)
+    detail = exc.detail if isinstance(exc, HTTPException) else ""
+    return PlainTextResponse(f"{detail}\n", status)
+
+
+async def _broken(request: Request, exc: Exception) -> Response:  # noqa: ARG001
+    """The error itself is logged by the server; nothing of it is told to the browser."""
+    return PlainTextResponse("The console met a fault of its own; the daemon's log says more.\n", 500)

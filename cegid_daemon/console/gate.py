@@ -1,0 +1,126 @@
+"""The gate in front of every page: host names, methods, sizes, and the headers that every answer carries.
+
+Refuses a request whose Host is not ours (DNS rebinding), one sent by a foreign page, and one that is too large, before
+any page sees it. Knows no page and no session.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Collection
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'"
+)
+_HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), microphone=(), geolocation=()",
+}
+LARGEST_BODY = 32 << 20  # bytes: an import of about a million buffers
+_SMALL_BODY = 64 << 10
+_METHODS = ("GET", "HEAD", "POST")
+
+
+class Gate:
+    """Wraps the console's pages."""
+
+    def __init__(self, app: ASGIApp, hosts: Collection[str], *, https: bool, large: Collection[str] = ()) -> None:
+        self._app = app
+        self._hosts = frozenset(host.lower().rstrip(".") for host in hosts)
+        self._https = https
+        self._large = frozenset(large)  # paths that take files
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a request, or passes it on."""
+        if scope["type"] != "http":
+            return
+        refusal = self._refusal(scope)
+        bounded = _Bounded(receive, LARGEST_BODY if scope["path"] in self._large else _SMALL_BODY)
+        sealed = self._sealed(send)
+        if refusal is not None:
+            await refusal(scope, receive, sealed)
+            return
+        await self._app(scope, bounded.receive, sealed)
+
+    def _refusal(self, scope: Scope) -> PlainTextResponse | None:
+        headers = Headers(scope=scope)
+        if not self._is_ours(headers.get("host", "")):
+            return _refuse(421, "This console is not reached under that name. Add it to `hosts` of [console].")
+        if scope["method"] not in _METHODS:
+            return _refuse(405, "Only GET and POST are known here.")
+        if scope["method"] == "POST" and not self._own_page(headers):
+            return _refuse(403, "The request came from another page.")
+        size = headers.get("content-length", "0")
+        if not size.isascii() or not size.isdigit() or int(size) > LARGEST_BODY:
+            return _refuse(413, "The request is too large.")
+        return None
+
+    def _is_ours(self, host: str) -> bool:
+        """An address needs no list: only names can be rebound."""
+        name = _without_port(host).lower().rstrip(".")
+        return name in self._hosts or _is_address(name)
+
+    def _own_page(self, headers: Headers) -> bool:
+        """What the browser says of where a form was sent from; a browser too old to say it is held by the token."""
+        site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+        if site not in (None, "same-origin", "none"):
+            return False
+        return origin is None or origin.partition("://")[2].lower() == headers.get("host", "").lower()
+
+    def _sealed(self, send: Send) -> Send:
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+                headers.setdefault("cache-control", "no-store")
+                if self._https:
+                    headers["strict-transport-security"] = "max-age=31536000"
+            await send(message)
+
+        return with_headers
+
+
+class _Bounded:
+    """Receives a body and ends the request when it grows beyond a size."""
+
+    def __init__(self, receive: Receive, most: int) -> None:
+        self._receive = receive
+        self._left = most
+
+    async def receive(self) -> Message:
+        """The next piece."""
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._left -= len(message.get("body", b""))
+            if self._left < 0:
+                return {"type": "http.disconnect"}
+        return message
+
+
+def _refuse(status: int, text: str) -> PlainTextResponse:
+    return PlainTextResponse(f"{text}\n", status)
+
+
+def _without_port(host: str) -> str:
+    if host.startswith("["):
+        return host.partition("]")[0].removeprefix("[")
+    return host.rpartition(":")[0] if host.count(":") == 1 else host
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,90 @@
+"""Login and logout."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from cegid_daemon.console import rendering
+from cegid_daemon.console.rendering import visible
+from cegid_daemon.console.sessions import role_of
+from cegid_daemon.console.visit import Desk, Visit, back, give_cookie, same_token, typed_form
+
+log = logging.getLogger(__name__)
+
+_LONGEST_NAME = 40
+
+
+async def ask(request: Request) -> Response:
+    """The form."""
+    desk: Desk = request.app.state.desk
+    if not desk.guarded:
+        return RedirectResponse("/", 303)
+    return await run_in_threadpool(_form, request, desk)
+
+
+def _form(request: Request, desk: Desk, *, status: int = 200, fault: str = "", name: str = "") -> Response:
+    """Without a session the token of the form is held by a cookie of its own."""
+    token = secrets.token_urlsafe(24)
+    text = rendering.render(
+        "login.html", csrf=token, fault=fault, name=name, next=local_path(request.query_params.get("next", "/"))
+    )
+    response = HTMLResponse(text, status)
+    response.set_cookie(
+        f"{desk.cookie}_login", token, httponly=True, samesite="strict", secure=desk.https, path="/login"
+    )
+    return response
+
+
+async def enter(request: Request) -> Response:
+    """Takes name and password."""
+    desk: Desk = request.app.state.desk
+    if not desk.guarded:
+        return RedirectResponse("/", 303)
+    form = await typed_form(request)
+    name, typed, token = (str(form.get(key, "")) for key in ("name", "password", "csrf"))
+    cookie = request.cookies.get(f"{desk.cookie}_login", "")
+    if not cookie or not same_token(token, cookie):
+        return await run_in_threadpool(_form, request, desk, status=403, fault="The form was too old. Try again.")
+    address = request.client.host if request.client else "unknown"
+    if wait := desk.limit.wait(address):
+        fault = f"Too many failed logins. Wait {wait:.0f} seconds, then try again."
+        response = await run_in_threadpool(_form, request, desk, status=429, fault=fault, name=name)
+        response.headers["retry-after"] = str(int(wait) + 1)
+        return response
+    return await run_in_threadpool(_enter, request, desk, address, name.strip()[:_LONGEST_NAME], typed)
+
+
+def _enter(request: Request, desk: Desk, address: str, name: str, typed: str) -> Response:
+    role = role_of(typed, desk.ground.config.console)
+    if role is None or not name:
+        if role is None:
+            desk.limit.failed(address)
+            log.warning("Console: a login as %r from %s failed", str(visible(name)), address)
+        fault = "Wrong password." if role is None else "Give your name: it is kept with what you change."
+        return _form(request, desk, status=403, fault=fault, name=name)
+    desk.limit.worked(address)
+    log.info("Console: %r logged in from %s as %s", str(visible(name)), address, role)
+    token, _ = desk.sessions.open(name, role)
+    response = RedirectResponse(local_path(request.query_params.get("next", "/")), 303)
+    give_cookie(response, desk, token)
+    return response
+
+
+def local_path(path: str) -> str:
+    """A path of this console, or `/`: never an address of another site."""
+    harmless = path.startswith("/") and not path.startswith(("//", "/\\", "/login", "/logout"))
+    return path if harmless and path.isprintable() and "\\" not in path else "/"
+
+
+def leave(visit: Visit) -> Response:
+    """Ends the session."""
+    desk = visit.desk
+    desk.sessions.close(visit.request.cookies.get(desk.cookie, ""))
+    response = back("/")
+    response.delete_cookie(desk.cookie, path="/")
+    return response

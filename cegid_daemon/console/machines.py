@@ -1,0 +1,165 @@
+"""What machines ask: `/health/live`, `/health/ready`, `/metrics` for Prometheus.
+
+Health tells a word and a status, nothing else, to whoever asks. Metrics are for this machine, or for
+who sends one of the console's passwords (HTTP Basic, any name).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator
+
+from prometheus_client import CONTENT_TYPE_LATEST
+from prometheus_client.core import CollectorRegistry, CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from cegid_daemon import __version__
+from cegid_daemon.console.address import Address
+from cegid_daemon.console.ground import Ground, Reading
+from cegid_daemon.console.sessions import role_of
+from cegid_daemon.console.visit import Desk
+from cegid_daemon.errors import CegidDaemonError
+from cegid_daemon.model import utc_moment
+
+_STATES = ("received", "rewritten", "delivered", "waiting", "held", "unsure", "failed")
+
+
+async def live(request: Request) -> Response:
+    """200 while every thread of the daemon gets on."""
+    well = _ground(request).well()
+    return PlainTextResponse("alive\n" if well else "stuck\n", 200 if well else 503)
+
+
+async def ready(request: Request) -> Response:
+    """200 while the daemon gets on and its journal can be read and written."""
+    return await run_in_threadpool(_ready, _ground(request))
+
+
+def _ready(ground: Ground) -> Response:
+    if not ground.well():
+        return PlainTextResponse("stuck\n", 503)
+    try:
+        with ground.journal.connection.transaction():
+            pass
+    except CegidDaemonError:
+        return PlainTextResponse("journal unavailable\n", 503)
+    return PlainTextResponse("ready\n")
+
+
+def _ground(request: Request) -> Ground:
+    desk: Desk = request.app.state.desk
+    return desk.ground
+
+
+async def metrics(request: Request) -> Response:
+    """Figures in Prometheus' text format."""
+    desk: Desk = request.app.state.desk
+    address = request.client.host if request.client else ""
+    if (
+        desk.guarded
+        and not Address(address, 0).loopback
+        and not await run_in_threadpool(_may_read, request, desk, address)
+    ):
+        return PlainTextResponse("a password of the console is needed\n", 401, {"www-authenticate": "Basic"})
+    return Response(await run_in_threadpool(_figures, desk.ground), media_type=CONTENT_TYPE_LATEST)
+
+
+def _may_read(request: Request, desk: Desk, address: str) -> bool:
+    typed = basic_password(request.headers.get("authorization", ""))
+    if typed is None or desk.limit.wait(address):
+        return False
+    if role_of(typed, desk.ground.config.console) is None:
+        desk.limit.failed(address)
+        return False
+    desk.limit.worked(address)
+    return True
+
+
+def basic_password(header: str) -> str | None:
+    """The password of an Authorization header; None where there is none."""
+    scheme, _, coded = header.partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        return base64.b64decode(coded, validate=True).decode().partition(":")[2]
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+
+
+def _figures(ground: Ground) -> bytes:
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    with ground.readers.lend() as reading:
+        registry.register(_Collector(list(_families(ground, reading))))
+    return bytes(generate_latest(registry))
+
+
+class _Collector:
+    """Figures that were read already."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterator[Metric]:
+        """Gives them."""
+        return iter(self._families)
+
+
+def _families(ground: Ground, reading: Reading) -> Iterator[Metric]:
+    yield _one("cegid_daemon_up", "1 while every thread of the daemon gets on", float(ground.well()))
+    about = GaugeMetricFamily("cegid_daemon_version_info", "The version that runs", labels=["version"])
+    about.add_metric([__version__], 1)
+    yield about
+    yield _one(
+        "cegid_daemon_journal_bytes", "Size of the journal's file", float(reading.connection.path.stat().st_size)
+    )
+    yield from _of_routes(ground, reading)
+    yield from _of_endpoints(ground, reading)
+    hour = reading.statistics.hours(ground.clock(), 2)[0]
+    yield _one("cegid_daemon_last_hour_files", "Files received in the last full hour", float(hour.files))
+    if hour.seconds is not None:
+        yield _one("cegid_daemon_last_hour_delivery_seconds", "Median time from receipt to done", hour.seconds)
+
+
+def _one(name: str, about: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, about, value=value)
+
+
+def _of_routes(ground: Ground, reading: Reading) -> Iterator[Metric]:
+    received = CounterMetricFamily("cegid_daemon_messages_received", "Messages ever received", labels=["route"])
+    states = GaugeMetricFamily("cegid_daemon_messages", "Messages not done, by state", labels=["route", "state"])
+    last = GaugeMetricFamily(
+        "cegid_daemon_last_message_timestamp_seconds", "When the newest message was received", labels=["route"]
+    )
+    ever, counts = reading.statistics.received(), reading.overview.counts()
+    for route in dict.fromkeys([*ground.config.routes, *counts]):
+        received.add_metric([route], ever.get(route, 0))
+        for state in _STATES:
+            states.add_metric([route, state], counts.get(route, {}).get(state, 0))
+        newest = reading.overview.last(route)
+        if newest is not None:
+            last.add_metric([route], newest.received_at.timestamp())
+    return iter((received, states, last))
+
+
+def _of_endpoints(ground: Ground, reading: Reading) -> Iterator[Metric]:
+    up = GaugeMetricFamily(
+        "cegid_daemon_endpoint_up", "1 if the endpoint answered when last asked", labels=["endpoint"]
+    )
+    at = GaugeMetricFamily(
+        "cegid_daemon_endpoint_last_contact_timestamp_seconds", "When the endpoint last answered", labels=["endpoint"]
+    )
+    for contact in reading.overview.contacts():
+        if contact.endpoint in ground.config.endpoints:
+            up.add_metric([contact.endpoint], float(contact.failing_since is None))
+            if contact.ok_at:
+                at.add_metric([contact.endpoint], utc_moment(contact.ok_at).timestamp())
+    return iter((up, at))
