@@ -10,15 +10,18 @@ import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
+from cegid_daemon.errors import JournalUnavailable
 from cegid_daemon.journal import Journal
-from cegid_daemon.model import LogPolicy
+from cegid_daemon.model import LogPolicy, RetryPolicy
 from cegid_daemon.pipeline.redacting import Redacting
+from cegid_daemon.trouble import Troubles
 
 log = logging.getLogger(__name__)
 
 _RESTING = timedelta(seconds=2)
 _GIVES_WAY = 4  # times as long as a turn took: the disk and the journal are the messages' first
 _PRUNE_EVERY = timedelta(hours=6)
+_PAUSES = RetryPolicy()  # while the journal's disk is full
 
 
 class Housekeeping:
@@ -37,11 +40,16 @@ class Housekeeping:
         self._stopping = stopping
         self._prune_at = clock()
         self._redacting = Redacting(journal, stopping, beat)
+        self._troubles = Troubles()
 
     def run(self) -> datetime:
         """One turn; returns when the next is due."""
         began = self._clock()
-        more = self.turn()
+        try:
+            more = self.turn()
+        except JournalUnavailable as error:
+            return self._troubles.failed(self.name, error, _PAUSES, began)
+        self._troubles.worked(self.name)
         ended = self._clock()
         return ended + _GIVES_WAY * (ended - began) if more else ended + _RESTING
 
