@@ -37,7 +37,7 @@ _MEANING: dict[int, tuple[type[EndpointError], str]] = {
     errno.EMFILE: (Transient, _SCARCE),
     errno.ENFILE: (Transient, _SCARCE),
     errno.ENOMEM: (Transient, _SCARCE),
-    errno.ENOTDIR: (Permanent, _NO_FOLDER),
+    errno.ENOTDIR: (Transient, f"{_NO_FOLDER} {_GOES_ON}"),
     errno.ELOOP: (Permanent, _NO_FOLDER),
     errno.ENAMETOOLONG: (Permanent, "This disk takes names of at most 255 bytes: use a shorter one."),
     errno.EXDEV: (Permanent, "Both folders must be on one disk, or the rename cannot be atomic."),
