@@ -18,6 +18,7 @@ from types import TracebackType
 from cegid_daemon.alerts import sender
 from cegid_daemon.config import Config
 from cegid_daemon.daemon import Daemon, Service, Works
+from cegid_daemon.dropsites import Landing, drop_sites
 from cegid_daemon.endpoints import Endpoint, open_endpoint
 from cegid_daemon.errors import EndpointError
 from cegid_daemon.holding import StateFolder
@@ -211,6 +212,8 @@ def works(
         )
         tasks: list[Task] = [*sources, housekeeping, *([crew.alarm] if crew.alarm else [])]
         services = [FolderHints(sources, daemon.wake), *face(installation, config, crew, daemon)]
+        landing = Landing(crew.sources, daemon.wake)
+        services += drop_sites(config.sites, landing, installation.clock)
         return Works(
             tasks=tasks,
             services=services,

@@ -5,12 +5,13 @@ seen when. Pure: a listing and `now` go in, a decision comes out; reads no clock
 whether a file was taken before: that is the journal's knowledge.
 
 A file is whole when its marker lies beside it; without a marker, when its identity has stayed the same for the quiet
-time over at least two looks, or when a local file was last touched longer ago than any doubt about clocks.
+time over at least two looks, when somebody vouches for it, or when a local file was last touched longer ago than any
+doubt about clocks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -53,11 +54,14 @@ class Settling:
         self._masks = Masks(source.match, source.ignore)
         self._own = {"failed", (source.archive or "processed").split("/")[0]}
         self._seen: dict[str, _Seen] = {}
+        self._vouched: dict[str, Identity] = {}  # files somebody knows to be whole
+        self._vouched_before: set[str] = set()  # the names among them that the last look knew
         self._told: set[str] = set()
 
     def look(self, listing: Iterable[Listed], now: datetime) -> Look:
         """Decides on every entry of the source folder as it is listed at `now`."""
         by_name = {entry.name: entry for entry in listing}
+        self._forget_vouched(by_name)
         taken = [entry for entry in by_name.values() if self._wanted(entry.name)]
         files = [entry for entry in taken if entry.regular]
         odd = self._new_odd([entry for entry in taken if not entry.regular])
@@ -67,6 +71,16 @@ class Settling:
             ready, again = self._settled(files, now)
         settling = len(files) - len(ready)
         return Look(tuple(sorted(ready, key=self._place_in_order)), settling, again, odd)
+
+    def vouch(self, name: str, identity: Identity) -> None:
+        """Somebody knows that the file is whole as it is: it need not be quiet. May be called from any thread."""
+        self._vouched[name] = identity
+
+    def _forget_vouched(self, listed: Collection[str]) -> None:
+        """A file that has gone is vouched for no more; one that was vouched for after the listing still is."""
+        for name in self._vouched_before.difference(listed):
+            self._vouched.pop(name, None)
+        self._vouched_before = set(self._vouched.copy())
 
     def _wanted(self, name: str) -> bool:
         marker = self._source.marker
@@ -96,6 +110,9 @@ class Settling:
         return seen
 
     def _is_quiet(self, file: Listed, now: datetime) -> bool:
+        vouched = self._vouched.get(file.name)
+        if vouched is not None and vouched.same_file(file.identity):
+            return True
         return now - self._seen[file.name].since >= self._source.settle or self._long_untouched(file, now)
 
     def _long_untouched(self, file: Listed, now: datetime) -> bool:

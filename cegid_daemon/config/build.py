@@ -28,6 +28,7 @@ from cegid_daemon.config.schema import (
     TargetTable,
 )
 from cegid_daemon.config.settings import AlertSpec, Config, ConsoleSpec
+from cegid_daemon.config.sites import sites_of
 from cegid_daemon.errors import Place, TemplateFault
 from cegid_daemon.model import (
     Direction,
@@ -100,6 +101,7 @@ def config_of(path: Path, root: Root, folders: Folders) -> Config:
         requests={name: folders.freeze(name) for name in requests_in(root)},
         console=ConsoleSpec(**dict(root.console)),
         alert=AlertSpec(**dict(root.alert)),
+        sites=sites_of(root, folders.here),
         warnings=tuple(_warnings(root, folders)),
     )
 

@@ -12,7 +12,6 @@ from cegid_daemon.config.faults import Trouble, dotted
 from cegid_daemon.config.lines import KeyPath
 
 KEYS = (
-    "site",
     "defaults.expect",
     "defaults.hold",
     "endpoint.*.channels",

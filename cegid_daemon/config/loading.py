@@ -26,6 +26,7 @@ from cegid_daemon.config.lines import key_lines
 from cegid_daemon.config.rules import troubles_of_tables
 from cegid_daemon.config.schema import Root
 from cegid_daemon.config.settings import Config
+from cegid_daemon.config.sites import troubles_of_sites
 from cegid_daemon.config.values import Surroundings
 from cegid_daemon.errors import ConfigurationError, Place
 
@@ -146,6 +147,7 @@ def _without(document: Document, faulty: set[tuple[int | str, ...]]) -> Document
 
 def _ruled(root: Root, folders: Folders) -> Iterator[Trouble]:
     yield from troubles_of_tables(root, folders.read)
+    yield from troubles_of_sites(root, folders.here)
     yield from crossing.troubles_between(crossings(root, folders))
 
 

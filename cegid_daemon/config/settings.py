@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from cegid_daemon.config.secrets import Secret
-from cegid_daemon.model import EndpointSpec, Route, Store
+from cegid_daemon.model import EndpointSpec, Route, SiteSpec, Store
 from cegid_daemon.rewrite.recipe import Recipe, Templates
 
 
@@ -47,4 +47,5 @@ class Config:
     requests: Mapping[str, Templates] = field(default_factory=dict)  # by name: what APIs are asked with
     console: ConsoleSpec = field(default_factory=ConsoleSpec)
     alert: AlertSpec = field(default_factory=AlertSpec)
+    sites: tuple[SiteSpec, ...] = ()
     warnings: tuple[str, ...] = ()  # what works, but is probably not meant
