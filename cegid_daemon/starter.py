@@ -1,7 +1,7 @@
 """What `cegid-daemon init DIR` writes, and the folders a configuration's routes need.
 
-Owns the starter folder: configuration, templates, samples, inbox and outbox. Never overwrites a file that is there, and
-makes folders only below the configuration's own folder: a drop folder elsewhere belongs to somebody else.
+Owns the starter folder: configuration, templates, samples, unit files, inbox and outbox. Never overwrites a file that
+is there, and makes folders only below the configuration's own folder: a drop folder elsewhere belongs to somebody else.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ def route_folders(config: Config) -> list[Path]:
 def _copies(folder: Path) -> Iterator[tuple[Path, Path]]:
     """Each shipped file, and where its copy goes."""
     yield resources.starter_configuration(), folder / CONFIGURATION
-    for name, tree in (("templates", resources.templates()), ("samples", resources.samples())):
+    trees = {"templates": resources.templates(), "samples": resources.samples(), "systemd": resources.units()}
+    for name, tree in trees.items():
         for path in sorted(tree.rglob("*")):
             if path.is_file():
                 yield path, folder / name / path.relative_to(tree)

@@ -15,7 +15,8 @@ from cegid_daemon.cli.output import json_option, print_json, say
 def init(folder: Path, as_json: bool) -> None:
     """Make DIR a working starter folder.
 
-    This folder unless named. Configuration, templates, samples, inbox and outbox. What is there already stays as it is.
+    This folder unless named. Configuration, templates, samples, systemd units, inbox and outbox. What is there already
+    stays as it is.
     """
     from cegid_daemon import starter
 

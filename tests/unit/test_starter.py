@@ -14,6 +14,7 @@ def test_a_started_folder_holds_configuration_templates_samples_and_a_folder_for
     assert started.config.folder == folder
     assert started.config.warnings == ()
     assert (folder / "templates" / "aurora" / "inventory-import.xml.j2").is_file()
+    assert (folder / "systemd" / "cegid-daemon@.service").is_file()
     for name, route in started.config.routes.items():
         assert (folder / "inbox" / name).is_dir()
         assert (folder / "outbox" / name).is_dir() == (route.target is not None)
