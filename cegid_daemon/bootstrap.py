@@ -16,10 +16,11 @@ from pathlib import Path
 from types import TracebackType
 
 from cegid_daemon.alerts import sender
+from cegid_daemon.carrying import Looked
 from cegid_daemon.config import Config
 from cegid_daemon.daemon import Daemon, Service, Works
 from cegid_daemon.dropsites import Landing, drop_sites
-from cegid_daemon.endpoints import Endpoint, open_endpoint
+from cegid_daemon.endpoints import API_SCHEMES, Endpoint, Reachable, open_api, open_endpoint
 from cegid_daemon.errors import EndpointError
 from cegid_daemon.holding import StateFolder
 from cegid_daemon.housekeeping import Housekeeping
@@ -27,7 +28,7 @@ from cegid_daemon.journal import Journal
 from cegid_daemon.lanes import Task
 from cegid_daemon.model import Route
 from cegid_daemon.pipeline import Pipeline
-from cegid_daemon.scanner import Source
+from cegid_daemon.sources import Sourcing
 from cegid_daemon.trouble import Troubles
 from cegid_daemon.vigil import Vigil
 from cegid_daemon.watcher import Watcher
@@ -57,10 +58,11 @@ class Installation(AbstractContextManager["Installation"]):
     def __init__(self, config: Config, *, clock: Callable[[], datetime] = utc_now) -> None:
         self.clock = clock
         self._folder = StateFolder(config.state)
+        self._spool = config.state / "spool"
         self._folder.hold()
         try:
             self.journal = Journal.open(journal_path(config))
-            self.workshop = Workshop(journal_path(config), config.state / "spool")
+            self.workshop = Workshop(journal_path(config), self._spool)
             self.workshop.clear_spool()
             self.journal.payloads.drop_unsealed()
             self.workshop.start()
@@ -79,21 +81,22 @@ class Installation(AbstractContextManager["Installation"]):
         """The sources of a configuration and what carries their messages."""
         self.journal.book.settings.first_values(config.stores.values(), now=self.clock())
         self._warn(config)
-        endpoints = {name: open_endpoint(spec) for name, spec in config.endpoints.items()}
+        specs = config.endpoints.items()
+        endpoints = {name: open_endpoint(spec) for name, spec in specs if spec.scheme not in API_SCHEMES}
+        apis = {name: open_api(spec) for name, spec in specs if spec.scheme in API_SCHEMES}
         self._make_folders(config, endpoints)
         for route in config.routes.values():
             if route.log.redact:
                 self.journal.masking.expect(route.name, route.log.redact)
-        pipeline = Pipeline(self.journal, self.workshop, endpoints, config.routes, config.recipes, beat)
+        pipeline = Pipeline(
+            self.journal, self.workshop, endpoints, config.routes, config.recipes, beat, apis=apis,
+            requests=config.requests,
+        )  # fmt: skip
         troubles = Troubles()
-        sources = [
-            Source(
-                routes, config.stores, endpoints[routes[0].source.endpoint], self.journal, pipeline, troubles,
-                self.clock, stopping,
-            )
-            for routes in sharing(config.routes)
-        ]  # fmt: skip
-        return Crew(endpoints, sources, troubles, self._alarm(config))
+        sources = Sourcing(
+            config, endpoints, apis, self.journal, pipeline, troubles, self._spool, self.clock, stopping
+        ).sources()
+        return Crew({**endpoints, **apis}, sources, troubles, self._alarm(config))
 
     def _alarm(self, config: Config) -> Vigil | None:
         if not config.alert.urls:
@@ -117,9 +120,13 @@ class Installation(AbstractContextManager["Installation"]):
         """Makes each local folder once, when its route is first started. One that is missing later is a fault."""
         wanted = [(route.source.endpoint, route.source.folder) for route in config.routes.values()]
         wanted += [(route.target.endpoint, route.target.folder) for route in config.routes.values() if route.target]
+        wanted += [(one.rejects.endpoint, one.rejects.folder) for one in config.routes.values() if one.rejects]
         for name, folder in wanted:
-            endpoint, spec = endpoints[name], config.endpoints[name]
-            if spec.scheme == "file" and self.journal.ledger.made(endpoint.where, folder, self.clock()):
+            spec = config.endpoints[name]
+            if spec.scheme != "file":
+                continue
+            endpoint = endpoints[name]
+            if self.journal.ledger.made(endpoint.where, folder, self.clock()):
                 try:
                     Path(spec.url.removeprefix("file:")).mkdir(parents=True, exist_ok=True)
                     endpoint.make_folder(folder)
@@ -131,8 +138,8 @@ class Installation(AbstractContextManager["Installation"]):
 class Crew:
     """What one configuration works with."""
 
-    endpoints: Mapping[str, Endpoint]
-    sources: Sequence[Source]
+    endpoints: Mapping[str, Reachable]
+    sources: Sequence[Looked]
     troubles: Troubles
     alarm: Vigil | None = None  # None: nobody is told
 
@@ -142,20 +149,11 @@ class Crew:
             endpoint.close()
 
 
-def sharing(routes: Mapping[str, Route]) -> list[list[Route]]:
-    """Routes in groups that share one source: a file is taken once for all of a group."""
-    groups: dict[tuple[object, ...], list[Route]] = {}
-    for route in routes.values():
-        source = route.source
-        groups.setdefault((source.endpoint, source.folder, source.match, source.ignore), []).append(route)
-    return list(groups.values())
-
-
 @dataclass(frozen=True)
 class SourceTask:
     """A source as a task of a lane."""
 
-    source: Source
+    source: Looked
     name: str
     lane: str
 
@@ -211,7 +209,7 @@ def works(
             installation.journal, policies, installation.clock, daemon.stopping, beat=daemon.pulse.beat
         )
         tasks: list[Task] = [*sources, housekeeping, *([crew.alarm] if crew.alarm else [])]
-        services = [FolderHints(sources, daemon.wake), *face(installation, config, crew, daemon)]
+        services: list[Service] = [FolderHints(sources, daemon.wake), *face(installation, config, crew, daemon)]
         landing = Landing(crew.sources, daemon.wake)
         services += drop_sites(config.sites, landing, installation.clock)
         return Works(
@@ -226,7 +224,7 @@ def works(
     return build
 
 
-def lane_of(source: Source, config: Config) -> str:
+def lane_of(source: Looked, config: Config) -> str:
     """The lane of a source: that of the first endpoint that is not local, so that a dead one holds up only itself."""
     names = [source.spec.endpoint, *(route.target.endpoint for route in source.routes if route.target)]
     return next((name for name in names if config.endpoints[name].scheme != "file"), "local")
@@ -234,12 +232,15 @@ def lane_of(source: Source, config: Config) -> str:
 
 def _summary(config: Config) -> str:
     lines = [f"{len(config.routes)} route(s), state in {config.state}."]
-    for route in config.routes.values():
-        masks = ", ".join(route.source.match)
-        lines.append(
-            f"Route {route.name}: drop {masks} into {_shown(config, route.source.endpoint, route.source.folder)}"
-        )
+    lines += [f"Route {route.name}: {_work(config, route)}" for route in config.routes.values() if not route.answers]
     return "\n".join(lines)
+
+
+def _work(config: Config, route: Route) -> str:
+    source = route.source
+    if source.request:
+        return f"asks {config.endpoints[source.endpoint].url} every {source.poll}"
+    return f"drop {', '.join(source.match)} into {_shown(config, source.endpoint, source.folder)}"
 
 
 def _shown(config: Config, endpoint: str, folder: str) -> str:

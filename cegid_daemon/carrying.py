@@ -10,12 +10,13 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
+from cegid_daemon.endpoints.protocol import Reachable
 from cegid_daemon.errors import CegidDaemonError, EndpointError, JournalUnavailable, Transient
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.rows import Message
-from cegid_daemon.model import Fault, Route, State, Store
+from cegid_daemon.model import Fault, Route, SourceSpec, State, Store
 from cegid_daemon.pipeline import Carried, Pipeline
 from cegid_daemon.trouble import Troubles
 
@@ -23,6 +24,7 @@ _T = TypeVar("_T")
 
 BATCH_FILES = 64  # messages that share their commits
 BATCH_BYTES = 4 << 20  # received bytes of one batch; a larger file goes alone
+SWEEP = timedelta(seconds=2)  # the journal and local folders are looked at this often, whatever events say
 _CLEAR_EVERY = timedelta(hours=1)  # target folders are looked through for temporaries that nobody needs any more
 
 
@@ -37,6 +39,29 @@ class Passed:
     faults: list[CegidDaemonError] = field(default_factory=list)  # places not reached, files not readable
     failed: list[tuple[Message, CegidDaemonError]] = field(default_factory=list)
     stopped: dict[int, tuple[Message, CegidDaemonError]] = field(default_factory=dict)  # waiting, held or unsure
+
+
+class Looked(Protocol):
+    """Something that is looked at again and again, and gives messages or news of them."""
+
+    @property
+    def routes(self) -> Sequence[Route]:
+        """The routes it is looked at for."""
+
+    @property
+    def spec(self) -> SourceSpec:
+        """How it is configured."""
+
+    @property
+    def endpoint(self) -> Reachable:
+        """Where it looks."""
+
+    @property
+    def name(self) -> str:
+        """How the log calls it; unique."""
+
+    def look(self, *, patient: bool = True) -> Passed:
+        """One pass; never raises for a place that fails. `patient=False`: whatever waits is tried now."""
 
 
 class Carrying:
@@ -63,8 +88,8 @@ class Carrying:
     ) -> Passed:  # fmt: skip
         """One pass: files away, carries what is open, then lets `take` take what is new if a store is enabled.
 
-        `rest` is the time to the next look, `here` the place and folder of the files. Never raises for a place that
-        fails: that is noted in the result and tried again with growing pauses.
+        `rest` is the time to the next look, `here` the place and folder of the files, where it takes files. Never
+        raises for a place that fails: that is noted in the result and tried again with growing pauses.
         """
         endpoint = self._routes[0].source.endpoint
         try:
@@ -75,7 +100,8 @@ class Carrying:
                 self._pipeline.contacts.failed(endpoint, str(error), now)
             return Passed(self._troubles.failed(self._name, error, self._routes[0].retry, now), faults=[error])
         self._troubles.worked(self._name)
-        self._pipeline.contacts.worked(endpoint, self._clock())
+        if here is not None:
+            self._pipeline.contacts.worked(endpoint, self._clock())
         return passed
 
     def _pass(
@@ -87,7 +113,7 @@ class Carrying:
         self._clear_targets(now)
         for route in self._routes:
             if self.enabled(route):
-                self._carry_open(route, passed, patient)
+                self.carry_open(route, passed, patient)
         if any(map(self.enabled, self._routes)):
             take(passed, now)
         return passed
@@ -124,7 +150,7 @@ class Carrying:
             with contextlib.suppress(EndpointError):  # told where it stops messages
                 self._pipeline.clear_target(route)
 
-    def _carry_open(self, route: Route, passed: Passed, patient: bool) -> None:
+    def carry_open(self, route: Route, passed: Passed, patient: bool) -> None:
         """Carries what is open on a route, in order, until something must wait."""
         tried: set[int] = set()
         while not self._stopping():

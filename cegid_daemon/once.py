@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from cegid_daemon.carrying import Passed
+from cegid_daemon.carrying import Looked, Passed
 from cegid_daemon.errors import CegidDaemonError
 from cegid_daemon.journal.rows import Message
-from cegid_daemon.scanner import Source
 
 
 @dataclass(slots=True)
@@ -26,7 +25,7 @@ class Outcome:
         return not self.faults
 
 
-def once(sources: Sequence[Source], *, clock: Callable[[], datetime], wait: Callable[[float], bool]) -> Outcome:
+def once(sources: Sequence[Looked], *, clock: Callable[[], datetime], wait: Callable[[float], bool]) -> Outcome:
     """One pass over each source, and further ones while files settle; `wait(seconds)` returns True to stop at once."""
     passes = {source.name: [source.look(patient=False)] for source in sources}
     while unsettled := [source for source in sources if passes[source.name][-1].settling]:
@@ -41,7 +40,7 @@ def once(sources: Sequence[Source], *, clock: Callable[[], datetime], wait: Call
     return outcome
 
 
-def _add(outcome: Outcome, source: Source, passes: Sequence[Passed]) -> None:
+def _add(outcome: Outcome, source: Looked, passes: Sequence[Passed]) -> None:
     stopped: dict[int, tuple[Message, CegidDaemonError]] = {}
     faults: dict[str, None] = {}
     for passed in passes:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TypeVar
 
-from cegid_daemon.carrying import BATCH_FILES, Carrying, Passed, batches, blocked_in
+from cegid_daemon.carrying import BATCH_FILES, SWEEP, Carrying, Passed, batches, blocked_in
 from cegid_daemon.endpoints.protocol import Endpoint
 from cegid_daemon.errors import (
     Absent,
@@ -34,7 +34,6 @@ log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 SMALL = 256 << 10  # bytes: handed to the workshop directly instead of through the journal
-SWEEP = timedelta(seconds=2)  # a local folder is looked at this often, whatever the events say
 
 
 class Source:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from cegid_daemon.errors import ConfigurationError, EndpointError, JournalUnavai
 
 if TYPE_CHECKING:
     from cegid_daemon.config import Config
+    from cegid_daemon.endpoints import Poster, Reachable
 
 _RESET_REPAIRED = (3, 51, 3)  # the version in which a corruption by WAL reset is reported repaired
 
@@ -118,17 +120,30 @@ def _size(path: Path) -> int:
 
 def _asked(config: Config, name: str) -> dict[str, Any]:
     """What an endpoint answers: its abilities, and how many entries its folders have."""
-    from cegid_daemon.endpoints import open_endpoint
+    from cegid_daemon.endpoints import API_SCHEMES, open_api, open_endpoint
 
-    endpoint = open_endpoint(config.endpoints[name])
+    spec = config.endpoints[name]
+    if spec.scheme in API_SCHEMES:
+        api = open_api(spec)
+        return _answer(name, api, lambda: _greeted(api))
+    endpoint = open_endpoint(spec)
+    folders = _folders_of(config, name)
+    return _answer(name, endpoint, lambda: {folder: len(endpoint.list(folder)) for folder in folders})
+
+
+def _greeted(api: Poster) -> dict[str, int]:
+    api.greet()
+    return {}
+
+
+def _answer(name: str, endpoint: Reachable, ask: Callable[[], dict[str, int]]) -> dict[str, Any]:
     abilities = endpoint.abilities
     found: dict[str, Any] = {
         "endpoint": name, "place": endpoint.where, "renames": abilities.renames, "replaces": abilities.replaces,
         "remote": abilities.remote, "folders": {}, "error": None,
     }  # fmt: skip
     try:
-        for folder in _folders_of(config, name):
-            found["folders"][folder] = len(endpoint.list(folder))
+        found["folders"] = ask()
     except EndpointError as error:
         found["error"] = one_line(str(error))
     finally:

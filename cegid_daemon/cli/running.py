@@ -112,7 +112,7 @@ def pass_over(installation: Installation, config: Config, routes: set[str], stop
 
     crew = installation.crew(config, beat=lambda: None, stopping=stop.is_set)
     try:
-        sources = [one for one in crew.sources if any(route.name in routes for route in one.routes)]
+        sources = [one for one in crew.sources if any({route.name, route.log_route} & routes for route in one.routes)]
         outcome = passes.once(sources, clock=utc_now, wait=stop.wait)
     finally:
         crew.close()

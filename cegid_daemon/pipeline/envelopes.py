@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lxml import etree
@@ -120,6 +120,25 @@ def summary_of(source: Opener) -> Summary:
     return Summary()
 
 
+def refusal_of(source: Opener) -> str:
+    """Why an answer that should hold what was asked for is a refusal; blank: it is none."""
+    summary = summary_of(source)
+    if summary.ack and not _means(summary.ack, _YES):
+        return summary.reason or f"Ack {summary.ack!r}"
+    for record in _records("Response", source):
+        element: Any = record.element  # type: ignore[attr-defined]
+        ack = "".join(child.text or "" for child in element.iterchildren("{*}Ack"))
+        if ack.strip() and not _means(ack, _YES):
+            return _reason(element) or f"Ack {ack!r}"
+    return ""
+
+
+def records_in(layout: Layout, source: Opener) -> Iterator[Record]:
+    """The records of an answer; none is no fault."""
+    root = root_name(source, layout) if layout.kind == "xml" and not layout.root else None
+    yield from layouts.read(replace(layout, root=root) if root else layout, source, Tally())
+
+
 class Tying:
     """Reads an answer once: gives it out again with the key of each request, and judges it on the way.
 
@@ -162,6 +181,8 @@ class Tying:
         answered = verdict.accepted or verdict.refusals or verdict.deferred
         if self._late:
             return
+        if not answered and summary == Summary():
+            raise BadInput("it is no answer of the API", why="it has neither a Header nor a Response")
         if not answered and not summary.says_yes:
             verdict.refused_whole = summary.reason or (f"Ack {summary.ack!r}" if summary.ack else "it holds no Ack")
         elif summary.says_yes and summary.succeeded in ("", str(verdict.requests)):

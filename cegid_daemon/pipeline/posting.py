@@ -115,7 +115,7 @@ class Posting:
         except Permanent:
             self._set(delivery, DeliveryState.UNSURE, now)
             raise
-        fault = _fault_of(status, after, api, method)
+        fault = fault_of(status, after, api, method)
         state = _state_after(fault, method, status)
         with self._journal.connection.transaction():
             outcome = "ok" if fault is None else "failed" if state is DeliveryState.REFUSED else "waiting"
@@ -204,7 +204,7 @@ def _state_after(fault: EndpointError | None, method: str, status: int) -> Deliv
     return DeliveryState.UNSURE if may_have_worked else DeliveryState.DUE
 
 
-def _fault_of(status: int, after: timedelta | None, api: Poster, method: str) -> EndpointError | None:
+def fault_of(status: int, after: timedelta | None, api: Poster, method: str) -> EndpointError | None:
     """What a status means; None: the answer is to be read."""
     place = Place(file=f"{api.where}/{method}")
     if 200 <= status < 300:

@@ -24,6 +24,8 @@ from cegid_daemon.rewrite.ports import Rewritten
 
 CASES = Path(__file__).parent / "cases"
 
+REQUESTS = {"aurora/order-get.xml.j2", "aurora/report-get.xml.j2"}  # what an API is asked with, not a rewriting
+
 
 def rewritten(folder: Path, chunk: int) -> tuple[Rewritten, ListSink]:
     """Rewrites the raw file of a case."""
@@ -85,4 +87,4 @@ def test_every_preset_and_every_template_has_a_golden_case() -> None:
     assert set(resources.layout_presets()) <= used
     root = resources.templates()
     shipped = {place.relative_to(root).as_posix() for place in root.rglob("*.j2")}
-    assert shipped == {case["template"] for case in cases if "template" in case}
+    assert shipped - REQUESTS == {case["template"] for case in cases if "template" in case}

@@ -11,6 +11,7 @@ from cegid_daemon.rewrite.recipe import Layout
 from cegid_daemon.rewrite.tally import Tally
 
 NAMES = [
+    "aurora-answer",
     "aurora-order-export",
     "aurora-product-fields",
     "cegid-products-xml",
