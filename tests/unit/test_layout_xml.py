@@ -78,6 +78,14 @@ def test_a_bare_record_name_matches_at_any_depth_and_a_path_from_the_root_only()
     assert [r["C"] for r in read(body, Layout("x", "xml", record="F/G/Product"))] == ["1"]
 
 
+def test_a_path_may_leave_the_root_out_but_for_one_that_begins_with_a_slash() -> None:
+    body = "<F><A><P><N>1</N></P></A><P><N>2</N></P><B><A><P><N>3</N></P></A></B></F>"
+    assert [r["N"] for r in read(body, Layout("x", "xml", record="A/P"))] == ["1"]
+    assert [r["N"] for r in read(body, Layout("x", "xml", record="F/A/P"))] == ["1"]
+    with pytest.raises(BadInput, match="holds no"):
+        read(body, Layout("x", "xml", record="/A/P"))
+
+
 def test_a_record_name_that_is_also_the_roots_or_a_fields_is_told_apart() -> None:
     stock = Layout("x", "xml", record="Item")
     body = "<Stock><Item><Stock>1</Stock></Item><Item><Stock>2</Stock></Item></Stock>"

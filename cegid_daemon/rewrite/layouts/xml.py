@@ -178,12 +178,13 @@ class _Reading:
         return self._named[element.tag] and (not self._absolute or self._on_path(element))
 
     def _on_path(self, element: Any) -> bool:
+        """Whether the element lies where the path says: from the root on, which it may name or leave out."""
         at = element
         for step in reversed(self._path):
             if at is None or not _matches(at.tag, step):
                 return False
             at = at.getparent()
-        return at is None
+        return at is None or (at.getparent() is None and not self._layout.record.startswith("/"))
 
     def _let_go(self) -> None:
         """Drops every finished element but the last of each level; what stands inside a record is left alone."""
