@@ -196,12 +196,40 @@ class Closures:
     def _filter(self, node: nodes.Filter) -> Term:
         if node.node is None:
             raise self._refused("a filter stands behind a value: r.F|trim")
+        if node.name in words.EXTREMES:
+            return self._extreme(node)
         inner, given = self._term(node.node), self._given(node)
+        if node.name in words.NUMBERS and not given:
+            return self._numeric(words.NUMBERS[node.name], inner)
         if node.name in ("default", "d"):
             return self._default(inner, *given)
         if node.name in ("length", "count"):
             return Term(self._length(inner), numeric=True, field=inner.field)
         return self._word(words.FILTERS, f"the filter {node.name!r}", node.name, inner, given)
+
+    def _numeric(self, change: Callable[[Decimal], Decimal], inner: Term) -> Term:
+        number = self._as_number(inner)
+
+        def changed(r: Record) -> Decimal | None:
+            value = number(r)
+            return None if value is None else change(value)
+
+        return Term(changed, numeric=True, field=inner.field)
+
+    def _extreme(self, node: nodes.Filter) -> Term:
+        """`[r.A - r.B, 0]|max`: a blank counts 0 as in arithmetic; where every field is blank the result is."""
+        if not isinstance(node.node, nodes.List | nodes.Tuple) or not node.node.items or self._given(node):
+            raise self._refused(f"the filter {node.name!r} stands behind a list: [r.A, 0]|{node.name}")
+        choose = words.EXTREMES[node.name]
+        items = [(self._as_number(self._term(item)), isinstance(item, nodes.Const)) for item in node.node.items]
+
+        def chosen(r: Record) -> Decimal | None:
+            values = [(number(r), constant) for number, constant in items]
+            if all(constant or value is None for value, constant in values):
+                return None
+            return choose([value or numbers.ZERO for value, _ in values])
+
+        return Term(chosen, numeric=True, field=self._first_field(node))
 
     def _call(self, node: nodes.Call) -> Term:
         if not isinstance(node.node, nodes.Getattr):

@@ -1,17 +1,26 @@
-"""The filters and text methods a layout expression may use. All take a text and give a text or yes or no.
+"""The filters and text methods a layout expression may use.
 
-Left out on purpose: `int` and `float`, which would turn what is no number into 0 in silence; arithmetic reads numbers.
+Most take a text and give a text or yes or no. Those of `NUMBERS` and `EXTREMES` read exact decimals as arithmetic does:
+what is no number fails, instead of becoming Jinja's 0 in silence.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
 from cegid_daemon.rewrite.numbers import plain_text
 
 Words = Mapping[str, Callable[..., Any]]
+
+NUMBERS: Mapping[str, Callable[[Decimal], Decimal]] = {
+    "abs": Decimal.copy_abs,
+    "float": lambda value: value,
+    "int": lambda value: value.to_integral_value(ROUND_DOWN),
+}
+
+EXTREMES: Mapping[str, Callable[[list[Decimal]], Decimal]] = {"max": max, "min": min}
 
 
 def text(value: Any) -> str:

@@ -90,7 +90,7 @@ def test_the_pages_name_every_layout_template_filter_word_and_key() -> None:
     assert {quoted(row[0])[0] for row in rows(TEMPLATES, "template")} == shipped
     assert {name for name in FILTERS if f"- `{name}" in TEMPLATES} == FILTERS.keys()
     said = set(" ".join(LAYOUTS.partition("- Filters:")[2].partition("`r.each")[0].split()).replace("`", " ").split())
-    assert words.FILTERS.keys() | words.METHODS.keys() <= said
+    assert words.FILTERS.keys() | words.METHODS.keys() | words.NUMBERS.keys() | words.EXTREMES.keys() <= said
     keys = {key for row in rows(LAYOUTS, "key") for key in quoted(row[0])}
     assert keys == LayoutTable.model_fields.keys()
 

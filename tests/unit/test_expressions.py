@@ -74,6 +74,14 @@ def test_an_expression_as_text(source: str, expected: str) -> None:
         ("r.ABSENT + r.ABSENT", None),
         ("(r.A if r.MARK == 'X' else r.B) + 1", Decimal("11.5")),
         ("r.ARTICLE|length", Decimal(9)),
+        ("r.A|int + 1", Decimal(11)),
+        ("(r.B - r.A)|int", Decimal(-8)),
+        ("(r.B - r.A)|abs", Decimal("8.5")),
+        ("r.A|float", Decimal("10.5")),
+        ("r.BLANK|int", None),
+        ("[r.B - r.A, 0]|max", Decimal(0)),
+        ("[r.A, r.B, r.BLANK]|min", Decimal(0)),
+        ("[r.BLANK - r.ABSENT, 0]|max", None),
         ("'1,5'", Decimal("1.5")),
     ],
 )
@@ -141,6 +149,12 @@ def test_the_number_grammar(text: str, expected: object) -> None:
     assert compile_number("r.QTE", LAYOUT)(record(QTE=text)) == expected
 
 
+@pytest.mark.parametrize("source", ["r.ARTICLE|int", "r.ARTICLE|float", "r.ARTICLE|abs", "[r.ARTICLE, 0]|max"])
+def test_a_filter_that_reads_numbers_never_takes_a_word_for_nought(source: str) -> None:
+    with pytest.raises(BadInput, match="no number"):
+        compile_number(source, LAYOUT)(R)
+
+
 def test_the_decimal_mark_is_the_layouts() -> None:
     assert compile_number("r.Q", Layout("x", "xml"))(record(Q="1.5")) == Decimal("1.5")
     with pytest.raises(BadInput):
@@ -164,7 +178,7 @@ def test_many_different_numbers_are_read_right_after_one_another() -> None:
 
 @pytest.mark.parametrize(
     "source",
-    ["r.A **", "r.A ** 2", "foo", "r.A.b", "range(3)", "r.A|int", "r.A|safe", "{}", "r[0]", "r.keys()", "lambda: 1",
+    ["r.A **", "r.A ** 2", "foo", "r.A.b", "range(3)", "r.A|int(1)", "r.A|max", "r.A|safe", "{}", "r[0]", "r.keys()", "lambda: 1",
      "r.A is odd", "r.A|replace('x')", "r.A|trim(x)", "r.A|replace(old='a', new='b')", "r", "r.A[r.B]", "''.join(r)",
      "r.A b", "", "(" * 5000],
 )  # fmt: skip
