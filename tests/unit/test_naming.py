@@ -1,25 +1,60 @@
-"""Names of our own: what stands beside a file, numbered and shortened."""
+"""Names of our own: within 255 bytes, never half a character, and known again."""
 
 from __future__ import annotations
 
 import os
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
-from cegid_daemon.pipeline.naming import error_name, numbered, rejects_name
+from cegid_daemon.pipeline.naming import error_name, is_temporary, numbered, subfolder, temporary_name
 
-
-def test_the_reason_a_file_failed_bears_the_files_whole_name():
-    assert error_name("S1.csv") == "S1.csv.error.txt"
-    assert rejects_name("S1.csv") == "S1.csv.rejected.csv"
+NAMES = st.binary(min_size=1, max_size=255).filter(lambda raw: b"/" not in raw and b"\0" not in raw).map(os.fsdecode)
 
 
 @pytest.mark.parametrize(
-    "name", ["n" * 251 + ".csv", "é" * 125 + "x.csv", "n" * 255, os.fsdecode(b"\xff" * 251 + b".csv")]
+    ("name", "number", "wanted"),
+    [
+        ("S1.csv", 1, "S1.csv"),
+        ("S1.csv", 2, "S1.2.csv"),
+        ("a.b.csv", 3, "a.b.3.csv"),
+        ("plain", 2, "plain.2"),
+        (".hidden", 2, ".hidden.2"),
+        ("x" * 251 + ".csv", 12, "x" * 248 + ".12.csv"),
+    ],
 )
-def test_files_whose_names_are_as_long_as_can_be_never_share_one_explanation(name):
-    filed = [numbered(name, number) for number in range(1, 4)]
-    beside = [error_name(one) for one in filed]
-    assert len(set(beside)) == 3
-    assert all(len(os.fsencode(one)) <= 255 and one.endswith(".error.txt") for one in beside)
-    assert all(one.startswith(name[:100]) for one in beside)
+def test_a_number_comes_before_the_suffix(name: str, number: int, wanted: str) -> None:
+    assert numbered(name, number) == wanted
+
+
+@given(NAMES, st.integers(2, 10**6))
+def test_numbered_names_fit_and_differ(name: str, number: int) -> None:
+    made = numbered(name, number)
+    assert len(os.fsencode(made)) <= 255
+    assert "/" not in made
+    assume(len(os.fsencode(name)) < 240)
+    assert made != name
+    assert made != numbered(name, number + 1)
+
+
+@given(NAMES)
+def test_error_names_fit(name: str) -> None:
+    assert len(os.fsencode(error_name(name))) <= 255
+    assert error_name(name).endswith(".error.txt")
+
+
+def test_whole_characters_are_kept_or_dropped() -> None:
+    assert numbered("é" * 127, 2) == "é" * 126 + ".2"
+
+
+def test_only_our_own_temporaries_are_known() -> None:
+    assert is_temporary("abc", temporary_name("abc", 12, 3))
+    for other in (temporary_name("abd", 12, 3), ".abc-12-3.part.txt", "abc-12-3.part", ".abc-12.part", ".abc-x-1.part"):
+        assert not is_temporary("abc", other), other
+
+
+def test_an_archive_with_a_slash_counts_from_the_root() -> None:
+    assert subfolder("in/stock", "failed") == "in/stock/failed"
+    assert subfolder("", "failed") == "failed"
+    assert subfolder("in", "/done") == "done"

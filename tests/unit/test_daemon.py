@@ -1,0 +1,77 @@
+"""The long-running part with works of its own: reload, refusal, drain, a dead lane."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from cegid_daemon.daemon import Daemon, Works
+from cegid_daemon.errors import CegidDaemonError, ConfigurationError, JournalUnavailable
+from cegid_daemon.sdnotify import Notifier
+
+
+class Job:
+    """A task that counts its rounds."""
+
+    lane = "local"
+
+    def __init__(self, name: str, then: Callable[[], object]) -> None:
+        self.name = name
+        self.then = then
+
+    def run(self) -> datetime:
+        self.then()
+        return datetime.now(UTC) + timedelta(days=1)
+
+
+def works_of(job: Job, closed: list[str]) -> Works:
+    return Works([job], [], lambda _: 1, lambda: 0, lambda: closed.append(job.name), lambda: f"with {job.name}")
+
+
+def daemon_of(*steps: Callable[[], Works]) -> Daemon:
+    left = list(steps)
+    return Daemon(lambda _: left.pop(0)(), clock=lambda: datetime.now(UTC), notifier=Notifier({}))
+
+
+def tell(number: int) -> Callable[[], None]:
+    return lambda: os.kill(os.getpid(), number)
+
+
+def test_it_runs_its_tasks_and_drains_on_sigterm() -> None:
+    closed: list[str] = []
+    assert daemon_of(lambda: works_of(Job("a", tell(signal.SIGTERM)), closed)).run() == 0
+    assert closed == ["a"]
+
+
+def test_a_reload_swaps_the_works_as_a_whole() -> None:
+    closed: list[str] = []
+    first, second = Job("a", tell(signal.SIGHUP)), Job("b", tell(signal.SIGTERM))
+    assert daemon_of(lambda: works_of(first, closed), lambda: works_of(second, closed)).run() == 0
+    assert closed == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConfigurationError("2 faults", faults=(CegidDaemonError("first fault"), CegidDaemonError("second fault"))),
+        JournalUnavailable("the disk is full"),
+    ],
+)
+def test_a_refused_reload_goes_on_with_the_old_works(error: CegidDaemonError, caplog: pytest.LogCaptureFixture) -> None:
+    closed: list[str] = []
+    rounds = [tell(signal.SIGHUP), tell(signal.SIGTERM)]
+
+    def refuse() -> Works:
+        threading.Timer(0.05, lambda: daemon.wake("a")).start()
+        raise error
+
+    daemon = daemon_of(lambda: works_of(Job("a", lambda: rounds.pop(0)()), closed), refuse)
+    assert daemon.run() == 0
+    assert closed == ["a"], "the old works ended once, at the end"
+    assert f"refused, the old one goes on: {error}" in caplog.text
+    assert all(str(fault) in caplog.text for fault in getattr(error, "faults", ()))

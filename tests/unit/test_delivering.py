@@ -1,0 +1,292 @@
+"""Delivered exactly once, when folders vanish, names are taken, endpoints change and people decide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from cegid_daemon.endpoints.memory import MemoryEndpoint
+from cegid_daemon.errors import Permanent, Refused, Transient
+from cegid_daemon.model import RetryPolicy
+from tests.unit.spine import Failing, Spine, route
+
+Build = Callable[..., Spine]
+
+
+def failing(spine: Spine) -> Failing:
+    endpoint = spine.endpoints["outbox"] = Failing(spine.outbox)
+    spine.restart()
+    return endpoint
+
+
+def drop_three(spine: Spine) -> None:
+    for number in range(3):
+        spine.drop(f"{number}.csv", b"%d" % number)
+
+
+ALL = {"0.xml": b"0", "1.xml": b"1", "2.xml": b"2"}
+
+
+def test_a_folder_that_vanishes_between_putting_aside_and_renaming_loses_nothing(spine: Spine) -> None:
+    drop_three(spine)
+    endpoint = failing(spine)
+    endpoint.on["rename"] = lambda *_, **__: spine.outbox.drop_folder("out")
+    spine.look()
+    endpoint.on.clear()
+    spine.outbox.make_folder("out")
+    spine.after(minutes=1)
+    spine.look()
+    assert spine.out() == ALL
+    assert spine.states() == ["done"] * 3
+
+
+def test_a_folder_that_vanishes_with_its_temporaries_while_the_daemon_is_down_makes_them_unsure(spine: Spine) -> None:
+    drop_three(spine)
+    endpoint = failing(spine)
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    endpoint.on["rename"] = die
+    with pytest.raises(KeyboardInterrupt):
+        spine.look()
+    endpoint.on.clear()
+    spine.outbox.drop_folder("out")
+    spine.restart()
+    spine.look()
+    assert spine.states() == ["waiting", "rewritten", "rewritten"]
+    spine.outbox.make_folder("out")
+    for message in (1, 2, 3):
+        spine.after(minutes=20)
+        spine.look()
+        assert spine.states()[message - 1] == "unsure", "nobody can tell, so a person is asked"
+        spine.desk().release(message)
+    spine.look()
+    assert (spine.out(), spine.states()) == (ALL, ["done"] * 3)
+
+
+def test_a_folder_taken_away_right_after_the_rename_took_the_delivery_with_it(spine: Spine) -> None:
+    spine.drop("0.csv", b"0")
+    endpoint = failing(spine)
+    endpoint.after["rename"] = lambda *_, **__: spine.outbox.drop_folder("out")
+    spine.look()
+    assert spine.states() == ["done"]
+
+
+def test_a_rename_that_may_have_happened_is_asked_of_the_temporary(spine: Spine) -> None:
+    drop_three(spine)
+    endpoint = failing(spine)
+
+    def lose_answer(*_: object, **__: object) -> None:
+        endpoint.after.clear()
+        raise Transient("the answer was lost")
+
+    endpoint.after["rename"] = lose_answer
+    spine.look()
+    assert spine.out()["0.xml"] == b"0"
+    spine.outbox.remove("out", "0.xml")
+    spine.after(minutes=1)
+    spine.look()
+    assert spine.out() == {"1.xml": b"1", "2.xml": b"2"}, "0 is not sent a second time"
+    assert spine.states() == ["done"] * 3
+
+
+def test_a_folder_under_the_final_name_is_waited_out(spine: Spine) -> None:
+    spine.outbox.make_folder("out/0.xml")
+    spine.drop("0.csv", b"0")
+    spine.look()
+    assert spine.states() == ["waiting"]
+    spine.outbox.drop_folder("out/0.xml")
+    spine.after(minutes=1)
+    spine.look()
+    assert spine.out() == {"0.xml": b"0"}
+
+
+def test_versions_count_up_within_a_batch_and_beside_what_lies_there(spine_of: Build) -> None:
+    spine = spine_of(route(target_exists="version", source_match=("*.csv", "*.CSV")))
+    spine.outbox.lay("out", "S.xml", b"not yet collected")
+    spine.drop("S.csv", b"one")
+    spine.drop("S.CSV", b"two")
+    spine.look()
+    assert spine.out() == {"S.xml": b"not yet collected", "S.2.xml": b"two", "S.3.xml": b"one"}
+    names = spine.sql("SELECT file_name FROM api_integration_log WHERE variant = 'Modified' ORDER BY id")
+    assert names == [("S.2.xml",), ("S.3.xml",)]
+
+
+def test_a_version_taken_at_the_last_moment_gets_the_next_number(spine_of: Build) -> None:
+    spine = spine_of(route(target_exists="version"))
+    spine.drop("S.csv", b"one")
+    endpoint = failing(spine)
+    endpoint.on["rename"] = lambda *_, **__: endpoint.on.clear() or spine.outbox.lay("out", "S.xml", b"quicker")
+    spine.look()
+    assert spine.out() == {"S.xml": b"quicker", "S.2.xml": b"one"}
+
+
+def test_exists_fail_fails_the_message_and_takes_back_what_was_put_aside(spine_of: Build) -> None:
+    spine = spine_of(route(target_exists="fail"))
+    spine.outbox.lay("out", "S.xml", b"there")
+    spine.drop("R.csv", b"zero")
+    spine.drop("S.csv", b"one")
+    spine.drop("T.csv", b"two")
+    spine.look()
+    assert spine.states() == ["done", "failed", "done"]
+    assert spine.out() == {"R.xml": b"zero", "S.xml": b"there", "T.xml": b"two"}
+
+
+def test_what_was_put_aside_is_taken_back_after_the_commit_only(spine: Spine) -> None:
+    spine.drop("S.csv", b"one")
+    endpoint = failing(spine)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise Permanent("no")
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    endpoint.on["rename"], endpoint.on["remove"] = refuse, killed
+    with pytest.raises(KeyboardInterrupt):
+        spine.look()
+    assert spine.sql("SELECT state FROM delivery") == [("cancelled",)]
+    endpoint.on.clear()
+    spine.restart()
+    spine.look()
+    assert (spine.out(), spine.states()) == ({}, ["failed"]), "the temporary is found and removed"
+
+
+def test_a_part_already_delivered_is_not_called_cancelled_when_the_message_gives_up(spine_of: Build) -> None:
+    spine = spine_of(route(retry=RetryPolicy(give_up=timedelta(0))))
+    spine.drop("S.csv", b"PARTS 2")
+    endpoint = failing(spine)
+
+    def fail_second(*args: object, **_: object) -> None:
+        if args[3] == "S-2.xml":
+            raise Transient("busy")
+
+    endpoint.on["rename"] = fail_second
+    spine.look()
+    spine.after(minutes=1)
+    spine.look()
+    assert spine.sql("SELECT name, state FROM delivery") == [("S-1.xml", "delivered"), ("S-2.xml", "cancelled")]
+    assert spine.states() == ["failed"]
+    assert set(spine.out()) == {"S-1.xml"}
+
+
+def test_an_endpoint_changed_under_way_is_unsure_and_release_sends_to_the_new_one(spine: Spine) -> None:
+    spine.drop("S.csv", b"one")
+    endpoint = failing(spine)
+
+    def busy(*_: object, **__: object) -> None:
+        raise Transient("busy")
+
+    endpoint.on["rename"] = busy
+    spine.look()
+    spine.outbox = spine.endpoints["outbox"] = MemoryEndpoint("new")
+    spine.outbox.make_folder("out")
+    spine.restart()
+    spine.after(minutes=1)
+    spine.look()
+    assert spine.states() == ["unsure"]
+    spine.drop("T.csv", b"two")
+    assert spine.look().delivered == 0, "it blocks those behind it"
+    spine.desk().release(1)
+    spine.look()
+    assert (spine.out(), spine.states()) == ({"S.xml": b"one", "T.xml": b"two"}, ["done", "done"])
+
+
+def test_an_endpoint_no_longer_configured_is_waited_for(spine: Spine) -> None:
+    spine.outbox.drop_folder("out")
+    spine.drop("S.csv", b"one")
+    spine.look()
+    spine.routes["inventory"] = route(target_endpoint="other")
+    spine.endpoints = {"inbox": spine.inbox, "other": MemoryEndpoint("other")}
+    spine.restart()
+    spine.after(minutes=1)
+    spine.look()
+    assert spine.states() == ["waiting"]
+    spine.outbox.make_folder("out")
+    spine.endpoints["outbox"] = spine.outbox
+    spine.restart()
+    spine.after(minutes=1)
+    spine.look()
+    assert spine.out() == {"S.xml": b"one"}
+
+
+def test_trouble_with_syncing_the_target_is_the_targets_not_the_sources(spine: Spine) -> None:
+    spine.drop("R.csv", b"BAD")
+    spine.drop("S.csv", b"one")
+    endpoint = failing(spine)
+
+    def broken(*_: object) -> None:
+        raise Transient("the disk")
+
+    endpoint.on["sync"] = broken
+    passed = spine.look()
+    assert spine.states() == ["failed", "waiting"], "what failed by itself is written down all the same"
+    assert list(passed.stopped) == [2]
+    endpoint.on.clear()
+    spine.after(minutes=1)
+    spine.look()
+    assert spine.states() == ["failed", "done"]
+
+
+def test_temporaries_of_discarded_messages_are_cleared_and_others_left_alone(spine: Spine) -> None:
+    spine.drop("S.csv", b"one")
+    endpoint = failing(spine)
+
+    def busy(*_: object, **__: object) -> None:
+        raise Transient("busy")
+
+    endpoint.on["rename"] = busy
+    spine.look()
+    [temporary] = spine.out()
+    spine.outbox.lay("out", ".somebody-1-1.part", b"theirs")
+    spine.desk().discard(1, reason="wrong day")
+    spine.after(hours=2)
+    spine.look()
+    assert set(spine.out()) == {".somebody-1-1.part"}
+    assert temporary.endswith("-1-1.part")
+    assert spine.states() == ["discarded"]
+    assert spine.lying() == {}, "its file is filed away"
+
+
+# -- the desk ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_replay_is_a_new_message_behind_what_is_open_and_says_what_it_replays(spine: Spine) -> None:
+    spine.drop("S.csv", b"one")
+    spine.look()
+    spine.outbox.remove("out", "S.xml")
+    assert spine.desk().replay(1, reason="lost by the receiver") == 2
+    spine.look()
+    assert spine.out() == {"S.xml": b"one"}
+    assert spine.sql("SELECT replay_of, state FROM message WHERE id = 2") == [(1, "done")]
+    assert spine.sql("SELECT who, what, message, reason FROM decision") == [
+        ("anna", "replay", 1, "lost by the receiver")
+    ]
+
+
+def test_a_replay_with_nothing_to_send_is_closed_also_after_a_kill(spine: Spine) -> None:
+    spine.drop("S.csv", b"NONE")
+    spine.look()
+    spine.desk().replay(1)
+    spine.journal.connection.execute("UPDATE message SET state = 'delivered', made_at = received_at WHERE id = 2")
+    spine.restart()
+    spine.look()
+    assert spine.states() == ["done", "done"]
+
+
+def test_the_desk_refuses_what_cannot_be_done(spine: Spine) -> None:
+    spine.drop("S.csv", b"one")
+    spine.look()
+    for refused in (spine.desk().release, spine.desk().discard):
+        with pytest.raises(Refused, match="is done"):
+            refused(1)
+    with pytest.raises(Refused, match="no message 9"):
+        spine.desk().replay(9)
+    spine.outbox.drop_folder("out")
+    spine.drop("S.csv", b"two")
+    spine.look()
+    with pytest.raises(Refused, match="is waiting"):
+        spine.desk().replay(2)

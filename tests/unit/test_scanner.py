@@ -1,0 +1,180 @@
+"""One pass over a source: what is taken, what is not, and what an operator hears of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from cegid_daemon.endpoints.protocol import Abilities
+from cegid_daemon.errors import JournalUnavailable, SourceChanged, Transient
+from cegid_daemon.once import once
+from tests.unit.spine import Failing, Spine, route
+
+Build = Callable[..., Spine]
+
+
+def failing(spine: Spine) -> Failing:
+    endpoint = spine.endpoints["inbox"] = Failing(spine.inbox)
+    spine.restart()
+    return endpoint
+
+
+def test_sources_that_share_a_folder_have_names_of_their_own_and_take_their_own_files(spine_of: Build) -> None:
+    spine = spine_of(
+        route("stock", source_match=("STOCK*",)), route("art", source_match=("ART*",), target_folder="art")
+    )
+    assert len({source.name for source in spine.sources}) == 2
+    spine.drop("STOCK1.csv", b"s")
+    spine.drop("ART1.csv", b"a")
+    outcome = once(spine.sources, clock=lambda: spine.now, wait=lambda _: True)
+    assert (outcome.claimed, outcome.delivered, outcome.well) == (2, 2, True)
+    assert (spine.out(), spine.out("art")) == ({"STOCK1.xml": b"s"}, {"ART1.xml": b"a"})
+
+
+def test_a_source_files_away_only_what_its_own_routes_took(spine_of: Build) -> None:
+    spine = spine_of(
+        route("stock", source_match=("STOCK*",)), route("art", source_match=("ART*",), target_folder="art")
+    )
+    spine.inbox.lay("in", "processed", b"in the way")
+    spine.drop("STOCK1.csv", b"s")
+    spine.look()
+    spine.inbox.remove("in", "processed")
+    spine.after(minutes=1)
+    spine.sources[1].look()
+    assert spine.states() == ["delivered"]
+    spine.sources[0].look()
+    assert spine.states() == ["done"]
+
+
+def test_a_file_that_cannot_be_read_is_told_once_does_not_block_and_is_forgotten_when_it_is_gone(
+    spine: Spine, caplog: pytest.LogCaptureFixture
+) -> None:
+    endpoint = failing(spine)
+
+    def refuse(_: str, name: str) -> None:
+        if name == "b.csv":
+            raise Transient("permission denied")
+
+    endpoint.on["read"] = refuse
+    spine.drop("a.csv", b"one")
+    spine.drop("b.csv", b"two")
+    for _ in range(5):
+        assert len(spine.look().faults) == 1
+        spine.after(seconds=2)
+    assert spine.out() == {"a.xml": b"one"}
+    assert len([line for line in caplog.messages if "permission denied" in line]) == 1
+    spine.inbox.remove("in", "b.csv")
+    spine.look()
+    assert spine.troubles.current() == {}
+
+
+def test_a_file_that_changes_while_it_is_read_is_looked_at_again(spine: Spine) -> None:
+    endpoint = failing(spine)
+
+    def change(*_: object) -> None:
+        endpoint.on.clear()
+        raise SourceChanged("changed")
+
+    endpoint.on["read"] = change
+    spine.drop("a.csv", b"one")
+    assert spine.look().settling == 1
+    assert spine.look().delivered == 1
+
+
+def test_a_source_that_cannot_be_listed_is_tried_with_growing_pauses_and_says_when_it_heals(
+    spine: Spine, caplog: pytest.LogCaptureFixture
+) -> None:
+    spine.inbox.drop_folder("in")
+    pauses = []
+    for _ in range(4):
+        passed = spine.look()
+        pauses.append((passed.next_look - spine.now).total_seconds())
+        spine.now = passed.next_look
+    assert pauses == [5, 10, 20, 40]
+    assert len([line for line in caplog.messages if "is not there" in line]) == 1
+    spine.inbox.make_folder("in")
+    spine.look()
+    assert "recovered after 4 failed tries" in caplog.text
+
+
+def test_a_journal_that_cannot_be_written_is_waited_for(spine: Spine, monkeypatch: pytest.MonkeyPatch) -> None:
+    spine.drop("a.csv", b"x" * 3_000_000)
+
+    def full(*_: object, **__: object) -> None:
+        raise JournalUnavailable("disk full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(spine.journal.ledger.__class__, "claim", full)
+        assert [str(fault) for fault in spine.look().faults] == ["disk full"]
+    assert spine.sql("SELECT count(*) FROM payload") == [(0,)], "nothing staged is left"
+    spine.look()
+    assert spine.states() == ["done"]
+
+
+def test_a_file_larger_than_the_route_takes_is_refused_without_being_read(spine_of: Build) -> None:
+    spine = spine_of(route(source_max_size=10))
+    spine.drop("a.csv", b"x" * 11)
+    spine.drop("b.csv", b"x" * 10)
+    passed = spine.look()
+    assert [str(error.what) for _, error in passed.failed] == ["the file has 11 bytes; the route takes at most 10"]
+    assert spine.states() == ["failed", "done"]
+    assert "a.csv" in spine.filed("failed")
+
+
+def test_many_files_go_in_batches_in_order_and_a_stop_ends_between_two(spine: Spine) -> None:
+    names = [f"{number:03}.csv" for number in range(150)]
+    for name in names:
+        spine.drop(name, name.encode())
+    renamed: list[str] = []
+    endpoint = spine.endpoints["outbox"] = Failing(spine.outbox)
+    endpoint.on["rename"] = lambda *args, **_: renamed.append(args[3])
+    spine.restart()
+    endpoint.after["rename"] = lambda *_, **__: setattr(spine, "stopping", True)
+    spine.look()
+    assert 64 <= len(renamed) < 150
+    spine.stopping = False
+    endpoint.after.clear()
+    spine.look()
+    assert renamed == [name.replace(".csv", ".xml") for name in names]
+    assert spine.states() == ["done"] * 150
+
+
+def test_a_message_that_ended_the_daemon_three_times_in_a_row_is_not_tried_again(spine: Spine) -> None:
+    spine.drop("a.csv", b"one")
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for _ in range(3):
+        spine.workshop.rewrite = die  # type: ignore[method-assign]
+        with pytest.raises(KeyboardInterrupt):
+            spine.look()
+        spine.restart()
+    spine.look()
+    assert spine.states() == ["failed"]
+    assert "again and again" in spine.filed("failed")["a.csv.error.txt"].decode()
+
+
+def test_once_waits_for_what_settles_and_tries_what_waits(spine_of: Build) -> None:
+    spine = spine_of(route(source_settle=timedelta(seconds=3)))
+    spine.inbox.abilities = Abilities(remote=True)  # or the times of the endpoint in memory would be long ago
+    spine.restart()
+    spine.drop("a.csv", b"one")
+    waited: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        waited.append(seconds)
+        spine.after(seconds=seconds)
+        return False
+
+    outcome = once(spine.sources, clock=lambda: spine.now, wait=wait)
+    assert (outcome.delivered, round(sum(waited))) == (1, 3)
+    spine.outbox.drop_folder("out")
+    spine.drop("b.csv", b"two")
+    outcome = once(spine.sources, clock=lambda: spine.now, wait=wait)
+    assert not outcome.well
+    assert [fault.split(":")[0] for fault in outcome.faults] == ["message 2 waits"]
+    spine.outbox.make_folder("out")
+    assert once(spine.sources, clock=lambda: spine.now, wait=wait).delivered == 1
