@@ -178,7 +178,8 @@ def test_many_different_numbers_are_read_right_after_one_another() -> None:
 
 @pytest.mark.parametrize(
     "source",
-    ["r.A **", "r.A ** 2", "foo", "r.A.b", "range(3)", "r.A|int(1)", "r.A|max", "r.A|safe", "{}", "r[0]", "r.keys()", "lambda: 1",
+    ["r.A **", "r.A ** 2", "foo", "r.A.b", "range(3)", "r.A|int(1)", "r.A|max", "r.A|safe", "{}", "r[0]",
+     "r.keys()", "lambda: 1",
      "r.A is odd", "r.A|replace('x')", "r.A|trim(x)", "r.A|replace(old='a', new='b')", "r", "r.A[r.B]", "''.join(r)",
      "r.A b", "", "(" * 5000],
 )  # fmt: skip
