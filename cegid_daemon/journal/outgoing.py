@@ -125,8 +125,8 @@ class Outgoing:
         )
 
     def out_of_hand(self, message: int) -> list[str]:
-        """The names under which parts of a message were delivered, or may have been."""
-        doubtful = (DeliveryState.DELIVERED, DeliveryState.UPLOADED, DeliveryState.UNSURE)
+        """The names under which parts of a message were delivered, or may have been; those refused were sent too."""
+        doubtful = (DeliveryState.DELIVERED, DeliveryState.UPLOADED, DeliveryState.UNSURE, DeliveryState.REFUSED)
         return [one.name for one in self.of_message(message) if one.state in doubtful]
 
     def temporaries(self, place: str, folder: str) -> set[str]:
