@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import random
 import signal
 import sqlite3
 import subprocess
@@ -20,7 +21,7 @@ from typing import Any
 import pytest
 
 from cegid_daemon.sites.aurora_standin import ExportedOrder
-from tests.servers.aurora import Fault, FaultyApi, body, cut_after, cut_before, silent, status
+from tests.servers.aurora import Fault, FaultyApi, body, cut_after, cut_before, cut_within, silent, status
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 STOCK = (
@@ -57,7 +58,7 @@ store = "main"
 source = {{ endpoint = "aurora", request = "aurora/order-get.xml.j2", unique = "r.OrderID", poll = "100ms", limit = 2 }}
 layout = "aurora-order-export"
 template = "cegid/order-piece.asc.j2"
-target = {{ endpoint = "outbox", folder = "orders", name = "CC_{{{{ message.id }}}}.asc" }}
+target = {{ endpoint = "outbox", folder = "orders", name = "{orders}" }}
 output = {{ encoding = "cp1252", newline = "crlf", check = "columns" }}
 rejects = {{ folder = "rejects", settle = "0s", poll = "100ms", after = "archive" }}
 """
@@ -72,8 +73,8 @@ class Shop:
         self.configure(**settings)
 
     def configure(self, **settings: str) -> None:
-        wanted = {"store": "", "endpoint": "", "target": "", "output": "", "method": "StockUpdate",
-                  "name": "{{ source.stem }}.xml"}  # fmt: skip
+        wanted = dict.fromkeys(("store", "endpoint", "target", "output"), "")
+        wanted |= {"method": "StockUpdate", "name": "{{ source.stem }}.xml", "orders": "CC_{{ message.id }}.asc"}
         text = CONFIGURATION.format(**{**wanted, "url": self.api.url, **settings})
         (self.folder / "cegid-daemon.toml").write_text(text)
         (self.folder / "inbox/inventory").mkdir(parents=True, exist_ok=True)
@@ -288,6 +289,28 @@ def test_a_kill_between_post_and_answer_neither_loses_nor_doubles(shop: Shop) ->
     assert [row[3] for row in shop.log()] == ["ok", "ok"]
 
 
+def test_kills_and_cuts_at_any_moment_neither_lose_nor_double(shop: Shop) -> None:
+    chance = random.Random(20261123)
+    shop.api.plan = [chance.choice([None, None, cut_before, cut_after, cut_within, status(503)]) for _ in range(40)]
+    names = [f"S{number:02}.csv" for number in range(15)]
+    for name in names:
+        shop.drop(name)
+    for _ in range(5):
+        with shop.run() as daemon:
+            more = len(shop.api.received) + 1
+            shop.wait_for(lambda: len(shop.api.received) > more or len(shop.api.applied) == 45, "requests")  # noqa: B023
+            time.sleep(chance.uniform(0, 0.05))
+            daemon.kill()
+            daemon.wait()
+    shop.api.plan = []
+    shop.once("inventory")
+    assert shop.states() == ["done"] * len(names)
+    assert len(shop.api.applied) == 3 * len(names)
+    assert sorted(path.name for path in (shop.folder / "inbox/inventory").glob("processed/*/*")) == names
+    assert [row[:2] for row in shop.log()].count(("Modified", "API Delivery: Inventory Import")) == len(names)
+    assert list((shop.folder / "var/spool").iterdir()) == []
+
+
 def test_a_kill_before_the_answer_to_an_unrepeatable_request_leaves_it_unsure(shop: Shop) -> None:
     shop.configure(method="OrderAdd")
     shop.api.plan = [silent]
@@ -360,6 +383,17 @@ def test_orders_are_fetched_page_by_page_and_exported_once(shop: Shop) -> None:
     names = shop.sql("SELECT file_name FROM message WHERE route = 'orders' ORDER BY id LIMIT 1")
     assert names[0][0].startswith("OrderGet_2")
     assert names[0][0].endswith("_p1.xml")
+
+
+def test_an_order_file_that_cegid_has_not_taken_is_never_overwritten(shop: Shop) -> None:
+    shop.configure(orders="CC.asc")
+    for number in ("1000", "1001", "1002"):
+        shop.api.orders.append(order(number, ago=timedelta(seconds=1)))
+        shop.once("orders")
+    files = {path.name: path.read_bytes() for path in (shop.folder / "outbox/orders").iterdir()}
+    assert sorted(files) == ["CC.2.asc", "CC.3.asc", "CC.asc"]
+    assert all(body.endswith(b"\r\n") and body.count(b"\n") == body.count(b"\r\n") for body in files.values())
+    assert [b";1000;" in files["CC.asc"], b";1001;" in files["CC.2.asc"], b";1002;" in files["CC.3.asc"]] == [True] * 3
 
 
 def test_an_empty_answer_is_not_recorded(shop: Shop) -> None:
