@@ -1,0 +1,421 @@
+"""The console over HTTP, on the real daemon: what it shows, what it changes, and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import threading
+from collections.abc import Iterator
+from html import unescape
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from tests.integration.console_site import Browser, Site, eventually
+
+HOSTILE = "<img src=x onerror=alert(1)>\u202e&\"'.csv"
+BROKEN = "GA_CODEARTICLE;GA_CODEBARRE;GQ_DEPOT;GQ_PHYSIQUE;GQ_RESERVECLI;GQ_PREPACLI;GQ_CLOTURE\n1;2;1;<b>x</b>;;;-\n"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A shop where a stock file, an order export and a hostile file were dropped."""
+    with Site(tmp_path_factory.mktemp("shop")).running() as running:
+        running.drop("STOCK.csv", "inventory")
+        running.drop("ORDERS.xml", "orders")
+        running.drop("PRODUCTS.xml", "products")
+        running.write(BROKEN, "inventory", HOSTILE)
+        yield running
+
+
+@pytest.fixture
+def browser(site: Site) -> Browser:
+    return site.browser()
+
+
+def ids(browser: Browser, query: str) -> list[int]:
+    """The messages of a filtered list, by its download."""
+    rows = csv.DictReader(io.StringIO(browser.get(f"/log/export.csv?{query}").text))
+    return [int(row["message_id"]) for row in rows]
+
+
+def message_of(browser: Browser, name: str) -> int:
+    rows = csv.DictReader(io.StringIO(browser.get("/log/export.csv").text))
+    return next(int(row["message_id"]) for row in rows if name in row["file_name"])
+
+
+PAGES = [
+    "/",
+    "/?part=live",
+    "/log",
+    "/buffers",
+    "/settings",
+    "/files",
+    "/files/inventory",
+    "/alerts",
+    "/buffers/import",
+    "/log/scan?q=ray%C3%A9e",
+]
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_page_answers_and_loads_nothing_from_elsewhere(browser, path):
+    answer = browser.get(path)
+    assert answer.status == 200
+    assert "http://" not in answer.text.replace(f"http://127.0.0.1:{browser.port}", "")
+    assert "https://" not in answer.text
+    assert " style=" not in answer.text
+    assert "<style" not in answer.text
+    assert "onclick" not in answer.text
+
+
+def test_hostile_names_and_contents_are_escaped_everywhere(browser):
+    failed = message_of(browser, "onerror")
+    for path in ("/", "/log", f"/message/{failed}", f"/message/{failed}/pair", f"/message/{failed}/replay",
+                 "/files/inventory?in=failed"):  # fmt: skip
+        text = browser.get(path).text
+        assert "<img src=x" not in text, path
+        assert "<b>x</b>" not in text, path
+        assert "\u202e" not in text, path
+
+
+def test_an_order_is_found_by_its_number(browser):
+    answer = browser.get("/log?q=0000100045")
+    assert "ORDERS.xml" in answer.text
+    assert "STOCK.csv" not in answer.text
+
+
+def test_what_stands_inside_a_file_is_found_by_looking_through_them(browser):
+    answer = browser.get("/log/scan?q=Parapluie")
+    assert "PRODUCTS.xml" in answer.text
+    assert "messages were looked through" in answer.text
+
+
+def test_a_filter_is_a_link_and_pages_go_by_key(browser):
+    assert ids(browser, "route=orders") == ids(browser, "kind=Response")
+    assert set(ids(browser, "outcome=failed")) == {message_of(browser, "onerror")}
+    assert ids(browser, "order=oldest") == sorted(ids(browser, ""))
+    text = browser.get("/log?size=25&variant=Modified").text
+    assert "Unmodified<div" not in text
+
+
+def test_the_download_cannot_be_taken_for_a_formula(site, browser):
+    site.write("x", "inventory", "=cmd|' calc'!A0.csv")
+    rows = list(csv.DictReader(io.StringIO(browser.get("/log/export.csv").text)))
+    assert any(row["file_name"].startswith("'=cmd") for row in rows)
+
+
+def test_a_pair_shows_each_change_with_its_cause(browser):
+    text = browser.get(f"/message/{message_of(browser, 'STOCK.csv')}/pair").text
+    assert "Store buffer 2" in text
+    assert "r.GQ_CLOTURE == &#39;X&#39;" in text
+    assert "stands in what was sent, to the letter" in text
+    assert '<mark class="buffer" title="10 − Store buffer 2">8</mark>' in text
+    assert '<mark class="template" title="by template aurora/inventory-import.xml.j2">1</mark>' in text
+
+
+def test_a_pair_is_searched_by_any_value_of_the_file(browser):
+    path = f"/message/{message_of(browser, 'PRODUCTS.xml')}/pair"
+    assert browser.get(f"{path}?key=2000000000022").text.count("<article") == 1
+    assert "No record bears" in browser.get(f"{path}?key=nothing").text
+    assert "no records here" in browser.get(f"{path}?first=999").text
+
+
+def test_an_entry_gives_its_bytes_as_text_as_a_dump_and_as_a_file(site, browser):
+    number = next(row["id"] for row in csv.DictReader(io.StringIO(browser.get("/log/export.csv").text))
+                  if row["file_name"] == "STOCK.csv")  # fmt: skip
+    assert "2000000000015" in browser.get(f"/entry/{number}").text
+    assert "47 41 5f 43" in browser.get(f"/entry/{number}?as=bytes").text
+    saved = browser.get(f"/entry/{number}/save")
+    assert saved.body == (site.folder / "samples" / "STOCK.csv").read_bytes()
+    assert saved.headers["content-disposition"].startswith("attachment")
+    assert saved.headers["content-type"] == "application/octet-stream"
+
+
+def test_a_failed_message_is_replayed_with_a_reason_that_is_kept(site, browser):
+    failed = message_of(browser, "onerror")
+    path = f"/message/{failed}/replay"
+    token = browser.token(path)
+    assert browser.post(path, token, reason="  ").status == 409
+    answer = browser.post(path, token, reason="tried again")
+    assert answer.status == 303
+    copy = int(answer.where.partition("?")[0].rpartition("/")[2])
+    assert copy > failed
+    text = browser.get(f"/message/{failed}").text
+    assert "tried again" in text
+    assert f"/message/{copy}" in text
+    eventually(lambda: "badge is-failed" in browser.get(f"/message/{copy}").text)
+
+
+def test_what_cannot_be_decided_is_refused_with_what_to_do(browser):
+    done = message_of(browser, "ORDERS.xml")
+    assert browser.get(f"/message/{done}/release").status == 409
+    assert browser.post(f"/message/{done}/discard", browser.token(f"/message/{done}/replay"), reason="r").status == 409
+    assert browser.get(f"/message/{done}/explode").status == 409
+    assert browser.get("/message/999999").status == 409
+
+
+def test_a_changed_buffer_is_used_for_the_next_file_and_its_history_says_who(site, browser):
+    token = browser.token("/buffers?key=2000000000015")
+    answer = browser.post("/buffers", token, store="main", level="variation", key="2000000000015", value="7")
+    assert answer.status == 303
+    site.drop("STOCK.csv", "inventory", "NEXT.csv")
+    number = message_of(browser, "NEXT.csv")
+    eventually(lambda: "badge is-done" in browser.get(f"/message/{number}").text)
+    assert "Variation buffer 7" in browser.get(f"/message/{number}/pair").text
+    assert "console:local" in browser.get("/buffers/history?level=variation&key=2000000000015").text
+    browser.post("/buffers", token, store="main", level="variation", key="2000000000015", value="")
+    assert "not set" in browser.get("/buffers?key=2000000000015").text
+
+
+@pytest.mark.parametrize(
+    "fields", [{"value": "-1"}, {"value": "2.0"}, {"level": "planet"}, {"store": "moon"}, {"key": ""}]
+)
+def test_a_buffer_that_cannot_be_is_refused(browser, fields):
+    typed = {"store": "main", "level": "variation", "key": "A", "value": "1", **fields}
+    assert browser.post("/buffers", browser.token("/buffers?key=A"), **typed).status == 409
+
+
+def test_an_import_is_seen_before_it_happens_and_says_a_word_on_each_bad_line(browser):
+    table = b"store,level,key,value\nmain,variation,I1,4\nmain,variation,I2,x\nmoon,variation,I3,1\nmain,store,,2\n"
+    shown = browser.upload("/buffers/import", browser.token("/buffers/import"), "buffers.csv", table)
+    assert shown.status == 200
+    assert "not configured" in shown.text
+    assert "it unsets the buffer" in shown.text
+    assert "not set" in browser.get("/buffers?key=I1").text
+    done = browser.post("/buffers/import/apply", browser.token("/buffers/import"), name="buffers.csv")
+    assert done.status == 303
+    assert 'value="4"' in browser.get("/buffers?key=I1").text
+    again = browser.post("/buffers/import/apply", browser.token("/buffers/import"), name="buffers.csv")
+    assert again.status == 409
+
+
+def test_an_import_needs_the_token_of_the_session(browser):
+    browser.get("/buffers/import")
+    assert browser.upload("/buffers/import", "forged", "b.csv", b"store,level,key,value\n").status == 403
+
+
+def test_buffers_are_exported_as_they_are_imported(browser):
+    text = browser.get("/buffers/export.csv?store=main").text
+    assert text.startswith("store,level,key,value\r\n")
+    assert "main,store,," in text
+
+
+def test_a_setting_is_switched_and_recorded(browser):
+    token = browser.token("/settings")
+    assert browser.post("/settings", token, store="main", key="log-requests", value="false").status == 303
+    assert "console:local" in browser.get("/settings").text
+    assert browser.post("/settings", token, store="main", key="log-requests", value="true").status == 303
+    assert browser.post("/settings", token, store="main", key="secret", value="true").status == 409
+    assert browser.post("/settings", token, store="main", key="enabled", value="perhaps").status == 409
+
+
+def test_a_failed_file_stands_with_the_text_that_explains_it(browser):
+    text = browser.get("/files/inventory?in=failed").text
+    assert "why it failed" in text
+    link = re.search(r'href="(/files/inventory/view[^"]+)">why it failed', text)
+    assert link
+    assert "is not a number" in browser.get(unescape(link[1])).text
+    assert "STOCK.csv" in browser.get("/files/inventory?in=processed").text
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "in=inbox&name=../../cegid-daemon.toml",
+        "in=inbox&name=..%2f..%2fcegid-daemon.toml",
+        "in=../..&name=var",
+        "in=processed&day=../..&name=cegid-daemon.toml",
+        "in=processed&day=..&name=x",
+        "in=failed&name=%2Fetc%2Fpasswd",
+        "in=inbox&name=%5Cx2e%5Cx2e%5Cx2fcegid-daemon.toml",
+        "in=inbox&name=processed",
+        "in=inbox&name=",
+        "in=inbox&name=.",
+    ],
+)
+@pytest.mark.parametrize("what", ["view", "save"])
+def test_no_address_reads_outside_of_the_folders_of_a_route(browser, what, query):
+    answer = browser.get(f"/files/inventory/{what}?{query}")
+    assert answer.status == 409
+    assert "endpoint.inbox" not in answer.text
+
+
+def test_a_symlink_in_an_inbox_is_never_followed(site, browser):
+    (site.folder / "inbox" / "inventory" / "link.csv").symlink_to(site.folder / "cegid-daemon.toml")
+    try:
+        assert browser.get("/files/inventory/view?in=inbox&name=link.csv").status == 409
+        assert "not a regular file" in browser.get("/files/inventory").text
+    finally:
+        (site.folder / "inbox" / "inventory" / "link.csv").unlink()
+
+
+@pytest.mark.parametrize(
+    "path", ["/static/../app.py", "/static/%2e%2e%2fapp.py", "/static/console.py", "/nothing", "/message/x"]
+)
+def test_what_is_no_page_is_not_there(browser, path):
+    assert browser.get(path).status == 404
+
+
+def test_a_form_without_the_token_of_its_session_changes_nothing(site, browser):
+    token = browser.token("/buffers?key=C1")
+    other = site.browser()
+    other.get("/")
+    assert other.post("/buffers", token, store="main", level="variation", key="C1", value="1").status == 403
+    assert site.browser().post("/buffers", token, store="main", level="variation", key="C1", value="1").status == 403
+    assert browser.post("/buffers", "", store="main", level="variation", key="C1", value="1").status == 403
+    assert "not set" in browser.get("/buffers?key=C1").text
+
+
+def test_a_request_for_another_name_and_a_form_of_another_page_are_refused(browser):
+    assert browser.ask("GET", "/", Host="evil.example").status == 421
+    assert browser.ask("POST", "/buffers", b"", Origin="http://evil.example").status == 403
+    assert browser.ask("POST", "/buffers", b"", Sec_Fetch_Site="cross-site").status == 403
+
+
+def test_health_and_metrics_are_there_for_machines(browser):
+    assert browser.get("/health/live").text == "alive\n"
+    assert browser.get("/health/ready").text == "ready\n"
+    text = browser.get("/metrics").text
+    assert 'cegid_daemon_messages_received_total{route="orders"} 1.0' in text
+    assert 'cegid_daemon_endpoint_up{endpoint="inbox"} 1.0' in text
+    assert "process_resident_memory_bytes" in text
+
+
+def test_the_listing_of_a_hundred_visitors_at_once_holds_the_daemon_up_for_nobody(site):
+    statuses: list[int] = []
+
+    def visit() -> None:
+        statuses.extend(site.browser().get("/log").status for _ in range(5))
+
+    threads = [threading.Thread(target=visit) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    site.drop("STOCK.csv", "inventory", "AMONG.csv")
+    for thread in threads:
+        thread.join()
+    assert statuses == [200] * 100
+
+
+# -- with passwords -------------------------------------------------------------------------------------------------
+
+
+PASSWORDS = 'password = "edit me"\nviewer_password = "look"\n'
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with Site(tmp_path_factory.mktemp("guarded"), PASSWORDS).running() as running:
+        running.drop("STOCK.csv", "inventory")
+        yield running
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/log", "/message/1", "/entry/1/save", "/buffers/export.csv", "/files/inventory", "/log/export.csv"]
+)
+def test_nothing_is_shown_without_a_login(guarded, path):
+    answer = guarded.browser().get(path)
+    assert answer.status == 303
+    assert answer.where.startswith("/login?next=")
+
+
+def test_an_operator_logs_in_edits_under_their_name_and_logs_out(guarded):
+    browser = guarded.browser()
+    assert browser.log_in("Ann <b>", "edit me").where == "/"
+    token = browser.token("/buffers?key=P1")
+    assert browser.post("/buffers", token, store="main", level="variation", key="P1", value="3").status == 303
+    assert "console:Ann &lt;b&gt;" in browser.get("/buffers/history?level=variation&key=P1").text
+    cookies = dict(browser.cookies)
+    assert browser.post("/logout", token).status == 303
+    browser.cookies = cookies
+    assert browser.get("/").status == 303
+
+
+def test_a_viewer_reads_everything_and_changes_nothing(guarded):
+    browser = guarded.browser()
+    browser.log_in("Bob", "look")
+    page = browser.get("/buffers?key=P9").text
+    assert "reads only" in page
+    assert '<form class="inlineform"' not in page
+    token = browser.token("/settings")
+    assert browser.post("/buffers", token, store="main", level="variation", key="P9", value="3").status == 403
+    assert browser.post("/message/1/replay", token, reason="r").status == 403
+    assert browser.post("/settings", token, store="main", key="enabled", value="false").status == 403
+    assert browser.upload("/buffers/import", token, "b.csv", b"store,level,key,value\n").status == 403
+    assert browser.post("/alerts", token).status == 403
+
+
+def test_a_wrong_password_is_refused_and_many_of_them_have_to_wait(guarded):
+    browser = guarded.browser()
+    for _ in range(5):
+        assert browser.log_in("Eve", "guess").status == 403
+    answer = browser.log_in("Eve", "edit me")
+    assert answer.status == 429
+    assert int(answer.headers["retry-after"]) > 0
+    assert "edit me" not in guarded.log
+    assert "guess" not in guarded.log
+
+
+def test_a_login_form_of_another_page_is_refused(guarded):
+    browser = guarded.browser()
+    browser.get("/login")
+    assert browser.post("/login", "forged", name="Eve", password="edit me").status == 403
+
+
+def test_cookies_are_out_of_reach_for_scripts_and_foreign_forms(guarded):
+    cookie = guarded.browser().get("/login").headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+
+
+# -- alerts and reload ----------------------------------------------------------------------------------------------
+
+
+class _Hook(BaseHTTPRequestHandler):
+    bodies: list[dict[str, str]] = []  # noqa: RUF012
+
+    def do_POST(self) -> None:
+        self.bodies.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        """Silent."""
+
+
+@pytest.fixture
+def hook() -> Iterator[HTTPServer]:
+    _Hook.bodies.clear()
+    with HTTPServer(("127.0.0.1", 0), _Hook) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_people_are_alerted_of_a_failed_file_and_may_try_it_out(tmp_path: Path, hook: HTTPServer):
+    alert = f'[alert]\nurls = ["json://127.0.0.1:{hook.server_port}/"]\n'
+    with Site(tmp_path, alert).running() as site:
+        browser = site.browser()
+        assert browser.post("/alerts", browser.token("/alerts")).status == 303
+        assert "a test" in _Hook.bodies[0]["title"]
+        site.write(BROKEN, "inventory", "BAD.csv")
+        eventually(lambda: len(_Hook.bodies) > 1)
+        assert "BAD.csv" in _Hook.bodies[1]["message"]
+
+
+def test_a_reload_keeps_sessions_until_the_password_changes(tmp_path: Path):
+    with Site(tmp_path, PASSWORDS).running() as site:
+        browser = site.browser()
+        browser.log_in("Ann", "edit me")
+        site.reload()
+        eventually(lambda: browser.get("/health/live").status == 200)
+        assert browser.get("/").status == 200
+        configuration = tmp_path / "cegid-daemon.toml"
+        configuration.write_text(configuration.read_text("utf-8").replace("edit me", "edit now"), "utf-8")
+        site.reload()
+        assert browser.get("/").status == 303
