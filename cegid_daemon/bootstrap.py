@@ -15,12 +15,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
+from cegid_daemon.acquaintance import Acquaintance
 from cegid_daemon.alerts import sender
 from cegid_daemon.carrying import Looked
 from cegid_daemon.config import Config
 from cegid_daemon.daemon import Daemon, Service, Works
 from cegid_daemon.dropsites import Landing, drop_sites
 from cegid_daemon.endpoints import API_SCHEMES, Endpoint, Reachable, open_api, open_endpoint
+from cegid_daemon.endpoints.protocol import Telling
 from cegid_daemon.errors import EndpointError
 from cegid_daemon.holding import StateFolder
 from cegid_daemon.housekeeping import Housekeeping
@@ -210,6 +212,7 @@ def works(
         )
         tasks: list[Task] = [*sources, housekeeping, *([crew.alarm] if crew.alarm else [])]
         services: list[Service] = [FolderHints(sources, daemon.wake), *face(installation, config, crew, daemon)]
+        tasks += _acquaintances(crew, {task.lane for task in sources}, installation)
         landing = Landing(crew.sources, daemon.wake)
         services += drop_sites(config.sites, landing, installation.clock)
         return Works(
@@ -222,6 +225,15 @@ def works(
         )
 
     return build
+
+
+def _acquaintances(crew: Crew, lanes: set[str], installation: Installation) -> list[Acquaintance]:
+    """Those with the servers that have a lane: one without is used by no route."""
+    return [
+        Acquaintance(name, endpoint, installation.journal, installation.clock)
+        for name, endpoint in crew.endpoints.items()
+        if name in lanes and isinstance(endpoint, Telling)
+    ]
 
 
 def lane_of(source: Looked, config: Config) -> str:

@@ -19,7 +19,7 @@ from cegid_daemon.errors import ConfigurationError, EndpointError, JournalUnavai
 
 if TYPE_CHECKING:
     from cegid_daemon.config import Config
-    from cegid_daemon.endpoints import Poster, Reachable
+    from cegid_daemon.endpoints import Endpoint, Poster, Reachable
 
 _RESET_REPAIRED = (3, 51, 3)  # the version in which a corruption by WAL reset is reported repaired
 
@@ -39,7 +39,7 @@ class Findings:
 
 
 @click.command()
-@click.option("--live", is_flag=True, help="Also log in to each endpoint, list its folders and show what it can do.")
+@click.option("--live", is_flag=True, help="Also log in to each endpoint and try out what it can do.")
 @json_option
 @configured
 @click.pass_context
@@ -47,7 +47,8 @@ def check(ctx: click.Context, live: bool, as_json: bool) -> None:
     """Check configuration, templates and journal.
 
     Nothing is changed. Every fault of the configuration is named with file, line, key and remedy; the exit code is 2
-    then.
+    then. With --live a small hidden file is put into each folder of each endpoint, read back, renamed and removed, and
+    what the server can do is shown and kept, so that `run` notices when it changes.
     """
     invocation = ctx.ensure_object(Invocation)
     try:
@@ -61,6 +62,7 @@ def check(ctx: click.Context, live: bool, as_json: bool) -> None:
     _look_at_journal(invocation, config, findings)
     if live:
         findings.endpoints = [_asked(config, name) for name in config.endpoints]
+        _keep_cards(invocation, config, findings)
     _print(findings, as_json)
     ctx.exit(1 if findings.out_of_reach else 0)
 
@@ -128,7 +130,45 @@ def _asked(config: Config, name: str) -> dict[str, Any]:
         return _answer(name, api, lambda: _greeted(api))
     endpoint = open_endpoint(spec)
     folders = _folders_of(config, name)
-    return _answer(name, endpoint, lambda: {folder: len(endpoint.list(folder)) for folder in folders})
+    found = _answer(name, endpoint, lambda: {folder: len(endpoint.list(folder)) for folder in folders}, close=False)
+    try:
+        if not found["error"]:
+            found["card"] = _card(endpoint, folders)
+    except EndpointError as error:
+        found["error"] = one_line(str(error))
+    finally:
+        endpoint.close()
+    return found
+
+
+def _card(endpoint: Endpoint, folders: list[str]) -> dict[str, Any]:
+    """What the endpoint says of itself, and what a round trip in each of its folders showed."""
+    from cegid_daemon.bootstrap import utc_now
+    from cegid_daemon.endpoints.card import card_of
+
+    cards = {folder: card_of(endpoint, folder, utc_now) for folder in folders or [""]}
+    first = next(iter(cards.values()))
+    tried = {folder or ".": dict(card.tried) for folder, card in cards.items()}
+    return {"tried": tried, "facts": dict(first.facts), "measured": dict(first.measured)}
+
+
+def _keep_cards(invocation: Invocation, config: Config, findings: Findings) -> None:
+    """Keeps the cards in the journal, if there is one, and warns where a server is not the one it was."""
+    from cegid_daemon.acquaintance import changes
+    from cegid_daemon.bootstrap import utc_now
+
+    found = [one for one in findings.endpoints if one.get("card", {}).get("facts")]
+    with invocation.reading(config) as journal:
+        if journal is None or not found:
+            return
+    with invocation.writing(config) as journal:
+        for one in found:
+            kept = journal.cards.card(one["place"])
+            for change in changes(kept.facts, one["card"]["facts"]) if kept else ():
+                findings.warnings.append(f"the server of endpoint {one['endpoint']} has changed: {change}")
+            tried = {f"{folder}: {name}": said for folder, trip in one["card"]["tried"].items()
+                     for name, said in trip.items()}  # fmt: skip
+            journal.cards.keep(one["place"], one["card"]["facts"], tried, utc_now())
 
 
 def _greeted(api: Poster) -> dict[str, int]:
@@ -136,7 +176,7 @@ def _greeted(api: Poster) -> dict[str, int]:
     return {}
 
 
-def _answer(name: str, endpoint: Reachable, ask: Callable[[], dict[str, int]]) -> dict[str, Any]:
+def _answer(name: str, endpoint: Reachable, ask: Callable[[], dict[str, int]], *, close: bool = True) -> dict[str, Any]:
     abilities = endpoint.abilities
     found: dict[str, Any] = {
         "endpoint": name, "place": endpoint.where, "renames": abilities.renames, "replaces": abilities.replaces,
@@ -147,7 +187,8 @@ def _answer(name: str, endpoint: Reachable, ask: Callable[[], dict[str, int]]) -
     except EndpointError as error:
         found["error"] = one_line(str(error))
     finally:
-        endpoint.close()
+        if close:
+            endpoint.close()
     return found
 
 
@@ -166,9 +207,22 @@ def _print(findings: Findings, as_json: bool) -> None:
         say(f"{name:<13} {text}")
     for one in findings.endpoints:
         say(f"endpoint      {one['endpoint']}: {one['error'] or _abilities(one)}")
+        for line in _card_lines(one.get("card")):
+            say(f"              {line}")
     for warning in findings.warnings:
         note(f"warning: {one_line(warning)}")
     say("No fault found." if not findings.out_of_reach else "An endpoint did not answer.")
+
+
+def _card_lines(card: dict[str, Any] | None) -> list[str]:
+    if card is None:
+        return []
+    trips = [f"in {folder}: {_said(trip)}" for folder, trip in card["tried"].items()]
+    return [*trips, *(_said(part) for part in (card["facts"], card["measured"]) if part)]
+
+
+def _said(part: dict[str, str]) -> str:
+    return ", ".join(f"{name} {one_line(said)}" for name, said in part.items())
 
 
 def _abilities(one: dict[str, Any]) -> str:

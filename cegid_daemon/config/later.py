@@ -14,18 +14,9 @@ from cegid_daemon.config.lines import KeyPath
 KEYS = (
     "defaults.expect",
     "defaults.hold",
-    "endpoint.*.channels",
-    "endpoint.*.encoding",
-    "endpoint.*.known_hosts",
-    "endpoint.*.passive",
-    "endpoint.*.password",
-    "endpoint.*.private_key",
-    "endpoint.*.reconnect",
     "route.*.expect",
     "route.*.hold",
 )  # "*" stands for any one name; a key set to "" asks for nothing and is let through
-
-SCHEMES = ("ftp", "ftps", "ftps+implicit", "sftp")
 
 
 def separate(document: dict[str, Any]) -> tuple[dict[str, Any], list[Trouble]]:

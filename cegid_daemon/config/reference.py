@@ -152,11 +152,10 @@ def _duration(value: timedelta) -> str:
 
 def _not_yet() -> str:
     keys = "\n".join(f"- `{name}`" for name in later.KEYS)
-    schemes = ", ".join(f"`{scheme}:`" for scheme in later.SCHEMES)
     return (
         "## Not yet supported\n\n"
         "These keys are refused by this version, with a sentence that says so (`*` stands for any name):\n\n"
-        f"{keys}\n\nand endpoints whose address begins with {schemes}.\n"
+        f"{keys}\n"
     )
 
 

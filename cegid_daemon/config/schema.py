@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from cegid_daemon.config import later
 from cegid_daemon.config.faults import closest, refuse
 from cegid_daemon.config.sites import Address, HashText, Ports, SiteListen
 from cegid_daemon.config.values import (
@@ -69,8 +68,6 @@ def needed(meaning: str) -> Any:
 
 def _url(value: str) -> str:
     scheme, colon, rest = value.partition(":")
-    if scheme in later.SCHEMES:
-        refuse(f"{scheme}: endpoints are not yet supported by this version", remedy="Use a folder: file:PATH.")
     if not colon or scheme not in OPTIONS:
         remedy = closest(scheme, OPTIONS, "Write file:PATH.") if colon else "Write file:PATH."
         refuse("is no address of an endpoint", remedy=remedy)
@@ -99,8 +96,9 @@ class EndpointTable(Table):
     """A place files are taken from or put into."""
 
     url: Annotated[str, AfterValidator(_url), Kind("address")] = needed(
-        "`file:PATH`; a relative path starts at the configuration's folder. `https://HOST/VERSION`: the Aurora API "
-        "(`http:` on this machine only)"
+        "`file:PATH`; a relative path starts at the configuration's folder. `sftp://USER@HOST/PATH` (`/~/` is the "
+        "home), `ftp:`, `ftps:` (explicit TLS) and `ftps+implicit:` (relative to the login folder, absolute with a second "
+        "slash). `https://HOST/VERSION`: the Aurora API (`http:` on this machine only)"
     )
     password: SecretText | None = key(None, "the password of the login", shown="none")
     token: SecretText | None = key(None, "the token of the Aurora API", shown="none")

@@ -8,7 +8,7 @@ several threads at once; `close` from any of them ends what the others wait for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from cegid_daemon.endpoints import ftp_listing
@@ -44,6 +44,13 @@ class FtpEndpoint:
     def where(self) -> str:
         """`ftp://user@host:port/path`."""
         return self._server.where
+
+    def facts(self) -> Mapping[str, str]:
+        """What the server said of itself; lists the folder of the url once, to see how data connections are secured."""
+        with self._pool.lend() as link, link.telling("cannot ask what the server can do", self.where):
+            if link.accepts(f"CWD {self._path(link, '') or '/'}"):
+                link.listing("MLSD" if link.has_mlst else "LIST")
+            return link.facts()
 
     def list(self, folder: str) -> list[Listed]:
         """The entries of `folder`. What cannot be named in a command is listed as not regular."""

@@ -69,6 +69,16 @@ class FtpLink:
         """Whether the server lists by the standard."""
         return "MLST" in self.features
 
+    def facts(self) -> dict[str, str]:
+        """What the server said of itself at the login, in words for people."""
+        known = {"software": (self._ftp.welcome or "")[4:].strip()}
+        for name, word in (("MLSD", "MLST"), ("MDTM", "MDTM"), ("SIZE", "SIZE"), ("resume", "REST"), ("UTF-8", "UTF8")):
+            known[name] = "yes" if word in self.features else "no"
+        if self._tls is not None and isinstance(self._ftp.sock, ssl.SSLSocket):
+            known["TLS"] = self._ftp.sock.version() or "none"
+            known["session reuse"] = {None: "unknown", True: "yes", False: "no"}[self._tls.reused]
+        return known
+
     def lives(self) -> bool:
         """Asks the server, and does not wait long for it."""
         try:
@@ -269,6 +279,8 @@ class FtpLink:
 class _Tls(ftplib.FTP_TLS):
     """FTP over TLS whose data connections continue the control connection's session."""
 
+    reused: bool | None = None  # whether the server continued it on the last data connection
+
     def ntransfercmd(self, cmd: str, rest: int | str | None = None) -> tuple[socket.socket, int | None]:
         """Opens a data connection; a reply that explains why its TLS failed is raised instead of the failure."""
         plain, size = ftplib.FTP.ntransfercmd(self, cmd, rest)  # noqa: S321
@@ -280,6 +292,7 @@ class _Tls(ftplib.FTP_TLS):
             if not isinstance(error, ssl.SSLCertVerificationError):
                 self.voidresp()
             raise
+        self.reused = secured.session_reused
         return secured, size
 
 

@@ -10,11 +10,11 @@ part, never `/`, NUL, blank, `.` or `..` (`ValueError`: a bug of the caller), an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from cegid_daemon.model import Identity, Listed
 
@@ -42,6 +42,21 @@ class Reachable(Protocol):
 
     def close(self) -> None:
         """Ends connections. It may be used again afterwards: it connects anew."""
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """An endpoint that can say what its server told of itself."""
+
+    @property
+    def where(self) -> str:
+        """The place itself without secrets."""
+
+    def facts(self) -> Mapping[str, str]:
+        """What distinguishes this server, in words for people; the same at every login until somebody changes it.
+
+        Logs in if need be. Raises as any other call does.
+        """
 
 
 class Reading(Protocol):

@@ -7,7 +7,7 @@ threads at once; `close` from any of them ends what the others wait for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import groupby, zip_longest
@@ -66,6 +66,18 @@ class SftpEndpoint:
     def where(self) -> str:
         """`sftp://user@host:port/path`."""
         return self._server.where
+
+    def facts(self) -> Mapping[str, str]:
+        """What the server said of itself."""
+        with self._sessions.lend() as session, session.telling("cannot ask what the server can do", self.where):
+            extensions = session.wire.extensions
+            link = self._sessions.link()
+            return {
+                "software": link.software,
+                "host key": f"{link.host_key.kind} {link.host_key.fingerprint}",
+                "posix-rename": "yes" if POSIX_RENAME in extensions else "no",
+                "fsync": "yes" if b"fsync@openssh.com" in extensions else "no",
+            }
 
     def list(self, folder: str) -> list[Listed]:
         """The entries of `folder`; names that are no single path part are left out."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
 
 from cegid_daemon.endpoints.many import Fetched, Move, read_many, read_one, rename_many
-from cegid_daemon.endpoints.protocol import Abilities, Endpoint, Reading
+from cegid_daemon.endpoints.protocol import Abilities, Endpoint, Reading, Telling
 from cegid_daemon.endpoints.remote import Pace
 from cegid_daemon.errors import EndpointError, Place, SourceChanged, Transient
 from cegid_daemon.model import Identity, Listed
@@ -34,6 +34,10 @@ class Wrapped:
     def where(self) -> str:
         """The place of the endpoint inside."""
         return self._inner.where
+
+    def facts(self) -> Mapping[str, str]:
+        """As inside; none where the endpoint inside tells none."""
+        return self._inner.facts() if isinstance(self._inner, Telling) else {}
 
     def list(self, folder: str) -> list[Listed]:
         """As inside."""

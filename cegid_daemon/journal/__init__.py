@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cegid_daemon.journal.answers import Answers
     from cegid_daemon.journal.book import BufferBook
+    from cegid_daemon.journal.cards import Cards
     from cegid_daemon.journal.connection import Connection
     from cegid_daemon.journal.ledger import Ledger
     from cegid_daemon.journal.log import LogBook
@@ -36,6 +37,7 @@ class Journal:
     outgoing: Outgoing
     masking: Masking
     answers: Answers
+    cards: Cards
 
     @classmethod
     def open(cls, path: Path, *, readonly: bool = False, checkpoints: bool = True) -> Journal:
@@ -57,6 +59,7 @@ class Journal:
     def _around(cls, connection: Connection) -> Journal:
         from cegid_daemon.journal.answers import Answers
         from cegid_daemon.journal.book import BufferBook
+        from cegid_daemon.journal.cards import Cards
         from cegid_daemon.journal.ledger import Ledger
         from cegid_daemon.journal.log import LogBook
         from cegid_daemon.journal.masking import Masking
@@ -78,6 +81,7 @@ class Journal:
             outgoing=Outgoing(connection, payloads),
             masking=Masking(connection, payloads),
             answers=Answers(connection, payloads),
+            cards=Cards(connection),
         )
 
     def checkpoint(self) -> None:

@@ -242,6 +242,13 @@ CREATE INDEX delivery_name ON delivery (name);
 """
 
 
+_CARDS = """
+CREATE TABLE server_card (             -- what a server said of itself when it was last asked
+    place TEXT PRIMARY KEY, facts TEXT NOT NULL, tried TEXT NOT NULL, seen_at TEXT NOT NULL
+) WITHOUT ROWID;
+"""
+
+
 @migrations()
 def m001_ledger_and_log(db: Database) -> None:
     """Messages, their sources, parts, deliveries, payloads and log."""
@@ -270,6 +277,12 @@ def m004_masking(db: Database) -> None:
 def m005_answers(db: Database) -> None:
     """What the API still owes an answer to, and what CEGID refused."""
     _statements(db, _ANSWERS)
+
+
+@migrations()
+def m006_server_cards(db: Database) -> None:
+    """What each server can do, so that a change is noticed."""
+    _statements(db, _CARDS)
 
 
 def _statements(db: Database, script: str) -> None:

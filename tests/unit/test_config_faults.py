@@ -227,10 +227,11 @@ def test_a_key_of_later_work_is_refused_as_not_yet_supported(tmp_path, pattern):
     assert "not yet supported by this version" in found[".".join(keys)]
 
 
-@pytest.mark.parametrize("scheme", later.SCHEMES)
-def test_a_remote_endpoint_is_refused_as_not_yet_supported(tmp_path, scheme):
-    found = faults(tmp_path, f'[endpoint.x]\nurl = "{scheme}://host/x"')
-    assert "not yet supported by this version" in found["endpoint.x.url"]
+@pytest.mark.parametrize("scheme", ["ftp", "ftps", "ftps+implicit", "sftp"])
+def test_a_remote_endpoint_is_taken_and_keys_that_mean_nothing_to_it_are_not(tmp_path, scheme):
+    text = f'[endpoint.x]\nurl = "{scheme}://cegid@host/x"\nencoding = "cp1252"\ntimeout = "5s"\n'
+    assert configured(tmp_path, text).endpoints["x"].scheme == scheme
+    assert "means nothing" in faults(tmp_path, text + 'token = { env = "HOME" }\n')["endpoint.x.token"]
 
 
 def test_a_console_that_is_switched_off_is_no_fault(tmp_path):

@@ -15,7 +15,6 @@ TEXT = "hunter2-geheim"
 @pytest.fixture(autouse=True)
 def _remote_endpoints(monkeypatch):
     monkeypatch.setattr(later, "KEYS", ())
-    monkeypatch.setattr(later, "SCHEMES", ())
 
 
 def token(folder, source, mode=0o644):
