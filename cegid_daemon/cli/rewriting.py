@@ -40,8 +40,8 @@ def rewrite(ctx: click.Context, route: str, file: Path, output: Path | None, as_
     """Rewrite FILE as ROUTE would; nothing is sent.
 
     Today's template and buffers apply, nothing is recorded. What became of the records is told on stderr. A route that
-    feeds the buffer book gives the buffers it would set, as CSV. With --json the account goes to stdout, and the result
-    only to OUT.
+    feeds the buffer book gives the buffers it would set, as CSV that `buffers import` takes. With --json the account
+    goes to stdout, and the result only to OUT.
     """
     from cegid_daemon.rewrite import rewrite as rewritten
 
@@ -53,7 +53,7 @@ def rewrite(ctx: click.Context, route: str, file: Path, output: Path | None, as_
         book = stack.enter_context(_book(invocation, config, route))
         meter = stack.enter_context(_reading(file))
         scratch = partial(_scratch, folder)
-        with FileSink(folder) as sink:
+        with FileSink(folder, config.routes[route].store) as sink:
             done = rewritten(config.recipes[route], _job(config, route, file), meter, book, sink, scratch=scratch)
         written = _put(sink, done, output, to_stdout=not as_json)
     if as_json:
@@ -69,12 +69,12 @@ def _scratch(folder: Path) -> IO[bytes]:
 class FileSink(AbstractContextManager["FileSink"]):
     """Keeps what a rewriting makes in a folder until it is known to be whole."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, store: str) -> None:
+        self._folder, self._store = folder, store
         self._opened = ExitStack()
         self.parts: list[Path] = []
         self.belonging = 0
-        self.buffers: list[tuple[str, str, str]] = []
+        self.buffers: list[tuple[str, str, str, str]] = []
 
     def part(self, no: int) -> IO[bytes]:
         """Opens part `no`."""
@@ -87,14 +87,14 @@ class FileSink(AbstractContextManager["FileSink"]):
 
     def buffer(self, level: str, key: str, value: str, line: int) -> None:  # noqa: ARG002
         """Keeps one buffer."""
-        self.buffers.append((level, key, value))
+        self.buffers.append((self._store, level, key, value))
 
     def __exit__(self, *error: object) -> None:
         """Closes what is open. Where the route feeds the buffer book, the buffers become the one part."""
         self._opened.close()
         if self.buffers:
             text = io.StringIO()
-            csv.writer(text, lineterminator="\n").writerows([("level", "key", "value"), *self.buffers])
+            csv.writer(text, lineterminator="\n").writerows([("store", "level", "key", "value"), *self.buffers])
             self.parts = [self._folder / "buffers"]
             self.parts[0].write_text(text.getvalue(), encoding="utf-8")
 

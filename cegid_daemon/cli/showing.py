@@ -16,7 +16,7 @@ def show_message(known: Mapping[str, Any]) -> None:
         "route": f"{known['route']}, store {known['store']}, number {known['seq']} of the route",
         "received": f"{known['received_at']}, {plural(known['size'], 'byte')}, sha256 {known['sha256']}",
         "file": _file(known),
-        "records": equation(known["coverage"]) if known["coverage"] else "not rewritten yet",
+        "records": _records(known),
         "made with": f"recipe {known['recipe_sha256']}, buffer revision {known['revision']}"
         if known["made_at"]
         else "",
@@ -31,6 +31,14 @@ def show_message(known: Mapping[str, Any]) -> None:
         say(f"  {'':<10} {what}: {times}")
     _show_error(known["error"])
     _show_rows(known)
+
+
+def _records(known: Mapping[str, Any]) -> str:
+    coverage = known["coverage"]
+    if not coverage:
+        return "not rewritten" if known["state"] == "failed" else "not rewritten yet"
+    nothing = known["state"] == "done" and not coverage["sent"]
+    return equation(coverage) + (": nothing to send" if nothing else "")
 
 
 def _file(known: Mapping[str, Any]) -> str:

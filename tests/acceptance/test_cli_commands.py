@@ -211,6 +211,17 @@ def test_log_show_accounts_for_every_record_and_tells_where_the_file_lies(shop: 
     assert known["recipe_sha256"] in told
 
 
+@pytest.mark.parametrize("content", [b"", b"GA_CODEARTICLE;GA_CODEBARRE;GQ_PHYSIQUE\n"])
+def test_a_file_without_records_is_done_and_log_show_says_that_there_was_nothing_to_send(
+    shop: Shop, content: bytes
+) -> None:
+    (shop.inbox / "EMPTY.csv").write_bytes(content)
+    shop("once")
+    told = shop("log", "show", "1").stdout
+    assert "done" in told
+    assert "nothing to send" in told
+
+
 def test_a_bad_file_is_one_line_and_exit_code_1_and_the_status_shows_it(shop: Shop) -> None:
     shop.drop(content=b"GA_CODEARTICLE;GA_CODEBARRE\n1;2;3\n")
     done = shop("once", code=1)
@@ -258,8 +269,10 @@ def test_rewrite_gives_what_would_be_delivered_and_records_nothing(shop: Shop) -
 
 def test_rewrite_of_a_feeding_route_gives_the_buffers_as_csv(shop: Shop) -> None:
     lines = shop("rewrite", "fields", str(SAMPLES / "FIELDS.csv")).stdout.splitlines()
-    assert lines[0] == "level,key,value"
+    assert lines[0] == "store,level,key,value"
     assert len(lines) > 1
+    (shop.folder / "buffers.csv").write_text("\n".join(lines), "utf-8")
+    assert f"{len(lines) - 1} rows" in shop("buffers", "import", "buffers.csv").stdout
 
 
 def test_rewrite_of_a_bad_file_tells_the_place_and_writes_nothing(shop: Shop) -> None:
