@@ -7,7 +7,7 @@ PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 BIN := .venv/bin
 CONFIG := cegid-daemon.toml
 
-.PHONY: .venv help install run test check bench lock reference
+.PHONY: .venv help install run demo test check bench lock reference
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /  make \1 | /' | column -t -s '|'
@@ -30,6 +30,9 @@ install: ## .venv with exactly what requirements.lock names; does nothing if it 
 
 run: install ## the daemon on cegid-daemon.toml; Ctrl-C ends it
 	@exec $(BIN)/cegid-daemon run --config $(CONFIG)
+
+demo: install ## the whole thing on loopback, in a folder that stays to be looked into
+	@exec $(BIN)/cegid-daemon demo $(ARGS)
 
 test: install ## every test
 	@$(BIN)/python -m pytest $(ARGS)

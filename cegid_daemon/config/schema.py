@@ -97,8 +97,8 @@ class EndpointTable(Table):
 
     url: Annotated[str, AfterValidator(_url), Kind("address")] = needed(
         "`file:PATH`; a relative path starts at the configuration's folder. `sftp://USER@HOST/PATH` (`/~/` is the "
-        "home), `ftp:`, `ftps:` (explicit TLS) and `ftps+implicit:` (relative to the login folder, absolute with a second "
-        "slash). `https://HOST/VERSION`: the Aurora API (`http:` on this machine only)"
+        "home), `ftp:`, `ftps:` (explicit TLS) and `ftps+implicit:` (relative to the login folder, absolute with a "
+        "second slash). `https://HOST/VERSION`: the Aurora API (`http:` on this machine only)"
     )
     password: SecretText | None = key(None, "the password of the login", shown="none")
     token: SecretText | None = key(None, "the token of the Aurora API", shown="none")

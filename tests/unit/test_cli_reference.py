@@ -17,7 +17,7 @@ from cegid_daemon.cli.root import cegid_daemon
 DOCS = Path(__file__).parents[2] / "docs"
 COMMANDS = {
     "init", "check", "run", "once", "status", "rewrite", "log", "replay", "release", "discard", "buffers", "catalogue",
-    "settings", "backup", "hash-password",
+    "settings", "backup", "demo", "hash-password",
 }  # fmt: skip
 DATA = ["check", "once", "status", "rewrite", "log list", "log show", "log diff", "log search", "log prune", "replay",
         "release", "discard", "buffers list", "buffers get", "buffers import", "buffers history", "catalogue import",
