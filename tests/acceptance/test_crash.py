@@ -101,7 +101,7 @@ def test_killed_at_every_step_each_message_arrives_exactly_once(case: str, tmp_p
     shop = Shop(tmp_path, *routes)
     zygote = Zygote(shop)
     with Receiver(shop.outbox) as receiver, Sender(shop, names, make) as sender:
-        for kill_at in range(1, MOST_STEPS, 1 if case == "one" or EFFORT > 1 else 4):
+        for kill_at in range(1, MOST_STEPS, 1 if case == "one" or EFFORT > 1 else 6):
             sender.limit += len(names)
             killed = zygote.run(kill_at, lambda: is_idle(shop, sender))
             if near_giving_up(shop):

@@ -70,7 +70,10 @@ def test_a_refused_reload_goes_on_with_the_old_works(error: CegidDaemonError, ca
         threading.Timer(0.05, lambda: daemon.wake("a")).start()
         raise error
 
-    daemon = daemon_of(lambda: works_of(Job("a", lambda: rounds.pop(0)()), closed), refuse)
+    def next_round() -> None:
+        rounds.pop(0)()
+
+    daemon = daemon_of(lambda: works_of(Job("a", next_round), closed), refuse)
     assert daemon.run() == 0
     assert closed == ["a"], "the old works ended once, at the end"
     assert f"refused, the old one goes on: {error}" in caplog.text
