@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from cegid_daemon.endpoints.protocol import Endpoint, Poster
-from cegid_daemon.errors import CegidDaemonError, EndpointError, Transient, Unsure
+from cegid_daemon.errors import CegidDaemonError, EndpointError, Permanent, Transient, Unsure
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.rows import Message
 from cegid_daemon.model import Route, State, escape_name
@@ -150,7 +150,7 @@ class Pipeline:
             return
         message, error = carried.stopped
         if message.first_failed_at is not None and now - message.first_failed_at >= route.retry.give_up:
-            carried.failed.append((message, error))
+            carried.failed.append((message, _given_up(message, error)))
             carried.stopped = None
 
     def _fail(self, route: Route, message: Message, error: CegidDaemonError, now: datetime) -> None:
@@ -201,3 +201,14 @@ class Pipeline:
 
 def _fields(message: Message) -> dict[str, object]:
     return {"route": message.route, "message_id": message.id, "store": message.store}
+
+
+def _given_up(message: Message, error: CegidDaemonError) -> CegidDaemonError:
+    """The same error for a person: nothing goes on by itself any more."""
+    return Permanent(
+        error.what,
+        where=error.where,
+        why=error.why,
+        remedy=f"It was tried since {message.first_failed_at:%Y-%m-%d %H:%M} UTC and given up: remove the cause, "
+        f"then run `cegid-daemon replay {message.id}`.",
+    )

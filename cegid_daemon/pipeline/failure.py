@@ -42,4 +42,4 @@ def _remedy(fault: Fault, message: Message) -> str:
         f"Then drop the repaired file again, or, if template, layout or settings were repaired, "
         f"run `cegid-daemon replay {message.id}`."
     )
-    return f"{fault.remedy} {again}" if fault.remedy else again
+    return f"{fault.remedy.rstrip('.')}. {again}" if fault.remedy else again

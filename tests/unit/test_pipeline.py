@@ -137,6 +137,9 @@ def test_waiting_grows_and_ends_with_give_up(spine_of: Any) -> None:
             spine.now = _moment(text)
     assert pauses == [5, 10, 20, 20, 20]
     assert "a.csv.error.txt" in spine.filed("failed")
+    [(error,)] = spine.sql("SELECT error FROM message")
+    assert "given up: remove the cause, then run `cegid-daemon replay 1`" in error
+    assert "by itself" not in error, "nothing goes on by itself any more"
 
 
 def test_an_earlier_try_is_not_made_before_its_time_unless_asked_for(spine: Spine) -> None:
