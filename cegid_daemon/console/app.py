@@ -60,6 +60,7 @@ def _reading() -> list[Route]:
         "/log/export.csv": logpages.export,
         "/entry/{number:int}": messages.entry,
         "/entry/{number:int}/save": messages.save,
+        "/answer/{number:int}": messages.answer,
         "/message/{number:int}": messages.message,
         "/message/{number:int}/pair": pairs.pair,
         "/message/{number:int}/{what}": messages.decide_form,

@@ -22,6 +22,11 @@ _DECISIONS = {
     "discard": ("Discard", "What is left of the message is never sent."),
 }
 _LONGEST_REASON = 500
+_ANSWERS = "SELECT id, at, step FROM attempt WHERE message = ? AND answer IS NOT NULL ORDER BY id"
+_ANSWER = """
+    SELECT a.at, a.message, a.answer, p.size, m.route FROM attempt a JOIN payload p ON p.id = a.answer
+    JOIN message m ON m.id = a.message WHERE a.id = ?
+"""
 
 
 def allowed(state: str) -> list[str]:
@@ -39,9 +44,10 @@ def message(visit: Visit) -> Response:
     with visit.reading() as reading:
         known = _known(reading, number)
         entries = reading.log.of_message(number)
+        answers = reading.connection.query(_ANSWERS, (number,))
     return visit.page(
-        "message.html", known=known, entries=entries, decisions=allowed(known["state"]), words=_DECISIONS,
-        route=visit.ground.config.routes.get(known["route"]), steps=_steps(known),
+        "message.html", known=known, answers=answers, entries=entries, decisions=allowed(known["state"]),
+        words=_DECISIONS, route=visit.ground.config.routes.get(known["route"]), steps=_steps(known),
     )  # fmt: skip
 
 
@@ -134,6 +140,31 @@ def desk_of(ground: Ground, who: str) -> Desk:
 # -- entries ----------------------------------------------------------------------------------------------------------
 
 
+def answer(visit: Visit) -> Response:
+    """What a receiver said, as it was kept before anybody read it."""
+    with visit.reading() as reading:
+        row = reading.connection.one(_ANSWER, (_number(visit),))
+        if row is None:
+            raise Refused("there is no such answer", remedy="Open the message again.")
+        _refuse_unmasked(visit, reading, row["route"], row["answer"])
+        body = reading.payloads.slice(row["answer"], 0, texts.PAGE)
+    text = texts.indented(texts.decoded(body, texts.encoding_of(body[: texts.HEAD])))
+    return visit.page("answer.html", row=row, text=text, cut=row["size"] > texts.PAGE)
+
+
+def _refuse_unmasked(visit: Visit, reading: Reading, route_name: str, payload: int) -> None:
+    """Bytes that are still to be masked are for operators only: they may have to repair what is in them."""
+    route = visit.ground.config.routes.get(route_name)
+    if visit.may_edit or route is None or not route.log.redact:
+        return
+    row = reading.connection.one("SELECT redacted FROM payload WHERE id = ?", (payload,))
+    if row is not None and not row["redacted"]:
+        raise Refused(
+            "these bytes are not masked yet", why=f"they hold {', '.join(route.log.redact)}",
+            remedy="They are shown masked once the message is closed; the pair shows them masked now.",
+        )  # fmt: skip
+
+
 def entry(visit: Visit) -> Response:
     """An entry's bytes as text, or as a dump, by the page."""
     raw = visit.asked("as") == "bytes"
@@ -144,6 +175,7 @@ def entry(visit: Visit) -> Response:
         known, offset = found.payload is not None, 0
         body, head = b"", b""
         if found.payload is not None:
+            _refuse_unmasked(visit, reading, found.route, found.payload)
             offset = min(visit.number("from", 0, 1 << 62), found.size) // length * length
             body = reading.payloads.slice(found.payload, offset, length)
             head = reading.payloads.slice(found.payload, 0, texts.HEAD) if offset else body[: texts.HEAD]
@@ -168,6 +200,8 @@ def save(visit: Visit) -> Response:
     with visit.reading() as reading:
         found = _entry(reading, _number(visit))
         reading.log.payload_of(found)
+        if found.payload is not None:
+            _refuse_unmasked(visit, reading, found.route, found.payload)
     return download(_bytes(visit.ground, found), unescape_name(found.file_name))
 
 

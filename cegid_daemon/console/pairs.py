@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from html import unescape
+from html import escape, unescape
 from typing import Any
 
 from starlette.responses import Response
@@ -20,6 +20,8 @@ from cegid_daemon.console.visit import Visit
 from cegid_daemon.errors import MessageError, Refused
 from cegid_daemon.journal.log import LogEntry
 from cegid_daemon.journal.rows import Message
+from cegid_daemon.rewrite.masking.fields import Fields, starred
+from cegid_daemon.rewrite.masking.values import SHORTEST
 from cegid_daemon.rewrite.recipe import Recipe
 
 COUNT = 50
@@ -85,10 +87,12 @@ def pair(visit: Visit) -> Response:
         told.update(tracer.look(message, route, recipe, revision, first=first, count=COUNT, key=key))
     except MessageError as error:  # it took too long, or too much memory
         told["fault"] = str(error)
+    masked = Fields.of(route.log.redact)
+    told["records"] = [_masked(one, masked) for one in told["records"]]
     rows = [_row(one, recipe) for one in told["records"]]
     return visit.page(
         "pair.html", message=message, entries=entries, rows=rows, told=told, first=first, key=key, count=COUNT,
-        then=then, stock=_stock(recipe), same=_stands_in(told["records"], sent),
+        then=then, stock=_stock(recipe), same=None if route.log.redact else _stands_in(told["records"], sent),
         masked=route.log.redact, direction=route.kind,
     )  # fmt: skip
 
@@ -129,6 +133,26 @@ def _stands_in(records: Sequence[Mapping[str, Any]], sent: str | None) -> bool |
     if sent is None or not pieces:
         return None
     return all(piece in sent for piece in pieces)
+
+
+def _masked(record: Mapping[str, Any], masked: Fields) -> Mapping[str, Any]:
+    """The record without what its route masks, on both sides; the stored copy is masked once the message is closed."""
+    hidden = {value for name, value in record["fields"].items() if _is_masked(name, masked) and value.strip()}
+    if not hidden:
+        return record
+    fields = {name: starred(value) if value in hidden else value for name, value in record["fields"].items()}
+    piece = record["piece"]
+    for value in sorted((one.strip() for one in hidden), key=len, reverse=True):
+        if len(value) >= SHORTEST:
+            for form in {value, value.upper(), value.lower(), escape(value)}:
+                piece = piece.replace(form, starred(form))
+    key = starred(record["key"]) if record["key"] in hidden else record["key"]
+    return {**record, "fields": fields, "piece": piece, "key": key}
+
+
+def _is_masked(path: str, masked: Fields) -> bool:
+    name = path.rpartition("/")[2].partition("[")[0]
+    return name[1:] in masked.attributes if name.startswith("@") else name in masked.names
 
 
 def _row(record: Mapping[str, Any], recipe: Recipe) -> PairRow:
