@@ -98,8 +98,10 @@ class FtpLink:
 
     def end(self) -> None:
         """Ends the connection without a farewell, which some servers keep one waiting for."""
-        self._close_data()
-        self._ftp.close()
+        with suppress(*_BROKEN_LINE, ValueError):
+            self._close_data()
+        with suppress(*_BROKEN_LINE, ValueError):
+            self._ftp.close()
 
     @contextmanager
     def telling(self, what: str, path: str) -> Iterator[None]:

@@ -17,7 +17,11 @@ _KEEPALIVE = 15  # seconds between two questions whether an idle peer is still t
 def connected(host: str, port: int, seconds: float) -> socket.socket:
     """A TCP connection whose every call ends within `seconds`. OSError if there is none by then."""
     sock = socket.create_connection((host, port), timeout=seconds)
-    guard(sock, seconds)
+    try:
+        guard(sock, seconds)
+    except OSError:
+        sock.close()
+        raise
     return sock
 
 

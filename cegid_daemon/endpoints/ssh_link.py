@@ -94,7 +94,10 @@ class SshLink:
         self._transport.auth_timeout = self._transport.channel_timeout = self._server.seconds
         with _translating(self, "cannot agree with the server on a secure connection"):
             self._transport.start_client(timeout=self._server.seconds)
-        known.check(self.host_key, self._server.where)
+            if not self._transport.initial_kex_done:  # paramiko says nothing when the time is up
+                raise TimeoutError
+            offered = self.host_key
+        known.check(offered, self._server.where)
 
     def _log_in(self) -> None:
         """Tries the configured key, else the agent's, then the password, as far as the server asks for more."""
@@ -139,7 +142,7 @@ class SshLink:
         return self._transport.offered
 
 
-class _Transport(paramiko.Transport):
+class _Transport(paramiko.Transport):  # type: ignore[misc]  # paramiko tells no types
     """paramiko's connection, which keeps what the server offered: it is lost when nothing of it can be agreed on."""
 
     offered = "unknown"

@@ -15,9 +15,12 @@ from tests.servers.places import HOST, Hidden, Place, free_port, make_certificat
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # before Python 3.12 it stands on asyncore
     from pyftpdlib.authorizers import DummyAuthorizer
+    from pyftpdlib.filesystems import AbstractedFS
     from pyftpdlib.handlers import FTPHandler, TLS_FTPHandler
     from pyftpdlib.ioloop import IOLoop
     from pyftpdlib.servers import FTPServer
+__all__ = ["PASSWORD", "AbstractedFS", "in_process", "vsftpd"]
+
 PASSWORD = "geheim"
 
 

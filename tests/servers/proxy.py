@@ -27,6 +27,7 @@ class Line:
     passed_up: int = 0
     passed_down: int = 0
     connections: int = 0
+    seen: bytearray = field(default_factory=bytearray)  # what passed up
     sockets: list[socket.socket] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -115,11 +116,12 @@ def _take(
             piece = piece[: max(left, 0)]
             if up:
                 line.passed_up += len(piece)
+                line.seen += piece
             else:
                 line.passed_down += len(piece)
-            pieces.put((time.monotonic() + line.delay, piece))
             while line.stalled:
                 time.sleep(0.01)
+            pieces.put((time.monotonic() + line.delay, piece))
             if left <= len(piece):
                 line.cut()
                 break
