@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from benchmarks import large, many, waiting
+from benchmarks.console import console
 from benchmarks.figures import Figure, table
 
 BENCHMARKS: dict[str, Callable[[float], list[Figure]]] = {
@@ -21,6 +22,7 @@ BENCHMARKS: dict[str, Callable[[float], list[Figure]]] = {
     "many": many.many,
     "latency": waiting.latency,
     "idle": waiting.idle,
+    "console": console,
 }
 _QUICK = 0.1  # of the full size
 

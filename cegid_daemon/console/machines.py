@@ -139,9 +139,9 @@ def _of_routes(ground: Ground, reading: Reading) -> Iterator[Metric]:
     last = GaugeMetricFamily(
         "cegid_daemon_last_message_timestamp_seconds", "When the newest message was received", labels=["route"]
     )
-    ever, counts = reading.statistics.received(), reading.overview.counts()
+    counts = reading.overview.counts()
     for route in dict.fromkeys([*ground.config.routes, *counts]):
-        received.add_metric([route], ever.get(route, 0))
+        received.add_metric([route], reading.statistics.received(route))
         for state in _STATES:
             states.add_metric([route, state], counts.get(route, {}).get(state, 0))
         newest = reading.overview.last(route)

@@ -57,10 +57,10 @@ class Statistics:
             found.setdefault(received[:13], []).append(took)
         return found
 
-    def received(self) -> dict[str, int]:
-        """How many messages each route ever had."""
-        found = self._connection.query("SELECT route, max(seq) FROM message GROUP BY route")
-        return dict(map(tuple, found))
+    def received(self, route: str) -> int:
+        """How many messages a route ever had."""
+        row = self._connection.one("SELECT max(seq) FROM message WHERE route = ?", (route,))
+        return int(row[0] or 0) if row else 0
 
 
 def _median(seconds: list[float]) -> float | None:
