@@ -172,20 +172,6 @@ class DropFolder:
         if stat.S_ISREG(found.st_mode) and self._uploads.made(found):
             self._landed("/".join((self.root, *new[:-1])), new[-1], identity_of(found))
 
-    def set_times(self, path: str, accessed: float, modified: float) -> None:
-        """Sets the times of a whole file, as clients that keep them ask for."""
-        file = self.open(path)
-        try:
-            made = self._uploads.made(os.fstat(file))
-            os.utime(file, (accessed, modified))
-            status = os.fstat(file)
-        finally:
-            os.close(file)
-        if made:
-            parts = self.parts(path)
-            self._uploads.note(status)
-            self._landed("/".join((self.root, *parts[:-1])), parts[-1], identity_of(status))
-
     @contextmanager
     def _open(self, parts: tuple[str, ...]) -> Iterator[int]:
         """A descriptor of a folder; the root may be reached through links, nothing below it may."""

@@ -73,10 +73,6 @@ class DropFiles(AbstractedFS):  # type: ignore[misc]
 
     lstat = stat
 
-    def utime(self, path: str, timeval: float) -> None:
-        """Sets the time of a file."""
-        self._folder.set_times(self._inner(path), timeval, timeval)
-
     def isfile(self, path: str) -> bool:
         """Whether it is a file, whole or on its way."""
         return self._is(path, stat.S_ISREG)

@@ -27,8 +27,8 @@ from cegid_daemon.sites.upload import Upload
 
 log = logging.getLogger(__name__)
 
-_MAY = "elradfmwT"  # everything but SITE CHMOD
-_UNSUPPORTED = ("STOU", "SITE CHMOD")
+_MAY = "elradfmw"  # everything but rights and times
+_UNSUPPORTED = ("STOU", "SITE CHMOD", "MFMT")  # a time set after the transfer would make another file of one just taken
 
 
 class Door:

@@ -138,11 +138,10 @@ class DropServer(asyncssh.SFTPServer):
     lstat = stat
 
     def setstat(self, path: bytes, attrs: Any) -> None:
-        """Sets the times of a file; rights and owners are the site's own."""
+        """Agrees and does nothing: a time set after the transfer would make another file of one just taken."""
+        self._folder.stat(os.fsdecode(path))
         if attrs.size is not None:
             raise OSError(errno.EACCES, "a file is cut only while it is written")
-        if attrs.atime is not None and attrs.mtime is not None:
-            self._folder.set_times(os.fsdecode(path), attrs.atime, attrs.mtime)
 
     lsetstat = setstat
 

@@ -274,6 +274,15 @@ def test_passive_ports_and_public_address_are_as_configured(tmp_path: Path) -> N
         assert 50321 <= int(numbers[4]) * 256 + int(numbers[5]) <= 50329
 
 
+def test_times_are_not_set_after_the_transfer_for_the_file_may_be_taken_by_then(site: Running) -> None:
+    with login(site) as ftp:
+        ftp.storbinary("STOR S.csv", io.BytesIO(b"x"))
+        assert "MFMT" not in ftp.sendcmd("FEAT")
+        with pytest.raises(ftplib.error_perm):
+            ftp.sendcmd("MFMT 20200101000000 S.csv")
+    assert (site.root / "S.csv").stat().st_mtime > time.time() - 60
+
+
 # -- TLS
 
 
@@ -324,7 +333,8 @@ def test_a_client_that_dies_over_tls_leaves_no_file_that_looks_whole(secure: Run
 def lftp(site: Running, *commands: str) -> str:
     script = "; ".join([
         "set net:timeout 10; set net:max-retries 2; set ftp:ssl-force yes; set ftp:ssl-protect-data yes",
-        f"set ssl:ca-file {site.keys}/tls/authority.pem; set ssl:check-hostname no", f"open -p {site.port} {HOST}",
+        f"set ssl:ca-file {site.keys}/tls/authority.pem; set ssl:check-hostname no",
+        f"open --env-password -u cegid -p {site.port} {HOST}",
         *commands,
     ])  # fmt: skip
     done = subprocess.run(
@@ -342,7 +352,7 @@ def test_lftp_puts_resumes_lists_and_renames_over_tls(secure: Running, tmp_path:
     (secure.root / ".uploading" / "large.bin").write_bytes(large.read_bytes()[:1_000_000])
     (tmp_path / "name with blank.csv").write_bytes(b"x")
     out = lftp(
-        secure, "user --env-password cegid", f"put -c {large}", f"put '{tmp_path}/name with blank.csv'",
+        secure, f"put -c {large}", f"put '{tmp_path}/name with blank.csv'",
         "mv large.bin moved.bin", "cls -1",
     )  # fmt: skip
     assert (secure.root / "moved.bin").read_bytes() == large.read_bytes()

@@ -112,6 +112,21 @@ def test_bytes_that_come_out_of_order_make_a_whole_file_and_a_gap_never_does(sit
         assert sftp.listdir() == ["S.bin"]
 
 
+def test_times_are_set_before_the_file_is_closed_or_not_at_all(site: Running) -> None:
+    with login(site) as sftp:
+        with sftp.open("early", "wb") as file:
+            file.write(b"x")
+            file.utime((1000, 1000))
+        with sftp.open("late", "wb") as file:
+            file.write(b"x")
+        sftp.utime("late", (1000, 1000))
+        sftp.chmod("late", 0o777)
+    assert (site.root / "early").stat().st_mtime == 1000
+    assert (site.root / "late").stat().st_mtime > time.time() - 60
+    for _, name, identity in site.landed:
+        assert (site.root / name).stat().st_mtime_ns == identity.mtime_ns
+
+
 def test_nothing_outside_the_folder_can_be_reached(site: Running, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()

@@ -185,15 +185,6 @@ def test_a_bound_on_the_size_holds_to_the_byte(tmp_path: Path) -> None:
     assert site.folder.names("/") == ["fits"]
 
 
-def test_times_a_client_sets_keep_the_file_known_as_whole(site: Site) -> None:
-    site.put("S.csv", b"x")
-    site.folder.set_times("S.csv", 1000, 1000)
-    assert site.landed[-1][2].mtime_ns == 1000 * 10**9
-    (site.root / "other").write_bytes(b"x")
-    site.folder.set_times("other", 1000, 1000)
-    assert len(site.landed) == 2
-
-
 def test_no_descriptor_stays_open(site: Site) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     site.put("a", b"x")
