@@ -1,4 +1,4 @@
-"""What holds for every test: in CI none is skipped in silence.
+"""What holds for every test: it leaves no thread behind, and in CI none is skipped in silence.
 
 A skip whose reason is not listed here fails the run where CI=true. The listed ones are facts of what is tested (a
 protocol that cannot say a name), or of a sandbox nobody can change from inside; pytest prints each with its reason.
@@ -7,7 +7,9 @@ protocol that cannot say a name), or of a sandbox nobody can change from inside;
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+import threading
+import time
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -19,6 +21,22 @@ ALLOWED = (
     "mounting a small file system is not allowed here",
     "the kernel's queue cannot be made shorter here",
 )
+
+
+GRACE = 3.0  # seconds in which a thread that was told to end may do so
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    """Fails a test after which a thread still runs that did not run before, but for servers that tests share."""
+    before = set(threading.enumerate())
+    yield
+    deadline = time.monotonic() + GRACE
+    begun = [one for one in threading.enumerate() if one not in before and not one.name.startswith("shared server")]
+    for thread in begun:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    left = [thread.name for thread in begun if thread.is_alive()]
+    assert not left, f"threads still run: {left}"
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -98,7 +98,7 @@ def in_process(folder: Path, scheme: str = "ftp", **settings: Any) -> Iterator[P
         while not stop.is_set():
             server.serve_forever(timeout=0.05, blocking=False)
 
-    thread = threading.Thread(target=serve)
+    thread = threading.Thread(target=serve, name="shared server, FTP")
     thread.start()
     try:
         yield Place(f"{scheme}://cegid@{HOST}:{port}/", root, options)

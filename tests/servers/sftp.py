@@ -7,6 +7,7 @@ import getpass
 import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -87,7 +88,10 @@ def in_process(folder: Path, **options: Any) -> Iterator[Place]:
     port = free_port()
     connections: list[asyncssh.SSHServerConnection] = []
     loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
+    workers = ThreadPoolExecutor(max_workers=1)
+    workers.submit(bool).result()  # its thread belongs to the server, not to the first test
+    loop.set_default_executor(workers)
+    thread = threading.Thread(target=loop.run_forever, name="shared server, SFTP")
     thread.start()
 
     def factory(channel: asyncssh.SSHServerChannel) -> asyncssh.SFTPServer:
@@ -124,3 +128,4 @@ def in_process(folder: Path, **options: Any) -> Iterator[Place]:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+        workers.shutdown()
