@@ -196,11 +196,8 @@ class FtpEndpoint:
         if link.has_mlst:
             found = _of_mlst(link, name, path)
             return found.identity if found else None
-        try:
-            size = int(link.command(f"SIZE {path}").split()[1])
-            return Identity(size, _time_of(link, path))
-        except Refusal:
-            return None
+        size = _value(link, f"SIZE {path}")
+        return Identity(int(size), _time_of(link, path)) if size.isdigit() else None
 
     def _timed(self, link: FtpLink, folder: str, entries: Iterable[ftp_listing.Entry]) -> Iterable[ftp_listing.Entry]:
         """LIST's entries with real times: one question a file, unless the answer is known to be still right."""
@@ -308,10 +305,15 @@ def _of_mlst(link: FtpLink, name: str, path: str) -> Listed | None:
 
 def _time_of(link: FtpLink, path: str) -> int:
     """Modification time in nanoseconds; 0 where the server does not tell."""
+    return ftp_listing.time_ns(_value(link, f"MDTM {path}").encode())
+
+
+def _value(link: FtpLink, line: str) -> str:
+    """What the server replies after the code; blank where it refuses or says nothing."""
     try:
-        return ftp_listing.time_ns(link.command(f"MDTM {path}").split()[1].encode())
+        return link.command(line).partition(" ")[2].strip()
     except Refusal:
-        return 0
+        return ""
 
 
 def _listed_alone(link: FtpLink, path: str) -> ftp_listing.Entry | None:

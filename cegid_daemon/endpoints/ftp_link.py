@@ -44,7 +44,7 @@ class FtpLink:
         self._broken = False
         self._data: socket.socket | None = None
         self._tls = None if server.scheme == "ftp" else _Tls(context=tls_context(server))
-        self._ftp = self._tls or ftplib.FTP()  # noqa: S321 - plain FTP is what the operator configured
+        self._ftp = self._tls or _Plain()
         self._ftp.encoding = _WIRE
         self._ftp.set_pasv(server.passive)
         try:
@@ -278,7 +278,21 @@ class FtpLink:
             data.close()
 
 
-class _Tls(ftplib.FTP_TLS):
+class _Plain(ftplib.FTP):
+    """ftplib's conversation, but a reply that broke off in its middle is none: a size might lack its last digits."""
+
+    def getline(self) -> str:
+        """A whole line. EOFError if the connection ended before its end."""
+        assert self.file is not None
+        line = self.file.readline(self.maxline + 1)
+        if len(line) > self.maxline:
+            raise ftplib.error_proto("a line without end")  # noqa: S321
+        if not line.endswith("\n"):
+            raise EOFError
+        return line.rstrip("\r\n")
+
+
+class _Tls(_Plain, ftplib.FTP_TLS):
     """FTP over TLS whose data connections continue the control connection's session."""
 
     reused: bool | None = None  # whether the server continued it on the last data connection

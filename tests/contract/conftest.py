@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -25,39 +24,30 @@ SERVERS = {
 }
 
 
-@pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Place]]:
-    """Servers, each started when it is first asked for and kept for all tests."""
-    with ExitStack() as stack:
-        yield _Started(stack, tmp_path_factory)
+@pytest.fixture(scope="session", params=["folder", "memory", *SERVERS])
+def kind_and_place(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, Place | None]]:
+    """A kind of endpoint, and the running server of those that need one; kept for all tests of the kind."""
+    if request.param not in SERVERS:
+        yield request.param, None
+        return
+    with SERVERS[request.param](tmp_path_factory.mktemp(request.param)) as place:
+        yield request.param, place
 
 
-class _Started(dict[str, Place]):
-    def __init__(self, stack: ExitStack, folders: pytest.TempPathFactory) -> None:
-        super().__init__()
-        self._stack = stack
-        self._folders = folders
-
-    def __missing__(self, kind: str) -> Place:
-        self[kind] = self._stack.enter_context(SERVERS[kind](self._folders.mktemp(kind)))
-        return self[kind]
-
-
-@pytest.fixture(params=["folder", "memory", *SERVERS])
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+@pytest.fixture
+def world(kind_and_place: tuple[str, Place | None], tmp_path: Path) -> Iterator[World]:
     """An empty endpoint of one kind, with the folder `in`."""
-    made = _world(request.param, request, tmp_path)
+    made = _world(*kind_and_place, tmp_path)
     made.endpoint.make_folder("in")
     yield made
     made.endpoint.close()
 
 
-def _world(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> World:
-    if kind == "memory":
-        return MemoryWorld()
-    if kind == "folder":
-        return FolderWorld(tmp_path)
-    place: Place = request.getfixturevalue("servers")[kind]
+def _world(kind: str, place: Place | None, tmp_path: Path) -> World:
+    if place is None:
+        return MemoryWorld() if kind == "memory" else FolderWorld(tmp_path)
     world = DiskWorld(place.root, open_endpoint(place.spec()))
     if place.url.startswith("ftp"):
         world.unsayable = "\n"
