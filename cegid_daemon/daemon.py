@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 
 TICK = 1.0  # seconds between two looks at signals, services and threads
 STUCK = 120.0  # seconds without progress after which the watchdog is no longer fed
+ONE_REQUEST = 0.1  # seconds: signals closer together are one; `timeout`, for one, tells a process and its group
 CUT = 75  # EX_TEMPFAIL: the exit code after a second signal; what was open goes on at the next start
 
 
@@ -68,6 +70,7 @@ class Daemon:
         self._wake_up = threading.Event()
         self._signals: list[int] = []
         self._stopping = threading.Event()
+        self._told_at = 0.0  # monotonic, when it was told to stop
         self._progress = 0
 
     def stopping(self) -> bool:
@@ -102,11 +105,14 @@ class Daemon:
 
     def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         if number != signal.SIGHUP and self._stopping.is_set():
+            if time.monotonic() - self._told_at < ONE_REQUEST:
+                return
             os.write(2, b"Second signal: cut. What was open goes on at the next start.\n")  # no lock of the logging
             os._exit(CUT)
         self._signals.append(number)
         self._wake_up.set()
         if number != signal.SIGHUP:
+            self._told_at = time.monotonic()
             self._stopping.set()
 
     def _answer_signals(self) -> None:

@@ -6,11 +6,13 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from cegid_daemon.daemon import ONE_REQUEST
 from tests.acceptance.harness import EFFORT, Shop, route_table, rows
 
 MANY = 12_000 if EFFORT > 1 else 3_000
@@ -68,6 +70,7 @@ def test_a_second_signal_cuts_and_the_next_start_goes_on(shop: Shop) -> None:
         daemon.wait_for(lambda: shop.states()["received"], "claimed")
         daemon.send(signal.SIGTERM)
         daemon.wait_for(lambda: "Stopping" in daemon.said(), "draining")
+        threading.Event().wait(2 * ONE_REQUEST)  # closer together they would be one request
         assert daemon.stop() == 75
         assert "Second signal" in daemon.said()
     template.write_text("done", "utf-8")

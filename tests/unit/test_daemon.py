@@ -78,3 +78,13 @@ def test_a_refused_reload_goes_on_with_the_old_works(error: CegidDaemonError, ca
     assert closed == ["a"], "the old works ended once, at the end"
     assert f"refused, the old one goes on: {error}" in caplog.text
     assert all(str(fault) in caplog.text for fault in getattr(error, "faults", ()))
+
+
+def test_the_same_request_told_twice_at_once_drains() -> None:
+    closed: list[str] = []
+
+    def tell_twice() -> None:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)  # two of one kind could arrive as one
+
+    assert daemon_of(lambda: works_of(Job("a", tell_twice), closed)).run() == 0
