@@ -19,4 +19,4 @@ def test(visit: Visit) -> Response:
     if send is None:
         raise Refused("no alert is configured", remedy="Add an [alert] table with `urls` to the configuration.")
     send(visit.session.who)
-    return back("/alerts", "The test was sent to every address.")
+    return back(visit, "/alerts", "The test was sent to every address.")

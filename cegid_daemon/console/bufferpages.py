@@ -97,7 +97,9 @@ def change(visit: Visit) -> Response:
         "unset: the next level applies" if buffer.units is None else f"{buffer.units} held back from the next file on"
     )
     shown = trimmed(visit.typed("shown")) or key
-    return back(f"/buffers?{query(store=store, key=shown)}", f"{level.capitalize()} {key}: {told}.".replace(" :", ":"))
+    return back(
+        visit, f"/buffers?{query(store=store, key=shown)}", f"{level.capitalize()} {key}: {told}.".replace(" :", ":")
+    )
 
 
 def history(visit: Visit) -> Response:

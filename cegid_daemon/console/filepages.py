@@ -106,6 +106,10 @@ def _route(visit: Visit) -> Route:
     route = visit.ground.config.routes.get(name)
     if route is None:
         raise Refused(f"there is no route {name!r}", remedy="Choose one from the list of files.")
+    if visit.ground.config.endpoints[route.source.endpoint].scheme in ("http", "https"):
+        raise Refused(
+            f"route {name} takes its messages from an API", remedy="There are no files; its log shows all of it."
+        )
     return route
 
 

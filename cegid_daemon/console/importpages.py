@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import secrets
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,12 +124,21 @@ def apply(visit: Visit) -> Response:
     )  # fmt: skip
     _drop(visit)
     told = f"{report.read} lines read, {report.written} buffers changed"
-    return back("/buffers", f"{told}, {report.ignored_count} values ignored, {report.malformed_count} lines refused.")
+    return back(
+        visit, "/buffers", f"{told}, {report.ignored_count} values ignored, {report.malformed_count} lines refused."
+    )
 
 
 def _path(ground: Ground, token: str) -> Path:
     """Made of a token of our own only."""
     return ground.config.state / "spool" / f"console-import-{token}.csv"
+
+
+def sweep(state: Path, seconds: float) -> None:
+    """Removes previews that nobody confirmed for so long."""
+    for path in (state / "spool").glob("console-import-*.csv"):
+        if time.time() - path.stat().st_mtime >= seconds:
+            path.unlink(missing_ok=True)
 
 
 def _drop(visit: Visit) -> None:

@@ -85,6 +85,6 @@ def leave(visit: Visit) -> Response:
     """Ends the session."""
     desk = visit.desk
     desk.sessions.close(visit.request.cookies.get(desk.cookie, ""))
-    response = back("/")
+    response = back(visit, "/")
     response.delete_cookie(desk.cookie, path="/")
     return response

@@ -1,7 +1,7 @@
 """What machines ask: `/health/live`, `/health/ready`, `/metrics` for Prometheus.
 
-Health tells a word and a status, nothing else, to whoever asks. Metrics are for this machine, or for
-who sends one of the console's passwords (HTTP Basic, any name).
+Health tells a word and a status, nothing else, to whoever asks. Metrics are for this machine (a
+proxy on it apart), or for who sends one of the console's passwords (HTTP Basic, any name).
 """
 
 from __future__ import annotations
@@ -62,11 +62,8 @@ async def metrics(request: Request) -> Response:
     """Figures in Prometheus' text format."""
     desk: Desk = request.app.state.desk
     address = request.client.host if request.client else ""
-    if (
-        desk.guarded
-        and not Address(address, 0).loopback
-        and not await run_in_threadpool(_may_read, request, desk, address)
-    ):
+    trusted = not desk.guarded or (Address(address, 0).loopback and not desk.https)
+    if not trusted and not await run_in_threadpool(_may_read, request, desk, address):
         return PlainTextResponse("a password of the console is needed\n", 401, {"www-authenticate": "Basic"})
     return Response(await run_in_threadpool(_figures, desk.ground), media_type=CONTENT_TYPE_LATEST)
 

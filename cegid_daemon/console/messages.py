@@ -125,10 +125,10 @@ def decide(visit: Visit) -> Response:
     if what == "replay":
         copy = desk.replay(number, reason=reason)
         ground.wake(route)
-        return back(f"/message/{copy}", f"Message {number} is sent again as message {copy}.")
+        return back(visit, f"/message/{copy}", f"Message {number} is sent again as message {copy}.")
     (desk.release if what == "release" else desk.discard)(number, reason=reason)
     ground.wake(route)
-    return back(f"/message/{number}", f"Message {number}: {what} recorded.")
+    return back(visit, f"/message/{number}", f"Message {number}: {what} recorded.")
 
 
 def desk_of(ground: Ground, who: str) -> Desk:

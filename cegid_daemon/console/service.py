@@ -18,6 +18,7 @@ from cegid_daemon.console.address import Address
 from cegid_daemon.console.app import application
 from cegid_daemon.console.filepages import Places
 from cegid_daemon.console.ground import Ground, Readers
+from cegid_daemon.console.importpages import sweep
 from cegid_daemon.console.pairing import Tracer
 from cegid_daemon.console.sessions import LoginLimit, Sessions
 from cegid_daemon.daemon import Daemon
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 _AGAIN = 10.0  # seconds until a port that was taken is tried again
 _DRAIN = 3  # seconds that open requests have at the end
 _JOIN = 10.0
+_SWEEP = 3600.0  # seconds that a preview of an import waits to be confirmed
 
 
 class ConsoleService:
@@ -42,6 +44,8 @@ class ConsoleService:
         path = installation.journal.connection.path
         self._readers = Readers(path)
         self._tracer = Tracer(path, config.state)
+        self._state = config.state
+        self._sweep_at = 0.0
         self._places = Places(config.endpoints)
         names = {route.name: source.name for source in crew.sources for route in source.routes}
         ground = Ground(
@@ -91,11 +95,15 @@ class ConsoleService:
         self._try_at = float("inf")
         self._tracer.stop()
         self._places.close()
+        sweep(self._state, 0)
         self._readers.close()
 
     def tend(self) -> None:
         """Starts a server that died, or could not listen."""
         self._tracer.tend()
+        if time.monotonic() >= self._sweep_at:
+            self._sweep_at = time.monotonic() + _SWEEP
+            sweep(self._state, _SWEEP)
         if self._thread is not None and not self._thread.is_alive():
             self._server = self._thread = None
             self._try_at = time.monotonic() + _AGAIN

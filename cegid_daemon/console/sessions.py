@@ -41,6 +41,7 @@ class Session:
     made_at: float
     used_at: float
     csrf: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+    notice: str = ""  # what was done just now, for the next page
     upload: str = ""  # the import this browser has seen a preview of
 
 

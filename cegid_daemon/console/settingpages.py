@@ -62,4 +62,4 @@ def change(visit: Visit) -> Response:
     for route in ground.config.routes.values():
         if key == "enabled" and route.store == store:
             ground.wake(route.name)
-    return back("/settings", f"{store}: {TITLES[key]} is now {value.strip() or 'not set'}.")
+    return back(visit, "/settings", f"{store}: {TITLES[key]} is now {value.strip() or 'not set'}.")

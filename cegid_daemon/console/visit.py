@@ -17,10 +17,12 @@ from urllib.parse import quote
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from cegid_daemon.console import rendering
+from cegid_daemon.console.gate import LARGEST_BODY
 from cegid_daemon.console.ground import Ground, Reading
 from cegid_daemon.console.sessions import LoginLimit, Role, Session, Sessions
 from cegid_daemon.errors import CegidDaemonError, JournalUnavailable, Refused
@@ -28,6 +30,7 @@ from cegid_daemon.errors import CegidDaemonError, JournalUnavailable, Refused
 Endpoint = Callable[[Request], Awaitable[Response]]
 Page = Callable[["Visit"], Response]
 
+MultiPartParser.spool_max_size = LARGEST_BODY  # an upload stays in memory: temporary files belong into the spool
 _MOST_FIELDS = 40
 _LONGEST_FIELD = 64 << 10
 
@@ -103,15 +106,16 @@ class Visit:
         """An answer out of a template."""
         shared = {
             "visit": self, "csrf": self.session.csrf, "may_edit": self.may_edit, "guarded": self.desk.guarded,
-            "here": self.request.url.path, "notice": self.asked("notice"), "now": self.ground.clock(),
+            "here": self.request.url.path, "notice": self.session.notice, "now": self.ground.clock(),
         }  # fmt: skip
+        self.session.notice = ""
         return HTMLResponse(rendering.render(template, **{**shared, **names}), status)
 
 
-def back(path: str, notice: str = "") -> RedirectResponse:
+def back(visit: Visit, path: str, notice: str = "") -> RedirectResponse:
     """Leads to another page after an edit, which says what was done."""
-    mark = "&" if "?" in path else "?"
-    return RedirectResponse(f"{path}{mark}notice={quote(notice)}" if notice else path, 303)
+    visit.session.notice = notice
+    return RedirectResponse(path, 303)
 
 
 def shows(page: Page) -> Endpoint:
@@ -138,7 +142,10 @@ def edits(page: Page, *, anybody: bool = False) -> Endpoint:
             return _refusal(visit, request, 403, "This page is too old", "It belongs to another session.")
         if not (visit.may_edit or anybody):
             return _refusal(visit, request, 403, "Only operators may change something", "You are here to read.")
-        return await _answer(page, visit)
+        try:
+            return await _answer(page, visit)
+        finally:
+            await visit.form.close()
 
     return endpoint
 

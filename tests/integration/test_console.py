@@ -419,3 +419,33 @@ def test_a_reload_keeps_sessions_until_the_password_changes(tmp_path: Path):
         configuration.write_text(configuration.read_text("utf-8").replace("edit me", "edit now"), "utf-8")
         site.reload()
         assert browser.get("/").status == 303
+
+
+def test_an_address_cannot_make_the_console_say_something(tmp_path: Path):
+    with Site(tmp_path).running() as site:
+        browser = site.browser()
+        assert "call+this" not in browser.get("/?notice=call+this+number").text
+        token = browser.token("/settings")
+        browser.post("/settings", token, store="main", key="stock-buffer", value="9")
+        assert "Stock Buffer is now 9" in browser.get("/settings").text
+        assert "Stock Buffer is now 9" not in browser.get("/settings").text
+
+
+def test_behind_a_proxy_metrics_need_a_password_too(tmp_path: Path):
+    with Site(tmp_path, f"{PASSWORDS}https = true\n").running() as site:
+        browser = site.browser()
+        assert browser.get("/metrics").status == 401
+        assert browser.ask("GET", "/metrics", Authorization="Basic bWU6bG9vaw==").status == 200
+        assert browser.ask("GET", "/metrics", Authorization="Basic bWU6d3Jvbmc=").status == 401
+        assert "Secure" in browser.get("/login").headers["set-cookie"]
+        assert browser.get("/health/ready").status == 200
+
+
+def test_nothing_is_left_in_the_spool_by_a_preview_or_a_pair(tmp_path: Path):
+    with Site(tmp_path).running() as site:
+        browser = site.browser()
+        site.drop("STOCK.csv", "inventory")
+        assert browser.get("/message/1/pair").status == 200
+        table = b"store,level,key,value\nmain,variation,I1,4\n"
+        assert browser.upload("/buffers/import", browser.token("/buffers/import"), "b.csv", table).status == 200
+    assert list((tmp_path / "var" / "spool").iterdir()) == []
