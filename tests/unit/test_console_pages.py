@@ -11,10 +11,11 @@ from cegid_daemon.console.address import Address
 from cegid_daemon.console.importpages import rows_of
 from cegid_daemon.console.logpages import download, typed_moment
 from cegid_daemon.console.machines import basic_password
-from cegid_daemon.console.pairs import Change, _marks
+from cegid_daemon.console.pairs import Change, _marks, _masked
 from cegid_daemon.console.plots import bars
 from cegid_daemon.console.rendering import amount, environment, moment, size, took, visible
 from cegid_daemon.errors import Refused
+from cegid_daemon.rewrite.masking.fields import Fields
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -133,3 +134,17 @@ def test_a_table_of_buffers_is_read_with_its_lines_whatever_its_separator():
 )
 def test_a_scraper_may_send_a_password(header, password):
     assert basic_password(header) == password
+
+
+def test_masked_fields_are_stars_on_both_sides_of_a_pair_and_in_its_key():
+    record = {
+        "number": 1, "line": 2, "key": "ann@shop.example", "values": [], "left_out": "",
+        "fields": {"Addresses/Address[2]/EmailAddress": "ann@shop.example", "Town": "Lyon", "@name": "Ann O'Hara"},
+        "piece": "<E>ANN@SHOP.EXAMPLE</E><N>Ann O&#x27;Hara</N><T>Lyon</T>",
+    }  # fmt: skip
+    masked = _masked(record, Fields.of(["Customer/EmailAddress", "@name"]))
+    text = str(masked)
+    assert "shop.example" not in text.lower()
+    assert "Hara" not in text
+    assert "<T>Lyon</T>" in masked["piece"]
+    assert _masked(record, Fields.of([])) is record
