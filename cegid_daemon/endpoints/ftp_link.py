@@ -170,9 +170,16 @@ class FtpLink:
         guard(self._data, self._server.seconds)
 
     def received(self) -> Iterator[bytes]:
-        """What comes over the data connection."""
-        while self._data is not None and (body := self._data.recv(RECEIVE)):
-            yield body
+        """What comes over the data connection, in large pieces: TLS gives 16 KiB at a time."""
+        assert self._data is not None
+        buffer = memoryview(bytearray(RECEIVE))
+        filled = 1
+        while filled:
+            filled = 0
+            while filled < RECEIVE and (got := self._data.recv_into(buffer[filled:])):
+                filled += got
+            if filled:
+                yield bytes(buffer[:filled])
 
     def send(self, body: bytes) -> None:
         """Sends over the data connection; if the server ended it, raises the reply that says why."""

@@ -41,7 +41,7 @@ class SshLink:
             self._shake_hands(known)
             self._log_in()
         except BaseException:
-            self._transport.close()
+            self.end()
             raise
         self._transport.set_keepalive(_KEEPALIVE)
 
@@ -85,6 +85,7 @@ class SshLink:
     def end(self) -> None:
         """Ends the connection and its thread; everything waiting on it fails at once."""
         self._transport.close()
+        self._transport.packetizer.complete_handshake()  # stops a timer that close() forgets
 
     def _shake_hands(self, known: KnownHosts) -> None:
         options = self._transport.get_security_options()

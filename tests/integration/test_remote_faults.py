@@ -212,15 +212,16 @@ def test_a_download_cut_anywhere_gives_the_bytes_or_says_so(bench: Bench, seed: 
 
 @pytest.mark.parametrize("server", ["openssh", "asyncssh"], indirect=True)  # FTP's data go past the proxy
 def test_a_download_goes_on_where_it_broke(bench: Bench) -> None:
-    bench.lay("large.bin", LARGE * 8)
+    body = LARGE * 16
+    bench.lay("large.bin", body)
     with bench.endpoint.read("", "large.bin") as reading:
         chunks = iter(reading)
         got = [next(chunks)]
         bench.line.cut()
         got += list(chunks)
-    assert b"".join(got) == LARGE * 8
+    assert b"".join(got) == body
     assert bench.line.connections == 2
-    assert bench.line.passed_down < 10 * len(LARGE)
+    assert bench.line.passed_down < 1.5 * len(body)  # what was asked for ahead is lost with the line
 
 
 @pytest.mark.parametrize("server", ["openssh", "asyncssh"], indirect=True)  # FTP's data go past the proxy
