@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cegid_daemon.cli.feeding import import_by_layout
 from cegid_daemon.cli.moments import Moment
 from cegid_daemon.cli.opening import (
     NO_JOURNAL,
@@ -20,7 +21,7 @@ from cegid_daemon.cli.opening import (
     who,
 )
 from cegid_daemon.cli.output import json_option, note, print_json, print_json_rows, print_table, say
-from cegid_daemon.cli.sheets import Sheet, export, tell_import
+from cegid_daemon.cli.sheets import Sheet, export, merge
 
 if TYPE_CHECKING:
     from cegid_daemon.journal import Journal
@@ -149,25 +150,26 @@ def _change(ctx: click.Context, store: str | None, level: str, key: str, value: 
 
 @buffers.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--layout", metavar="LAYOUT", help="Read it by this layout, shipped or configured, that has a `buffer`: "
+              "aurora-product-fields.")  # fmt: skip
+@store_option
 @json_option
 @configured
 @click.pass_context
-def import_(ctx: click.Context, file: Path, as_json: bool) -> None:
+def import_(ctx: click.Context, file: Path, layout: str | None, store: str | None, as_json: bool) -> None:
     """Merge a CSV file with the columns store,level,key,value, whole or not at all.
 
     Keys not listed stay. A value that defines nothing unsets, and is reported with its line; that is no failure. A row
     that cannot be taken (unknown store or level, no key) leaves the others alone; the exit code is 1 then.
-    """
-    from cegid_daemon.bootstrap import utc_now
 
-    invocation = ctx.ensure_object(Invocation)
-    config = invocation.config()
-    sheet = Sheet(file, COLUMNS)
-    with invocation.writing(config) as journal:
-        report = journal.book.import_rows(
-            sheet.rows(), who=who(), origin=f"buffers import {file.name}", now=utc_now(), stores=config.stores
-        )
-    ctx.exit(0 if tell_import(sheet, report, as_json) else 1)
+    With --layout it is a file of one store as a route with that layout takes it, such as Aurora's product fields:
+    buffers and catalogue go in together.
+    """
+    if layout is not None:
+        import_by_layout(ctx, file, layout, store, as_json)
+    if store is not None:
+        raise click.UsageError("the file itself names the store of each row; --store goes with --layout")
+    merge(ctx, Sheet(file, COLUMNS), "buffers import", as_json, lambda book: book.import_rows)
 
 
 @buffers.command("export")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from cegid_daemon.cli.opening import Invocation, configured, store_option, the_store, who
+from cegid_daemon.cli.opening import Invocation, configured, store_option, the_store
 from cegid_daemon.cli.output import json_option, note, print_json, say
-from cegid_daemon.cli.sheets import Sheet, tell_import
+from cegid_daemon.cli.sheets import Sheet, merge
 
 COLUMNS = ("store", "variation", "product")
 
@@ -30,16 +30,7 @@ def import_(ctx: click.Context, file: Path, as_json: bool) -> None:
     Variations not listed stay; a blank product unsets. A row that cannot be taken leaves the others alone; the exit
     code is 1 then.
     """
-    from cegid_daemon.bootstrap import utc_now
-
-    invocation = ctx.ensure_object(Invocation)
-    config = invocation.config()
-    sheet = Sheet(file, COLUMNS)
-    with invocation.writing(config) as journal:
-        report = journal.book.import_catalogue(
-            sheet.rows(), who=who(), origin=f"catalogue import {file.name}", now=utc_now(), stores=config.stores
-        )
-    ctx.exit(0 if tell_import(sheet, report, as_json) else 1)
+    merge(ctx, Sheet(file, COLUMNS), "catalogue import", as_json, lambda book: book.import_catalogue)
 
 
 @catalogue.command()

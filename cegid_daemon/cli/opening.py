@@ -36,11 +36,11 @@ class Invocation:
 
     config_file: Path = DEFAULT
 
-    def config(self) -> Config:
-        """The configuration. Raises ConfigurationError."""
+    def config(self, *presets: str) -> Config:
+        """The configuration, with these shipped layouts among its own. Raises ConfigurationError."""
         from cegid_daemon.config import load
 
-        return load(self.config_file)
+        return load(self.config_file, presets=presets)
 
     @contextmanager
     def reading(self, config: Config) -> Iterator[Journal | None]:

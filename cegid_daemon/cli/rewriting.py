@@ -51,7 +51,7 @@ def rewrite(ctx: click.Context, route: str, file: Path, output: Path | None, as_
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cegid-daemon-")))
         book = stack.enter_context(_book(invocation, config, route))
-        meter = stack.enter_context(_reading(file))
+        meter = stack.enter_context(reading_file(file))
         scratch = partial(_scratch, folder)
         with FileSink(folder, config.routes[route].store) as sink:
             done = rewritten(config.recipes[route], _job(config, route, file), meter, book, sink, scratch=scratch)
@@ -162,7 +162,7 @@ def _job(config: Config, route: str, file: Path) -> Job:
 
 
 @contextmanager
-def _reading(file: Path) -> Iterator[Callable[[], Iterator[bytes]]]:
+def reading_file(file: Path) -> Iterator[Callable[[], Iterator[bytes]]]:
     """Opens the file as often as it is asked for; the bar shows how far the longest reading got."""
     size = file.stat().st_size
     with progress(size, f"Reading {file.name}") as bar:

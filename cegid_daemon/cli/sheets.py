@@ -9,21 +9,35 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NoReturn, Protocol
 
 import click
 
+from cegid_daemon.cli.opening import Invocation, who
 from cegid_daemon.cli.output import note, one_line, plural, print_json, progress, say
 from cegid_daemon.errors import BadInput, Place, Refused
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+    from datetime import datetime
+
+    from cegid_daemon.journal.book import BufferBook
     from cegid_daemon.journal.intake import ImportReport
 
 _LINES_A_STEP = 2_000
+
+
+class Merge(Protocol):
+    """`BufferBook.import_rows` or `import_catalogue`."""
+
+    def __call__(
+        self, rows: Iterator[tuple[Any, ...]], /, *, who: str, origin: str, now: datetime, stores: Collection[str]
+    ) -> ImportReport:
+        """Merges rows."""
 
 
 @dataclass(slots=True)
@@ -87,24 +101,44 @@ class Sheet:
         return [found.index(name) for name in self.columns], len(titles)
 
 
-def tell_import(sheet: Sheet, report: ImportReport, as_json: bool) -> bool:
-    """Says what an import did, each remark with its line; whether every row could be taken."""
-    malformed = report.malformed_count + len(sheet.ragged)
+def merge(ctx: click.Context, sheet: Sheet, what: str, as_json: bool, into: Callable[[BufferBook], Merge]) -> NoReturn:
+    """Takes a sheet into the book, says what came of it, and ends the command: 1 if a row could not be taken."""
+    from cegid_daemon.bootstrap import utc_now
+
+    invocation = ctx.ensure_object(Invocation)
+    config = invocation.config()
+    with invocation.writing(config) as journal:
+        report = into(journal.book)(
+            sheet.rows(), who=who(), origin=f"{what} {sheet.file.name}", now=utc_now(), stores=config.stores
+        )
     if as_json:
         print_json({
-            "rows": report.read + len(sheet.ragged), "written": report.written, "revision": report.revision,
-            "ignored_count": report.ignored_count, "malformed_count": malformed, "ignored": report.ignored,
-            "malformed": report.malformed, "ragged_lines": sheet.ragged,
+            **account_of(report), "rows": report.read + len(sheet.ragged),
+            "malformed_count": report.malformed_count + len(sheet.ragged), "ragged_lines": sheet.ragged,
         })  # fmt: skip
-        return malformed == 0
+    else:
+        tell_import(sheet.file, report, sheet.ragged)
+    ctx.exit(1 if report.malformed_count or sheet.ragged else 0)
+
+
+def account_of(report: ImportReport) -> dict[str, Any]:
+    """What an import did, as JSON."""
+    return {
+        "rows": report.read, "written": report.written, "revision": report.revision,
+        "ignored_count": report.ignored_count, "malformed_count": report.malformed_count,
+        "ignored": report.ignored, "malformed": report.malformed,
+    }  # fmt: skip
+
+
+def tell_import(file: Path, report: ImportReport, ragged: Sequence[int] = ()) -> None:
+    """Says what an import did, each remark with its line."""
     for remark in sorted([*report.ignored, *report.malformed], key=lambda one: one.line):
-        note(one_line(f"{sheet.file}:{remark.line}: {remark.key}: {remark.value!r}: {remark.reason}"))
-    for line in sheet.ragged:
-        note(f"{sheet.file}:{line}: not as many columns as the title row")
+        note(one_line(f"{file}:{remark.line}: {remark.key}: {remark.value!r}: {remark.reason}"))
+    for line in ragged:
+        note(f"{file}:{line}: not as many columns as the title row")
     revision = f", revision {report.revision}" if report.revision else ""
-    say(f"{plural(report.read + len(sheet.ragged), 'row')}: {report.written} changed{revision}, "
-        f"{report.ignored_count} ignored, {malformed} malformed.")  # fmt: skip
-    return malformed == 0
+    say(f"{plural(report.read + len(ragged), 'row')}: {report.written} changed{revision}, "
+        f"{report.ignored_count} ignored, {report.malformed_count + len(ragged)} malformed.")  # fmt: skip
 
 
 @contextmanager

@@ -98,6 +98,7 @@ def config_of(path: Path, root: Root, folders: Folders) -> Config:
         endpoints={name: _endpoint(name, table, folders) for name, table in root.endpoint.items()},
         routes=_routes(root),
         recipes=_recipes(root, folders),
+        layouts={name: layouts.frozen(name, table) for name, table in root.layout.items()},
         requests={name: folders.freeze(name) for name in requests_in(root)},
         console=ConsoleSpec(**dict(root.console)),
         alert=AlertSpec(**dict(root.alert)),

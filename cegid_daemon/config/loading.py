@@ -10,7 +10,7 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -33,8 +33,8 @@ from cegid_daemon.errors import ConfigurationError, Place
 Document = dict[str, Any]
 
 
-def load(path: Path) -> Config:
-    """The configuration in the file `path`.
+def load(path: Path, *, presets: Collection[str] = ()) -> Config:
+    """The configuration in the file `path`; among its layouts are these shipped ones, whether a route has them or not.
 
     Raises ConfigurationError whose `faults` holds every fault found, each with file, key and, where known, line.
     """
@@ -42,7 +42,7 @@ def load(path: Path) -> Config:
     text = _text(path)
     document, troubles = later.separate(_document(path, text))
     folders = _folders(path.parent, document)
-    layouts, found = with_presets(_table(document, "layout"), _layouts_named(document))
+    layouts, found = with_presets(_table(document, "layout"), _layouts_named(document).union(presets))
     surroundings = _surroundings(path, document, folders)
     if isinstance(document.get("layout", {}), dict):
         document = {**document, "layout": layouts}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cegid_daemon.config.secrets import Secret
 from cegid_daemon.model import EndpointSpec, Route, SiteSpec, Store
-from cegid_daemon.rewrite.recipe import Recipe, Templates
+from cegid_daemon.rewrite.recipe import Layout, Recipe, Templates
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,7 @@ class Config:
     endpoints: Mapping[str, EndpointSpec]
     routes: Mapping[str, Route]
     recipes: Mapping[str, Recipe]  # by route
+    layouts: Mapping[str, Layout] = field(default_factory=dict)  # its own, and the presets used or asked for
     requests: Mapping[str, Templates] = field(default_factory=dict)  # by name: what APIs are asked with
     console: ConsoleSpec = field(default_factory=ConsoleSpec)
     alert: AlertSpec = field(default_factory=AlertSpec)

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from cegid_daemon.errors import Refused
 from cegid_daemon.journal.connection import Connection
-from cegid_daemon.journal.intake import BelongsRow, BufferRow, ImportReport, Intake, Progress
+from cegid_daemon.journal.intake import BelongsRow, BufferRow, ImportReport, Intake, Progress, unwatched
 from cegid_daemon.journal.revisions import LATEST, LEVELS, Author, Change, Revisions, or_blank, trimmed
 from cegid_daemon.journal.settings import Settings
 from cegid_daemon.rewrite.buffers import parse
@@ -45,10 +45,6 @@ class Buffer:
     def units(self) -> int | None:
         """Units held back."""
         return parse(self.value)
-
-
-def _silent(_rows: int) -> None:
-    """Nobody watches."""
 
 
 class BufferBook:
@@ -125,7 +121,7 @@ class BufferBook:
 
     def import_rows(
         self, rows: Iterable[BufferRow], *, who: str, origin: str, now: datetime,
-        stores: Collection[str] | None = None, progress: Progress = _silent,
+        stores: Collection[str] | None = None, progress: Progress = unwatched,
     ) -> ImportReport:  # fmt: skip
         """Merges rows `(line, store, level, key, value)` whole or not at all, as one revision; joins a transaction.
 
@@ -143,7 +139,7 @@ class BufferBook:
 
     def import_catalogue(
         self, rows: Iterable[BelongsRow], *, who: str, origin: str, now: datetime,
-        stores: Collection[str] | None = None, progress: Progress = _silent,
+        stores: Collection[str] | None = None, progress: Progress = unwatched,
     ) -> ImportReport:  # fmt: skip
         """Merges rows `(line, store, variation, product)` as `import_rows` does; a blank product unsets."""
         return self._intake.catalogue(rows, Author(who, origin, now), stores, progress)
@@ -154,6 +150,15 @@ class BufferBook:
         """What a product file says: pairs of variation and product of one store."""
         rows = ((0, store, variation, product) for variation, product in pairs)
         return self.import_catalogue(rows, who=who, origin=origin, now=now)
+
+    def import_fed(
+        self, buffers: Iterable[BufferRow], belongs: Iterable[BelongsRow], *, who: str, origin: str, now: datetime
+    ) -> tuple[ImportReport, ImportReport]:
+        """What a file says of both, whole or not at all, as one revision: the reports on buffers and on the catalogue.
+
+        Rows are those of `import_rows` and `import_catalogue`; `belongs` is read once `buffers` has come to its end.
+        """
+        return self._intake.fed(buffers, belongs, Author(who, origin, now))
 
     def product_of(self, store: str, variation: str, revision: int | None = None) -> str | None:
         """The product a variation belongs to by the catalogue, now or at `revision`."""

@@ -95,7 +95,9 @@ class Intake:
     ) -> ImportReport:
         """Buffers; the last row of a key counts. Rows of stores not in `stores` are malformed (None: any store)."""
         report = ImportReport()
-        self._take(_BUFFERS, fit_buffers(_counted(rows, report, progress), stores, report), author, report)
+        fit = fit_buffers(_counted(rows, report, progress), stores, report)
+        with self._staged(_BUFFERS, fit) as apply:
+            self._apply(author, (apply, report))
         return report
 
     def catalogue(
@@ -103,22 +105,38 @@ class Intake:
     ) -> ImportReport:
         """Which variation belongs to which product; a blank product unsets."""
         report = ImportReport()
-        self._take(_CATALOGUE, _fit_catalogue(_counted(rows, report, progress), stores, report), author, report)
+        fit = _fit_catalogue(_counted(rows, report, progress), stores, report)
+        with self._staged(_CATALOGUE, fit) as apply:
+            self._apply(author, (apply, report))
         return report
 
-    def _take(
-        self, statements: tuple[str, str, str], rows: Iterator[tuple[str, ...]], author: Author, report: ImportReport
-    ) -> None:
+    def fed(
+        self, buffers: Iterable[BufferRow], belongs: Iterable[BelongsRow], author: Author
+    ) -> tuple[ImportReport, ImportReport]:
+        """Buffers and the catalogue in one go; `belongs` is read once `buffers` has come to its end."""
+        of_buffers, of_catalogue = ImportReport(), ImportReport()
+        fit = fit_buffers(_counted(buffers, of_buffers, unwatched), None, of_buffers)
+        pairs = _fit_catalogue(_counted(belongs, of_catalogue, unwatched), None, of_catalogue)
+        with self._staged(_BUFFERS, fit) as first, self._staged(_CATALOGUE, pairs) as second:
+            self._apply(author, (first, of_buffers), (second, of_catalogue))
+        return of_buffers, of_catalogue
+
+    def _apply(self, author: Author, *staged: tuple[str, ImportReport]) -> None:
+        with self._connection.transaction():
+            revision = self._revisions.begin(author)
+            for apply, report in staged:
+                report.written = self._connection.execute(apply, (revision,)).rowcount
+                report.revision = revision if report.written else None
+            if not any(report.written for _, report in staged):
+                self._revisions.take_back(revision)
+
+    @contextmanager
+    def _staged(self, statements: tuple[str, str, str], rows: Iterator[tuple[str, ...]]) -> Iterator[str]:
+        """Every row in a table of its own; the statement that applies them."""
         with self._table(statements) as (insert, apply):
             while block := list(islice(rows, _BLOCK)):
                 self._connection.stage(insert, block)
-            with self._connection.transaction():
-                revision = self._revisions.begin(author)
-                report.written = self._connection.execute(apply, (revision,)).rowcount
-                if report.written:
-                    report.revision = revision
-                else:
-                    self._revisions.take_back(revision)
+            yield apply
 
     @contextmanager
     def _table(self, statements: tuple[str, str, str]) -> Iterator[tuple[str, str]]:
@@ -130,6 +148,10 @@ class Intake:
             yield insert, apply
         finally:
             self._connection.stage(f"DROP TABLE IF EXISTS temp.{table}")
+
+
+def unwatched(_rows: int) -> None:
+    """Nobody watches."""
 
 
 def _counted(rows: Iterable[_Row], report: ImportReport, progress: Progress) -> Iterator[_Row]:

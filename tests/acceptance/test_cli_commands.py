@@ -374,6 +374,37 @@ def test_an_import_leaves_out_rows_it_cannot_take_and_ends_with_1(shop: Shop) ->
     assert report["malformed"][0]["line"] == 2
 
 
+def test_a_product_field_csv_is_imported_by_its_layout_into_buffers_and_catalogue_at_once(shop: Shop) -> None:
+    done = shop("buffers", "import", "--layout", "aurora-product-fields", str(SAMPLES / "FIELDS.csv"))
+    assert "FIELDS.csv:6: 2000000000077: '2,0': " in done.stderr
+    assert "1 ignored, 0 malformed" in done.stdout
+    assert shop.json("buffers", "get", "2000000000015", "--level", "variation")["units"] == 5
+    assert shop.json("buffers", "get", "000123", "--level", "product")["units"] == 3
+    assert shop("catalogue", "get", "2000000000022").stdout == "000123\n"
+    (change,) = shop.json("buffers", "history", "000126", "--level", "product")
+    assert change["origin"] == "buffers import FIELDS.csv"
+    again = shop.json("buffers", "import", "--layout", "aurora-product-fields", str(SAMPLES / "FIELDS.csv"))
+    assert (again["rows"], again["written"], again["ignored_count"], again["catalogue"]["written"]) == (5, 0, 1, 0)
+
+
+def test_an_import_by_a_layout_of_the_configuration_counts_what_it_leaves_out(shop: Shop) -> None:
+    with shop.configuration.open("a", encoding="utf-8") as text:
+        text.write('[layout.ours]\nkind = "delimited"\nsku = "r.SKU"\nbuffer = "r.Held"\n')
+    (shop.folder / "ours.csv").write_text("SKU;Held\nA;4\n;2\n", "utf-8")
+    told = shop.json("buffers", "import", "--layout", "ours", "--store", "main", "ours.csv")
+    assert (told["written"], told["left_out"]) == (1, {"no key": 1})
+    assert shop.json("buffers", "get", "A", "--level", "variation")["units"] == 4
+
+
+def test_an_import_by_layout_takes_all_of_a_file_or_nothing(shop: Shop) -> None:
+    (shop.folder / "f.csv").write_text("Group Reference,Reference,CEGID Stock Buffer\nP,A,4\nP,B\n", "utf-8")
+    assert "f.csv" in shop("buffers", "import", "--layout", "aurora-product-fields", "f.csv", code=1).stderr
+    assert shop.json("catalogue", "get", "A")["product"] is None
+    for layout in ("nope", "y2-stock-csv"):
+        assert layout in shop("buffers", "import", "--layout", layout, "f.csv", code=2).stderr
+    shop("buffers", "import", "--store", "main", "f.csv", code=2)
+
+
 def test_names_of_any_bytes_print_in_any_locale(shop: Shop) -> None:
     shop.drop("é\udcff'\n.csv")
     shop("once")

@@ -146,6 +146,21 @@ def test_an_import_that_breaks_off_changes_nothing(book: BufferBook, connection:
     assert book.import_rows([row(1, "A", "1")], **BY).written == 1
 
 
+def test_a_file_of_both_is_one_revision_of_buffers_and_catalogue(book: BufferBook) -> None:
+    pairs: list[tuple[int, str, str, str]] = []
+
+    def rows() -> Iterator[tuple[int, str, str, str, str]]:
+        pairs.append((0, "main", "A", "P"))
+        yield row(1, "A", "1")
+
+    buffers, catalogue = book.import_fed(rows(), pairs, **BY)
+    assert (buffers.written, catalogue.written, buffers.revision) == (1, 1, catalogue.revision)
+    revision = book.current_revision()
+    buffers, catalogue = book.import_fed([row(1, "A", "1")], pairs, **BY)
+    assert (buffers.written, buffers.revision, catalogue.revision) == (0, None, None)
+    assert book.current_revision() == revision
+
+
 def test_an_import_joins_the_transaction_around_it(book: BufferBook, connection: Connection) -> None:
     with pytest.raises(ZeroDivisionError), connection.transaction():
         book.import_rows([row(1, "A", "1")], **BY)
