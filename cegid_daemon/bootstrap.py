@@ -109,14 +109,17 @@ class Installation(AbstractContextManager["Installation"]):
     def _warn(self, config: Config) -> None:
         for warning in config.warnings:
             log.warning("%s", warning)
-        for difference in self.journal.book.settings.differences(config.stores.values()):
-            log.warning("%s", difference)
         for route, count in self.journal.ledger.open_routes().items():
             if route not in config.routes:
                 log.warning(
                     "Route %s is no longer configured, but %d message(s) of it are open. "
                     "Configure it again to have them carried, or `discard` them.", route, count,
                 )  # fmt: skip
+
+    def warn_of_edits(self, config: Config) -> None:
+        """Tells where operators' settings hold instead of the configured ones: once a start, not once a pass."""
+        for difference in self.journal.book.settings.differences(config.stores.values()):
+            log.warning("%s", difference)
 
     def _make_folders(self, config: Config, endpoints: Mapping[str, Endpoint]) -> None:
         """Makes each local folder once, when its route is first started. One that is missing later is a fault."""
@@ -204,6 +207,7 @@ def works(
 
     def build(daemon: Daemon) -> Works:
         config = load()
+        installation.warn_of_edits(config)
         crew = installation.crew(config, beat=daemon.pulse.beat, stopping=daemon.stopping)
         sources = [SourceTask(source, source.name, lane_of(source, config)) for source in crew.sources]
         policies = {name: route.log for name, route in config.routes.items()}

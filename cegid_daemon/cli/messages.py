@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cegid_daemon import logs
 from cegid_daemon.cli.opening import NO_JOURNAL, Invocation, configured, desk_of
 from cegid_daemon.cli.output import json_option, note, one_line, plural, print_json, progress, say
-from cegid_daemon.cli.running import pass_over, stop_on_signals
+from cegid_daemon.cli.running import TOLD_BY_OUTCOME, pass_over, stop_on_signals
 from cegid_daemon.errors import AlreadyRunning, Refused
 
 if TYPE_CHECKING:
@@ -49,22 +50,27 @@ def replay(ctx: click.Context, ids: tuple[int, ...], mode: str, reason: str, no_
         if journal is None:
             raise Refused("there is no message to replay", remedy=NO_JOURNAL)
     try:
-        outcome = _carried_here(config, ids, reason)
+        outcome, told = _carried_here(config, ids, reason)
     except AlreadyRunning:
         outcome = _carried_by_daemon(invocation, config, ids, reason, patience=0 if no_wait else PATIENCE)
-    _tell(ids, outcome, as_json)
+        told = []
+    _tell(ids, outcome, told, as_json)
     ctx.exit(0 if no_wait or all(one.state == "done" for one in outcome) else 1)
 
 
-def _carried_here(config: Config, ids: Sequence[int], reason: str) -> list[Message]:
-    """Holds the state folder and carries the replays itself. Raises AlreadyRunning."""
+def _carried_here(config: Config, ids: Sequence[int], reason: str) -> tuple[list[Message], list[str]]:
+    """Holds the state folder and carries the replays itself; what came of them, and every fault of the pass.
+
+    Raises AlreadyRunning.
+    """
     from cegid_daemon.bootstrap import Installation
 
-    with stop_on_signals() as stop, Installation(config) as installation:
+    quiet = logs.telling(without=TOLD_BY_OUTCOME)
+    with quiet, stop_on_signals() as stop, Installation(config) as installation:
         copies = _replayed(desk_of(installation.journal, config), installation.journal, ids, reason)
         routes = {message.route for message in _messages(installation.journal, copies)}
-        pass_over(installation, config, routes, stop)
-        return _messages(installation.journal, copies)
+        outcome = pass_over(installation, config, routes, stop)
+        return _messages(installation.journal, copies), outcome.faults
 
 
 def _carried_by_daemon(
@@ -106,14 +112,18 @@ def _messages(journal: Journal, ids: Sequence[int]) -> list[Message]:
     return [message for message in found if message is not None]
 
 
-def _tell(ids: Sequence[int], outcome: Sequence[Message], as_json: bool) -> None:
+def _tell(ids: Sequence[int], outcome: Sequence[Message], told: Sequence[str], as_json: bool) -> None:
+    """`told` are the faults of the pass that carried them: a message one of them names is not told again."""
     rows = [_row(original, message) for original, message in zip(ids, outcome, strict=True)]
+    for fault in told:
+        note(fault)
     if as_json:
         print_json(rows)
         return
     for row in rows:
         say(f"message {row['replay_of']} replayed as {row['message']}: {row['state']}")
-        if row["error"]:
+        known = any(fault.startswith(f"message {row['message']} ") for fault in told)
+        if row["error"] and not known:
             note(f"message {row['message']}: {one_line(row['error'])}")
 
 

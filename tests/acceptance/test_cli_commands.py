@@ -328,7 +328,15 @@ def test_replays_are_recorded_all_or_none(shop: Shop) -> None:
 def test_a_replay_that_fails_again_says_why_and_ends_with_1(shop: Shop) -> None:
     shop.drop(content=b"GA_CODEARTICLE;GA_CODEBARRE\n1;2;3\n")
     shop("once", code=1)
-    assert "message 2: " in shop("replay", "1", code=1).stderr
+    (line,) = shop("replay", "1", code=1).stderr.splitlines()
+    assert line.startswith("message 2 failed: ")
+
+
+def test_a_pass_does_not_repeat_that_an_operator_set_something_else_than_configured(shop: Shop) -> None:
+    shop("settings", "set", "stock-buffer", "5")
+    shop.drop()
+    assert [shop("once").stderr, shop("replay", "1").stderr] == ["", ""]
+    assert "stock-buffer is 5 by an operator, not 2 as configured" in shop("check").stderr
 
 
 def test_a_waiting_message_can_be_discarded_and_no_longer_blocks(shop: Shop) -> None:
