@@ -23,7 +23,7 @@ ALLOWED = (
 )
 
 
-GRACE = 3.0  # seconds in which a thread that was told to end may do so
+GRACE = 10.0  # seconds in which a thread that was told to end may do so
 
 
 @pytest.fixture(autouse=True)
