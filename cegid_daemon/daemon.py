@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 TICK = 1.0  # seconds between two looks at signals, services and threads
 STUCK = 120.0  # seconds without progress after which the watchdog is no longer fed
 ONE_REQUEST = 0.1  # seconds: signals closer together are one; `timeout`, for one, tells a process and its group
+PATIENCE = 5.0  # seconds after the request to stop in which servers may still answer
+_AGAIN = 0.05  # seconds
 CUT = 75  # EX_TEMPFAIL: the exit code after a second signal; what was open goes on at the next start
 
 
@@ -177,7 +179,10 @@ class Daemon:
         self._notifier.ready()
 
     def _halt(self, works: Works) -> None:
-        """Lets running tasks come to their end, however long they take; a second signal cuts."""
+        """Lets running tasks come to their end; a second signal cuts.
+
+        At a stop, what waits for a server is broken off after PATIENCE; what works here may take as long as it takes.
+        """
         for service in works.services:
             service.stop()
         for lane in self._lanes:
@@ -186,7 +191,18 @@ class Daemon:
             while not lane.join(TICK):
                 if self._gets_on():
                     self._notifier.alive()
+                if self._stopping.is_set() and time.monotonic() - self._told_at > PATIENCE:
+                    self._break_off(works, lane)
         works.close()
+
+    def _break_off(self, works: Works, lane: Lane) -> None:
+        """Ends what a lane waits for on the line, again and again: after each call that fails it may begin another."""
+        log.warning("%s: a server takes too long; its connections are ended, the rest goes on at the next start",
+                    lane.name)  # fmt: skip
+        while not lane.join(_AGAIN):
+            works.close()
+            if self._gets_on():
+                self._notifier.alive()
 
     def _drain(self) -> int:
         assert self._works is not None

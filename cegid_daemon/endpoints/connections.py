@@ -85,7 +85,7 @@ class Connections(Generic[C]):
             self._give_back(connection, era)
 
     def close(self) -> None:
-        """Ends every connection, also those in use: their callers get Transient (or Unsure) at once."""
+        """Ends every connection, also those in use or being opened: their callers get Transient (or Unsure) at once."""
         with self._changed:
             self._era += 1
             ending = [connection for connection, _ in self._idle]
@@ -128,19 +128,22 @@ class Connections(Generic[C]):
 
     def _open(self) -> C:
         era = self._era
-        try:
-            connection = self._connect()
-        except BaseException:
-            with self._changed:
-                self._opening -= 1
-                self._changed.notify()
-            raise
+        opening = _Opening(self._connect, self._changed)
         with self._changed:
+            self._changed.wait_for(lambda: opening.over or era != self._era)
             self._opening -= 1
-            self._lent.add(connection)
-        if era != self._era:
-            connection.interrupt()
-        return connection
+            self._changed.notify_all()
+            if opening.connection is not None:
+                self._lent.add(opening.connection)
+            opening.wanted = False  # if it is not over yet, nobody waits for it any more
+        if opening.connection is not None:
+            if era != self._era:
+                opening.connection.interrupt()
+            return opening.connection
+        if opening.error is not None:
+            raise opening.error
+        raise Transient("not connected: the login was broken off", where=Place(file=self._server.where),
+                        why="the endpoint was closed meanwhile", remedy="It is tried again by itself.")  # fmt: skip
 
     def _give_back(self, connection: C, era: int) -> None:
         with self._changed:
@@ -148,12 +151,39 @@ class Connections(Generic[C]):
             keep = connection.usable and era == self._era
             if keep:
                 self._idle.append((connection, time.monotonic()))
-            self._changed.notify()
+            self._changed.notify_all()
         if not keep:
             connection.end()
 
     def _discard(self, connection: C) -> None:
         with self._changed:
             self._lent.discard(connection)
-            self._changed.notify()
+            self._changed.notify_all()
         connection.end()
+
+
+class _Opening(Generic[C]):
+    """A login in a thread of its own: no library lets one be interrupted, and a stop must not wait for it."""
+
+    def __init__(self, connect: Callable[[], C], changed: threading.Condition) -> None:
+        self._connect = connect
+        self._changed = changed
+        self.connection: C | None = None
+        self.error: BaseException | None = None
+        self.over = False
+        self.wanted = True
+        threading.Thread(target=self._work, name="login", daemon=True).start()
+
+    def _work(self) -> None:
+        connection, error = None, None
+        try:
+            connection = self._connect()
+        except BaseException as raised:  # it is raised where the login is waited for
+            error = raised
+        with self._changed:
+            wanted = self.wanted
+            if wanted:
+                self.connection, self.error, self.over = connection, error, True
+            self._changed.notify_all()
+        if not wanted and connection is not None:
+            connection.end()

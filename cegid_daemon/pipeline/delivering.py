@@ -186,7 +186,7 @@ class Delivering:
         endpoint = self._endpoint(delivery)
         replace = _policy(route) == "replace" and endpoint.abilities.replaces
         name = delivery.name
-        outcome.untouched.pop(delivery.id, None)
+        first = outcome.untouched.pop(delivery.id, None) is not None
         while True:
             try:
                 endpoint.rename(delivery.folder, delivery.temporary, delivery.folder, name, replace=replace)
@@ -195,8 +195,14 @@ class Delivering:
                     raise  # a folder lies under the name
                 name = self._final_name(endpoint, _policy(route), delivery, set())
                 self._journal.outgoing.rename(delivery.id, name, endpoint.where)
+            except Unsure as exc:
+                raise Transient(
+                    exc.what, where=exc.where, why=exc.why,
+                    remedy="It is looked at soon: the temporary file tells whether it arrived.",
+                ) from exc  # fmt: skip
             except Absent as exc:
-                outcome.untouched[delivery.id] = delivery  # the rename did not happen
+                if first:  # else an earlier rename, whose answer was lost, may have come late: the next look tells
+                    outcome.untouched[delivery.id] = delivery
                 raise Transient(
                     f"{delivery.temporary} is gone from {endpoint.where}/{delivery.folder}",
                     why=f"it was put aside there, to become {delivery.name!r}",

@@ -25,8 +25,11 @@ PASSWORD = "geheim"
 
 
 @contextmanager
-def vsftpd(folder: Path, scheme: str = "ftp", **settings: str) -> Iterator[Place]:
-    """vsftpd for anonymous users with every right; TLS as strict as it can be, session reuse demanded."""
+def vsftpd(folder: Path, scheme: str = "ftp", host: str = HOST, **settings: str) -> Iterator[Place]:
+    """vsftpd for anonymous users with every right; TLS as strict as it can be, session reuse demanded.
+
+    Its certificate is for `host`, by which a proxy may be reached that leads to it.
+    """
     server = program("vsftpd", "vsftpd")
     port = free_port()
     top = folder / "top"
@@ -35,7 +38,7 @@ def vsftpd(folder: Path, scheme: str = "ftp", **settings: str) -> Iterator[Place
     for path, mode in ((folder, 0o755), (top, 0o555), (root, 0o777), (folder / "empty", 0o555)):
         path.mkdir(exist_ok=True)
         path.chmod(mode)
-    certificates = make_certificates(folder / "tls")
+    certificates = make_certificates(folder / "tls", host)
     tls = {
         "ssl_enable": "YES",
         "allow_anon_ssl": "YES",
@@ -72,8 +75,8 @@ def vsftpd(folder: Path, scheme: str = "ftp", **settings: str) -> Iterator[Place
     options: dict[str, Any] = {"timeout": timedelta(seconds=10)}
     if scheme != "ftp":
         options["ca"] = str(certificates.authority)
-    with running([server, str(config)], port, folder / "log"):
-        yield Place(f"{scheme}://anonymous@{HOST}:{port}/exchange", root, options)
+    with running([server, str(config)], port, folder / "log") as process:
+        yield Place(f"{scheme}://anonymous@{HOST}:{port}/exchange", root, options, process)
 
 
 @contextmanager

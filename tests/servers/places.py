@@ -6,14 +6,16 @@ import datetime
 import ipaddress
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from cryptography import x509
@@ -46,6 +48,12 @@ class Place:
     url: str
     root: Path
     options: dict[str, Any] = field(default_factory=dict)
+    server: Server | None = None  # None: it runs in this process
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return urlsplit(self.url).port or 0
 
     def spec(self, **options: Any) -> EndpointSpec:
         """The endpoint as it would be configured, some options changed."""
@@ -68,18 +76,58 @@ def program(name: str, package: str) -> str:
     return path
 
 
-@contextmanager
-def running(command: list[str], port: int, log: Path, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """A server's process, from the moment it answers on `port`."""
-    with log.open("ab") as output:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, **options)
+class Server:
+    """A server's process and those it made; can be killed, and started again on the same port."""
+
+    def __init__(self, command: list[str], port: int, log: Path) -> None:
+        self._command = command
+        self._port = port
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Returns when it answers on its port."""
+        with self._log.open("ab") as output:
+            process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        self._process = process
+        wait_until(lambda: process.poll() is not None or answers(self._port))
+        assert process.poll() is None, self._log.read_text(errors="replace")
+
+    def kill(self) -> None:
+        """With everybody it serves, in the middle of whatever they do."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)  # it takes nobody new while its children are looked for
+        for pid in [*descendants(self._process.pid), self._process.pid]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait(10)
+
+    def stop(self) -> None:
+        """Ends it; its sessions end with their connections."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait(10)
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes that a process made, and those they made."""
     try:
-        wait_until(lambda: process.poll() is not None or answers(port))
-        assert process.poll() is None, log.read_text(errors="replace")
-        yield process
+        lists = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    except OSError:
+        return []  # it has just ended
+    children = [int(one) for text in lists for one in text.split()]
+    return [one for child in children for one in (child, *descendants(child))]
+
+
+@contextmanager
+def running(command: list[str], port: int, log: Path) -> Iterator[Server]:
+    """A server, from the moment it answers on `port`."""
+    server = Server(command, port, log)
+    try:
+        server.start()
+        yield server
     finally:
-        process.terminate()
-        process.wait(10)
+        server.stop()
 
 
 def wait_until(ready: Callable[[], bool], seconds: float = 10) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import queue
+import selectors
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 
 from tests.servers.places import HOST
@@ -48,48 +49,65 @@ class Line:
 
 
 @contextmanager
-def proxy(target: int) -> Iterator[Line]:
-    """A proxy to a port of this machine."""
+def proxy(target: int, host: str = HOST, beside: Sequence[int] = ()) -> Iterator[Line]:
+    """A proxy to a port of this machine, on `host`.
+
+    `beside`: further ports (FTP's data connections), each led to its own number; `host` is another than HOST then.
+    """
     line = Line()
     threads: list[threading.Thread] = []
-    with socket.create_server((HOST, 0)) as listener:
-        line.port = int(listener.getsockname()[1])
-        accepting = threading.Thread(target=_accept, args=(listener, target, line, threads))
+    with ExitStack() as open_listeners, selectors.DefaultSelector() as ready:
+        waker, woken = socket.socketpair()
+        ready.register(woken, selectors.EVENT_READ)
+        for number, port in ((0, target), *((port, port) for port in beside)):
+            listener = open_listeners.enter_context(socket.create_server((host, number)))
+            line.port = line.port or int(listener.getsockname()[1])
+            listener.setblocking(False)
+            ready.register(listener, selectors.EVENT_READ, port)
+        accepting = threading.Thread(target=_accept, args=(ready, line, threads))
         accepting.start()
         try:
             yield line
         finally:
             line.heal()
-            with suppress(OSError):
-                listener.shutdown(socket.SHUT_RDWR)
+            waker.close()
             accepting.join()
+            woken.close()
             line.cut()
             for thread in threads:
                 thread.join()
 
 
-def _accept(listener: socket.socket, target: int, line: Line, threads: list[threading.Thread]) -> None:
+def _accept(ready: selectors.BaseSelector, line: Line, threads: list[threading.Thread]) -> None:
     while True:
-        try:
-            client, _address = listener.accept()
-        except OSError:
-            return
-        try:
-            server = socket.create_connection((HOST, target))
-        except OSError:
-            client.close()
-            continue
-        with line.lock:
-            line.connections += 1
-            line.sockets += [client, server]
-        ends = [_End(client), _End(server)]
-        for source, sink, up in ((client, server, True), (server, client, False)):
-            source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            pieces: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
-            threads.append(threading.Thread(target=_take, args=(source, pieces, line, up, ends)))
-            threads.append(threading.Thread(target=_give, args=(sink, pieces, line, ends)))
-        for thread in threads[-4:]:
-            thread.start()
+        for key, _ in ready.select():
+            if key.data is None:
+                return
+            _connect(key.fileobj, key.data, line, threads)  # type: ignore[arg-type]
+
+
+def _connect(listener: socket.socket, target: int, line: Line, threads: list[threading.Thread]) -> None:
+    try:
+        client, _address = listener.accept()
+    except OSError:
+        return
+    client.setblocking(True)
+    try:
+        server = socket.create_connection((HOST, target))
+    except OSError:
+        client.close()
+        return
+    with line.lock:
+        line.connections += 1
+        line.sockets += [client, server]
+    ends = [_End(client), _End(server)]
+    for source, sink, up in ((client, server, True), (server, client, False)):
+        source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        pieces: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
+        threads.append(threading.Thread(target=_take, args=(source, pieces, line, up, ends)))
+        threads.append(threading.Thread(target=_give, args=(sink, pieces, line, ends)))
+    for thread in threads[-4:]:
+        thread.start()
 
 
 class _End:

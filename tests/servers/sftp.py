@@ -58,8 +58,8 @@ def openssh(folder: Path, *settings: str) -> Iterator[Place]:
         Path("/run/sshd").mkdir(exist_ok=True)
     hosts = known_hosts(folder, port, host_key.with_suffix(".pub"))
     options = {"private_key": str(user_key), "known_hosts": str(hosts), "timeout": timedelta(seconds=10)}
-    with running([sshd, "-D", "-e", "-f", str(config)], port, folder / "log"):
-        yield Place(f"sftp://{getpass.getuser()}@{HOST}:{port}{root}", root, options)
+    with running([sshd, "-D", "-e", "-f", str(config)], port, folder / "log") as server:
+        yield Place(f"sftp://{getpass.getuser()}@{HOST}:{port}{root}", root, options, server)
 
 
 class _Login(asyncssh.SSHServer):

@@ -266,3 +266,26 @@ def test_closing_ends_the_wait_for_a_turn() -> None:
     thread.join(5)
     assert "waited for its turn" in str(errors[0])
     assert paced.list("")[0].name == "a"
+
+
+def test_closing_breaks_off_a_login_and_ends_what_comes_of_it_later() -> None:
+    begun, answered = threading.Event(), threading.Event()
+    line = Line()
+    ended = threading.Event()
+    line.end = ended.set  # type: ignore[method-assign]
+
+    def connect() -> Line:
+        begun.set()
+        answered.wait(10)
+        return line
+
+    pool = Connections(server(), connect)
+    closing = threading.Thread(target=lambda: begun.wait(10) and pool.close())
+    closing.start()
+    with pytest.raises(Transient, match="broken off"), pool.lend():
+        pass
+    closing.join()
+    answered.set()
+    assert ended.wait(10)
+    with pool.lend() as again:
+        assert again is line, "it may be used again"

@@ -6,10 +6,12 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from cegid_daemon import daemon
 from cegid_daemon.daemon import Daemon, Works
 from cegid_daemon.errors import CegidDaemonError, ConfigurationError, JournalUnavailable
 from cegid_daemon.sdnotify import Notifier
@@ -46,6 +48,21 @@ def test_it_runs_its_tasks_and_drains_on_sigterm() -> None:
     closed: list[str] = []
     assert daemon_of(lambda: works_of(Job("a", tell(signal.SIGTERM)), closed)).run() == 0
     assert closed == ["a"]
+
+
+def test_a_stop_breaks_off_what_waits_for_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(daemon, "PATIENCE", 0.0)
+    monkeypatch.setattr(daemon, "TICK", 0.05)
+    closed: list[str] = []
+    broken_off = threading.Event()
+
+    def wait_for_the_server() -> None:
+        tell(signal.SIGTERM)()
+        assert broken_off.wait(10)
+
+    works = replace(works_of(Job("a", wait_for_the_server), closed), close=broken_off.set)
+    assert daemon_of(lambda: works).run() == 0
+    assert broken_off.is_set()
 
 
 def test_a_reload_swaps_the_works_as_a_whole() -> None:

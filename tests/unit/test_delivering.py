@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from cegid_daemon.endpoints.memory import MemoryEndpoint
-from cegid_daemon.errors import Permanent, Refused, Transient
+from cegid_daemon.errors import Absent, Permanent, Refused, Transient, Unsure
 from cegid_daemon.model import RetryPolicy
 from tests.unit.spine import Failing, Spine, route
 
@@ -171,6 +171,49 @@ def test_a_part_already_delivered_is_not_called_cancelled_when_the_message_gives
     assert spine.sql("SELECT name, state FROM delivery") == [("S-1.xml", "delivered"), ("S-2.xml", "cancelled")]
     assert spine.states() == ["failed"]
     assert set(spine.out()) == {"S-1.xml"}
+
+
+@pytest.mark.parametrize("happened", [True, False])
+def test_a_rename_whose_answer_is_lost_is_looked_into_and_nobody_is_asked(spine: Spine, happened: bool) -> None:
+    spine.drop("S.csv", b"x")
+    endpoint = failing(spine)
+
+    def lose_the_answer(*args: str, **kwargs: bool) -> None:
+        endpoint.on.clear()
+        if happened:
+            endpoint.rename(*args, **kwargs)  # and the receiver takes it at once
+            endpoint.remove("out", "S.xml")
+        raise Unsure("the answer was lost")
+
+    endpoint.on["rename"] = lose_the_answer
+    spine.look()
+    assert spine.states() == ["waiting"]
+    spine.after(minutes=1)
+    spine.look()
+    assert spine.states() == ["done"]
+    assert len(spine.out()) == (0 if happened else 1), "not sent again, since the receiver took it"
+
+
+def test_a_lost_rename_that_comes_late_is_no_reason_to_send_again(spine: Spine) -> None:
+    spine.drop("S.csv", b"x")
+    endpoint = failing(spine)
+
+    def lose_the_answer(*_: str, **__: bool) -> None:
+        endpoint.on["rename"] = comes_late
+        raise Unsure("the answer was lost")
+
+    def comes_late(*args: str, **kwargs: bool) -> None:
+        endpoint.on.clear()
+        endpoint.rename(*args, **kwargs)  # the first one, after we looked
+        endpoint.remove("out", "S.xml")
+        raise Absent("it is not there any more")
+
+    endpoint.on["rename"] = lose_the_answer
+    for _ in range(3):
+        spine.look()
+        spine.after(minutes=1)
+    assert spine.states() == ["done"]
+    assert spine.out() == {}
 
 
 def test_an_endpoint_changed_under_way_is_unsure_and_release_sends_to_the_new_one(spine: Spine) -> None:
