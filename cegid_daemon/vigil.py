@@ -1,7 +1,7 @@
 """The vigil: looks every few seconds for what needs a person, and has people told.
 
-Owns what counts as trouble: messages that failed, are held or unsure, endpoints that do not answer. Reads the journal;
-what was told is kept there, so that a restart repeats nothing. Decides nothing about messages.
+Owns what counts as trouble: messages that failed, are held or unsure, or that CEGID rejected, endpoints that do not
+answer. Reads the journal; what was told is kept there, so that a restart repeats nothing. Decides nothing of messages.
 """
 
 from __future__ import annotations
@@ -73,7 +73,9 @@ class Vigil:
         """Every trouble there is, by subject."""
         overview = Overview(self._journal.connection)
         aside = [one for one in overview.aside(_ASIDE) if one.state in self._events]
-        found = {f"message {one.id} {one.state}": _words(one) for one in aside}
+        found = {f"message {one.id} {one.state}": _words(one, one.state) for one in aside}
+        if "rejected" in self._events:
+            found |= {f"message {one.id} rejected": _words(one, "rejected") for one in overview.refused(_ASIDE)}
         if "endpoint" in self._events:
             for contact in overview.contacts():
                 since = contact.failing_since
@@ -97,6 +99,6 @@ class Vigil:
         self._send("cegid-daemon: a test", f"{who} asked for this test. Alerts arrive here.")
 
 
-def _words(message: Message) -> str:
-    text = f"Message {message.id} ({message.route}, {message.file_name!r}) {message.state}"
+def _words(message: Message, state: str) -> str:
+    text = f"Message {message.id} ({message.route}, {message.file_name!r}) {state}"
     return f"{text}: {message.fault}" if message.fault else text

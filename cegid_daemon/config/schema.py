@@ -53,7 +53,7 @@ OPTIONS = {  # scheme -> the keys of an endpoint, beside url, that mean somethin
 }
 
 
-ALERTS = ("failed", "held", "unsure", "endpoint")
+ALERTS = ("failed", "held", "unsure", "rejected", "endpoint")
 
 
 def key(default: Any, meaning: str, *, shown: str = "") -> Any:
@@ -279,9 +279,11 @@ class AlertTable(Table):
 
     urls: AlertUrls = key((), "where to: addresses of Apprise (`mailto:`, `json:`, `slack:` …)", shown="none")
     events: Annotated[
-        tuple[Literal["failed", "held", "unsure", "endpoint"], ...], BeforeValidator(texts), Kind("list of texts")
+        tuple[Literal["failed", "held", "unsure", "rejected", "endpoint"], ...], BeforeValidator(texts),
+        Kind("list of texts"),
     ] = key(
-        ALERTS, "what is told: messages that `failed`, are `held` or `unsure`, an `endpoint` that does not answer",
+        ALERTS, "what is told: messages that `failed`, are `held` or `unsure`, that CEGID `rejected`, an `endpoint` "
+        "that does not answer",
         shown="all of them",
     )  # fmt: skip
     quiet: Duration = key(timedelta(minutes=15), "the least time between two alerts")

@@ -12,10 +12,8 @@ from cegid_daemon.journal import rows
 from cegid_daemon.journal.connection import Connection
 from cegid_daemon.journal.rows import Message
 
-_UNANSWERED = (
-    "state NOT IN ('done') AND state <> 'discarded' "
-    "AND NOT EXISTS (SELECT 1 FROM message r WHERE r.replay_of = message.id)"
-)
+_NO_REPLAY = "NOT EXISTS (SELECT 1 FROM message r WHERE r.replay_of = message.id)"
+_UNANSWERED = f"state NOT IN ('done') AND state <> 'discarded' AND {_NO_REPLAY}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +51,11 @@ class Overview:
         """The oldest messages that wait, are held, unsure or failed."""
         states = "state IN ('waiting', 'held', 'unsure', 'failed')"
         return self._messages(f"WHERE {_UNANSWERED} AND {states} ORDER BY id LIMIT ?", (limit,))
+
+    def refused(self, limit: int) -> Sequence[Message]:
+        """The newest messages of which CEGID put a file into its rejects folder."""
+        mine = "id IN (SELECT message FROM rejected_file) AND state = 'done'"
+        return self._messages(f"WHERE {mine} AND {_NO_REPLAY} ORDER BY id DESC LIMIT ?", (limit,))
 
     def sent_since(self, message: Message) -> int:
         """How many newer messages of its route were delivered since a message was: what a replay of it goes back on."""
