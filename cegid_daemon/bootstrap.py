@@ -131,7 +131,7 @@ class Installation(AbstractContextManager["Installation"]):
             if spec.scheme != "file":
                 continue
             endpoint = endpoints[name]
-            if self.journal.ledger.made(endpoint.where, folder, self.clock()):
+            if self.journal.places.made(endpoint.where, folder, self.clock()):
                 try:
                     Path(spec.url.removeprefix("file:")).mkdir(parents=True, exist_ok=True)
                     endpoint.make_folder(folder)

@@ -55,7 +55,7 @@ class Desk:
             copy = self._journal.ledger.claim_again(
                 original,
                 route,
-                recipe=self._journal.ledger.keep_recipe(self._recipes[route.name]),
+                recipe=self._journal.recipes.keep(self._recipes[route.name]),
                 logged=self._journal.book.settings.log_requests(self._stores[route.store]),
                 now=self._clock(),
                 replay_as="today",

@@ -23,8 +23,8 @@ from cegid_daemon.errors import (
     Transient,
 )
 from cegid_daemon.journal import Journal
-from cegid_daemon.journal.ledger import Taking
 from cegid_daemon.journal.payloads import Staged
+from cegid_daemon.journal.sources import Taking
 from cegid_daemon.model import Identity, Listed, Route, SourceSpec, Store, escape_name
 from cegid_daemon.pipeline import Pipeline, Prepared
 from cegid_daemon.timing import Look, Settling
@@ -137,8 +137,10 @@ class Source:
     def _look_at(self, listing: Sequence[Listed], now: datetime) -> Look:
         if not listing:
             return self._settling.look((), now)
-        known = self._journal.ledger.sources(self.endpoint.where, self.spec.folder)
-        left = self._journal.ledger.left(self.endpoint.where, self.spec.folder) if self.spec.after == "leave" else set()
+        known = self._journal.sources.lying(self.endpoint.where, self.spec.folder)
+        left = (
+            self._journal.sources.left(self.endpoint.where, self.spec.folder) if self.spec.after == "leave" else set()
+        )
         fresh = [one for one in listing if one.name not in known and (one.name, one.identity) not in left]
         return self._settling.look(fresh, now)
 
@@ -217,7 +219,7 @@ class Source:
             taking = Taking(
                 self.spec.endpoint, self.endpoint.where, self.spec.folder, file.name, reading.identity, staged, raw
             )
-        if self.spec.after == "leave" and self._journal.ledger.left_before(taking):
+        if self.spec.after == "leave" and self._journal.sources.left_before(taking):
             self._journal.payloads.discard(staged)  # only its owner or its rights changed
             return None
         return taking

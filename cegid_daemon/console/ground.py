@@ -22,6 +22,7 @@ from cegid_daemon.journal.log import LogBook
 from cegid_daemon.journal.overview import Overview
 from cegid_daemon.journal.paging import Pages
 from cegid_daemon.journal.payloads import Payloads
+from cegid_daemon.journal.recipes import Recipes
 from cegid_daemon.journal.search import Search
 from cegid_daemon.journal.statistics import Statistics
 
@@ -55,6 +56,7 @@ class Reading:
         self.statistics = Statistics(self.connection)
         self.book = BufferBook(self.connection)
         self.ledger = Ledger(self.connection, self.payloads)
+        self.recipes = Recipes(self.connection)
 
     def close(self) -> None:
         """Closes the connection."""

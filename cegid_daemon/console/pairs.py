@@ -100,7 +100,7 @@ def pair(visit: Visit) -> Response:
 def _made_with(visit: Visit, reading: Reading, message: Message) -> tuple[Recipe, int, bool]:
     """The recipe and the buffers a message was made with; today's where it was not rewritten yet."""
     if message.recipe is not None and message.revision is not None:
-        return reading.ledger.recipe(message.recipe), message.revision, True
+        return reading.recipes.one(message.recipe), message.revision, True
     recipe = visit.ground.config.recipes.get(message.route)
     if recipe is None:
         raise Refused(f"route {message.route} is no longer configured", remedy="Configure it again to see its pairs.")

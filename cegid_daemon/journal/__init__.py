@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from cegid_daemon.journal.masking import Masking
     from cegid_daemon.journal.outgoing import Outgoing
     from cegid_daemon.journal.payloads import Payloads
+    from cegid_daemon.journal.places import Places
+    from cegid_daemon.journal.recipes import Recipes
     from cegid_daemon.journal.retention import Retention
     from cegid_daemon.journal.search import Search
+    from cegid_daemon.journal.sources import Sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,9 @@ class Journal:
     search: Search
     retention: Retention
     ledger: Ledger
+    sources: Sources
+    recipes: Recipes
+    places: Places
     outgoing: Outgoing
     masking: Masking
     answers: Answers
@@ -65,8 +71,11 @@ class Journal:
         from cegid_daemon.journal.masking import Masking
         from cegid_daemon.journal.outgoing import Outgoing
         from cegid_daemon.journal.payloads import Payloads
+        from cegid_daemon.journal.places import Places
+        from cegid_daemon.journal.recipes import Recipes
         from cegid_daemon.journal.retention import Retention
         from cegid_daemon.journal.search import Search
+        from cegid_daemon.journal.sources import Sources
 
         payloads = Payloads(connection)
         search = Search(connection, payloads)
@@ -78,6 +87,9 @@ class Journal:
             search=search,
             retention=Retention(connection, payloads, search),
             ledger=Ledger(connection, payloads),
+            sources=Sources(connection),
+            recipes=Recipes(connection),
+            places=Places(connection),
             outgoing=Outgoing(connection, payloads),
             masking=Masking(connection, payloads),
             answers=Answers(connection, payloads),

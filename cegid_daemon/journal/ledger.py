@@ -1,14 +1,15 @@
-"""The ledger: every message and the file it came from, and where both stand.
+"""The ledger: every message from its claim to its end, and what was tried and decided about it.
 
-Owns the tables `source`, `message`, `attempt`, `exported`, `folder_made` and the Unmodified rows of `log_entry`. Each
-method joins the caller's transaction or makes its own; none decides anything: the pipeline decides, the ledger keeps.
+Owns the tables `message`, `attempt`, `decision`, the first row of a `source` and the Unmodified rows of `log_entry`.
+Each method joins the caller's transaction or makes its own; none decides anything: the pipeline decides, the ledger
+keeps.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -17,36 +18,20 @@ from ulid import ULID
 from cegid_daemon.journal import rows
 from cegid_daemon.journal.connection import Connection
 from cegid_daemon.journal.payloads import Payloads, Staged
-from cegid_daemon.journal.rows import Message, SourceFile
+from cegid_daemon.journal.rows import Message
+from cegid_daemon.journal.sources import Taking
 from cegid_daemon.model import (
     INTEGRATION,
     Fault,
-    Identity,
     Route,
-    SourceState,
     State,
     escape_name,
-    unescape_name,
     utc_text,
 )
-from cegid_daemon.rewrite.recipe import Recipe, recipe_from_json
-
-
-@dataclass(frozen=True, slots=True)
-class Taking:
-    """A file that was read whole, ready to be claimed by the routes that share its source."""
-
-    endpoint: str
-    place: str
-    folder: str
-    name: str
-    identity: Identity
-    staged: Staged
-    raw: bytes | None  # the bytes, where they are few and at hand
 
 
 class Ledger:
-    """Messages and their source files."""
+    """The messages."""
 
     def __init__(self, connection: Connection, payloads: Payloads) -> None:
         self._db = connection
@@ -59,63 +44,6 @@ class Ledger:
 
     def _value(self, sql: str, params: Sequence[object] = ()) -> Any:
         return self._db.query(sql, params)[0][0]
-
-    # -- sources ----------------------------------------------------------------------------------------------------
-
-    def sources(self, place: str, folder: str) -> dict[str, SourceFile]:
-        """The files of a folder that messages were made of and that still lie there or are being filed, by name."""
-        found = self._db.query(
-            f"SELECT {rows.SOURCE_COLUMNS} FROM source WHERE place = ? AND folder = ? AND state IN ('lying', 'filing')",
-            (place, escape_name(folder)),
-        )
-        return {file.name: file for file in map(rows.source_file, found)}
-
-    def left(self, place: str, folder: str) -> set[tuple[str, Identity]]:
-        """The files of a folder that stay there by configuration and were taken already."""
-        found = self._db.query(
-            f"SELECT {rows.SOURCE_COLUMNS} FROM source WHERE place = ? AND folder = ? AND state = 'left'",
-            (place, escape_name(folder)),
-        )
-        return {(file.name, file.identity) for file in map(rows.source_file, found)}
-
-    def left_before(self, taking: Taking) -> bool:
-        """Whether a left file with this content was taken before; its identity is then brought up to date."""
-        identity = taking.identity
-        return self._db.execute(
-            "UPDATE source SET ctime_ns = ? WHERE place = ? AND folder = ? AND name = ? AND state = 'left' "
-            "AND size = ? AND mtime_ns = ? AND inode = ? "
-            "AND EXISTS (SELECT 1 FROM message WHERE source = source.id AND sha256 = ?)",
-            (
-                identity.ctime_ns, taking.place, escape_name(taking.folder), escape_name(taking.name), identity.size,
-                identity.mtime_ns, identity.inode, taking.staged.sha256,
-            ),
-        ).rowcount > 0  # fmt: skip
-
-    def source(self, source: int) -> SourceFile:
-        """One source file."""
-        return rows.source_file(self._db.query(f"SELECT {rows.SOURCE_COLUMNS} FROM source WHERE id = ?", (source,))[0])
-
-    def set_source(self, source: int, state: SourceState, filed_folder: str = "", filed_name: str = "") -> None:
-        """Where the source file stands now; with `filing`, the new name it is about to get."""
-        self._db.execute(
-            "UPDATE source SET state = ?, filed_folder = ?, filed_name = ? WHERE id = ?",
-            (state, escape_name(filed_folder), escape_name(filed_name), source),
-        )
-
-    def file_of(self, message: int, state: SourceState, filed_folder: str, filed_name: str) -> None:
-        """As `set_source`, for the file a message was made of."""
-        self._db.execute(
-            "UPDATE source SET state = ?, filed_folder = ?, filed_name = ? "
-            "WHERE id = (SELECT source FROM message WHERE id = ?)",
-            (state, escape_name(filed_folder), escape_name(filed_name), message),
-        )
-
-    def made(self, place: str, folder: str, now: datetime) -> bool:
-        """Notes that a folder exists or was made; False if that was noted before."""
-        return self._db.execute(
-            "INSERT OR IGNORE INTO folder_made (endpoint, folder, made_at) VALUES (?, ?, ?)",
-            (place, escape_name(folder), utc_text(now)),
-        ).rowcount > 0  # fmt: skip
 
     # -- claims -----------------------------------------------------------------------------------------------------
 
@@ -234,21 +162,6 @@ class Ledger:
         """The messages made of one source file."""
         return self._messages("WHERE source = ? ORDER BY id", (source,))
 
-    def unfiled(self, routes: Collection[str], at: tuple[str, str] | None = None) -> list[int]:
-        """The files of messages of these routes that are not filed away although no message of theirs is on its way.
-
-        `at`: only those taken from this place and folder.
-        """
-        here = "AND s.place = ? AND s.folder = ? " if at else ""
-        found = self._db.query(
-            # CROSS JOIN: begin with the few files not filed away, never with all messages of a route.
-            "SELECT DISTINCT s.id FROM source s INDEXED BY source_here CROSS JOIN message m ON m.source = s.id "
-            f"WHERE s.state IN ('lying', 'filing') {here}AND m.route IN ({_marks(routes)}) AND NOT EXISTS (SELECT 1 "
-            "FROM message o WHERE o.source = s.id AND o.closed_at IS NULL AND o.state <> 'delivered') ORDER BY s.id",
-            (*((at[0], escape_name(at[1])) if at else ()), *routes),
-        )
-        return [int(row[0]) for row in found]
-
     def unclosed(self, routes: Collection[str]) -> list[int]:
         """Delivered messages of these routes that wait for no file to be filed away, and are not closed yet."""
         found = self._db.query(
@@ -257,14 +170,6 @@ class Ledger:
             tuple(routes),
         )
         return [int(row[0]) for row in found]
-
-    def filing_names(self) -> set[tuple[str, str, str]]:
-        """Place, folder and name that files are about to get."""
-        found = self._db.query(
-            "SELECT place, filed_folder, filed_name FROM source INDEXED BY source_here "
-            "WHERE state IN ('lying', 'filing') AND state = 'filing'"
-        )
-        return {(row[0], unescape_name(row[1]), unescape_name(row[2])) for row in found}
 
     def open_routes(self) -> dict[str, int]:
         """How many messages are open, by route; for the status and for routes no longer configured."""
@@ -352,47 +257,6 @@ class Ledger:
             "INSERT INTO decision (at, who, what, message, reason) VALUES (?, ?, ?, ?, ?)",
             (utc_text(now), who, what, message, reason),
         )
-
-    def contact(self, endpoint: str, error: str | None, now: datetime) -> None:
-        """Notes that an endpoint answered (`error` None) or did not."""
-        if error is None:
-            self._db.execute(
-                "INSERT INTO contact (endpoint, ok_at) VALUES (?, ?) "
-                "ON CONFLICT (endpoint) DO UPDATE SET ok_at = excluded.ok_at, failing_since = NULL, error = NULL",
-                (endpoint, utc_text(now)),
-            )
-        else:
-            self._db.execute(
-                "INSERT INTO contact (endpoint, failing_since, error) VALUES (?, ?, ?) ON CONFLICT (endpoint) "
-                "DO UPDATE SET failing_since = coalesce(failing_since, excluded.failing_since), error = excluded.error",
-                (endpoint, utc_text(now), error.encode("utf-8", "backslashreplace").decode()),
-            )
-
-    # -- recipes ----------------------------------------------------------------------------------------------------
-
-    def keep_recipe(self, recipe: Recipe) -> int:
-        """The id of a recipe, kept once per content together with every text it stands on."""
-        sha256 = recipe.sha256
-        known = self._db.query("SELECT id FROM recipe WHERE sha256 = ?", (sha256,))
-        if known:
-            return int(known[0][0])
-        with self._db.transaction():
-            self._db.executemany(
-                "INSERT OR IGNORE INTO recipe_text (sha256, body) VALUES (?, ?)", list(recipe.texts().items())
-            )
-            self._db.execute(
-                "INSERT OR IGNORE INTO recipe (sha256, body) VALUES (?, ?)",
-                (sha256, json.dumps(recipe.as_json(), sort_keys=True, ensure_ascii=False)),
-            )
-            return int(self._value("SELECT id FROM recipe WHERE sha256 = ?", (sha256,)))
-
-    def recipe(self, recipe: int) -> Recipe:
-        """A recipe as it was kept."""
-        body = json.loads(self._value("SELECT body FROM recipe WHERE id = ?", (recipe,)))
-        return recipe_from_json(body, self._text)
-
-    def _text(self, sha256: str) -> str:
-        return str(self._value("SELECT body FROM recipe_text WHERE sha256 = ?", (sha256,)))
 
 
 def redact_text(route: Route) -> str | None:

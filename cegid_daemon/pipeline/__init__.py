@@ -186,7 +186,7 @@ class Pipeline:
         if unclosed := self._journal.ledger.unclosed(routes):
             with self._journal.connection.transaction():
                 self._journal.ledger.close(unclosed, State.DONE, now)
-        if unfiled := self._journal.ledger.unfiled(routes, at):
+        if unfiled := self._journal.sources.unfiled(routes, at):
             carried.unfiled += self._filing.file(unfiled, now)
         return carried
 

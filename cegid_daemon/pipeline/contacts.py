@@ -34,5 +34,5 @@ class Contacts:
         if before is not None and before[0] == (error is None) and now - before[1] < _AT_MOST_EVERY:
             return
         with contextlib.suppress(JournalUnavailable):  # a full disk is told where it stops messages
-            self._journal.ledger.contact(endpoint, error, now)
+            self._journal.places.contact(endpoint, error, now)
             self._noted[endpoint] = (error is None, now)

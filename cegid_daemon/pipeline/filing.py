@@ -17,8 +17,8 @@ from datetime import datetime
 from cegid_daemon.endpoints.protocol import Endpoint
 from cegid_daemon.errors import Absent, CegidDaemonError, EndpointError, Exists, SourceChanged, Transient
 from cegid_daemon.journal import Journal
-from cegid_daemon.journal.ledger import Taking
 from cegid_daemon.journal.rows import Message, SourceFile
+from cegid_daemon.journal.sources import Taking
 from cegid_daemon.model import CLOSED, Identity, Listed, Route, SourceSpec, SourceState, State
 from cegid_daemon.pipeline.failure import explanation
 from cegid_daemon.pipeline.naming import error_name, numbered, parting_name, subfolder
@@ -77,8 +77,8 @@ class Filing:
     def _end(self, file: SourceFile, state: SourceState, now: datetime) -> None:
         """Writes down what became of a file. Joins the caller's transaction."""
         if file.state is SourceState.FILING:
-            current = self._journal.ledger.source(file.id)
-            self._journal.ledger.set_source(file.id, state, current.filed_folder, current.filed_name)
+            current = self._journal.sources.one(file.id)
+            self._journal.sources.move(file.id, state, current.filed_folder, current.filed_name)
         delivered = [one.id for one in self._journal.ledger.of_source(file.id) if one.state is State.DELIVERED]
         self._journal.ledger.close(delivered, State.DONE, now)
 
@@ -87,12 +87,12 @@ class Filing:
     def _plan(self, sources: Iterable[int], errors: list[CegidDaemonError], now: datetime) -> list[SourceFile]:
         """The files whose messages are over, each with its new name: durable before anything is renamed."""
         files: list[SourceFile] = []
-        taken = self._journal.ledger.filing_names()
+        taken = self._journal.sources.filing_names()
         for source in sources:
             messages = self._journal.ledger.of_source(source)
             if any(message.state not in (*CLOSED, State.DELIVERED) for message in messages):
                 continue
-            file = self._journal.ledger.source(source)
+            file = self._journal.sources.one(source)
             try:
                 files.append(self._planned(file, messages, taken, now) if file.state is SourceState.LYING else file)
             except EndpointError as error:
@@ -100,7 +100,7 @@ class Filing:
         with self._journal.connection.transaction():
             for file in files:
                 if file.state is SourceState.FILING:
-                    self._journal.ledger.set_source(file.id, file.state, file.filed_folder, file.filed_name)
+                    self._journal.sources.move(file.id, file.state, file.filed_folder, file.filed_name)
         return files
 
     def _planned(self, file: SourceFile, messages: Sequence[Message], taken: set[_Name], now: datetime) -> SourceFile:
@@ -159,8 +159,8 @@ class Filing:
     def _planned_anew(self, file: SourceFile, now: datetime) -> SourceFile:
         """Somebody else has taken the name that was free when it was chosen."""
         messages = self._journal.ledger.of_source(file.id)
-        planned = self._planned(file, messages, self._journal.ledger.filing_names(), now)
-        self._journal.ledger.set_source(file.id, planned.state, planned.filed_folder, planned.filed_name)
+        planned = self._planned(file, messages, self._journal.sources.filing_names(), now)
+        self._journal.sources.move(file.id, planned.state, planned.filed_folder, planned.filed_name)
         return planned
 
     def _move(self, endpoint: Endpoint, file: SourceFile, now: datetime) -> SourceState:
@@ -241,9 +241,9 @@ class Filing:
         logged = {message.store: message.logged for message in messages}
         taking = Taking(file.endpoint, file.place, file.folder, file.name, identity, staged, None)
         with self._journal.connection.transaction():
-            self._journal.ledger.set_source(file.id, SourceState.GONE, file.filed_folder, file.filed_name)
+            self._journal.sources.move(file.id, SourceState.GONE, file.filed_folder, file.filed_name)
             for message in self._journal.ledger.claim(taking, routes, logged, now):
-                self._journal.ledger.file_of(message, SourceState.FILED, file.filed_folder, file.filed_name)
+                self._journal.sources.move_of(message, SourceState.FILED, file.filed_folder, file.filed_name)
             self._end(replace(file, state=SourceState.GONE), SourceState.GONE, now)
 
 

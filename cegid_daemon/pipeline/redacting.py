@@ -40,7 +40,7 @@ class Redacting:
         owed = self._journal.masking.owed()
         if owed is None or self._stopping():
             return False
-        recipe = self._journal.ledger.recipe(owed.recipe) if owed.recipe is not None else None
+        recipe = self._journal.recipes.one(owed.recipe) if owed.recipe is not None else None
         try:
             for message in owed.messages:
                 _Message(self._journal, message, recipe, masking.Fields.of(owed.fields), self._watched).mask(now)

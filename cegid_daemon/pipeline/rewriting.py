@@ -88,7 +88,7 @@ class Rewriting:
         return failed, able
 
     def _order(self, route: Route, message: Message, raw: bytes | None, revision: int) -> Order:
-        recipe = self._recipes[route.name] if message.recipe is None else self._journal.ledger.recipe(message.recipe)
+        recipe = self._recipes[route.name] if message.recipe is None else self._journal.recipes.one(message.recipe)
         payload = self._journal.answers.tied(message.id) if route.answers else None
         payload = payload or message.payload
         assert payload is not None
@@ -162,7 +162,7 @@ class Rewriting:
         """Keys that are made of a masked field are not indexed; file names are, in any case."""
         if not route.log.redact:
             return result.rewritten.keys
-        recipe = self._journal.ledger.recipe(making.recipe)
+        recipe = self._journal.recipes.one(making.recipe)
         return () if masking.tells(recipe, masking.Fields.of(route.log.redact)) else result.rewritten.keys
 
     def _kept(self, recipe: Recipe) -> int:
@@ -171,7 +171,7 @@ class Rewriting:
         if known is None or known[0] is not recipe:
             if len(self._recipe_ids) >= _REMEMBERED:
                 self._recipe_ids.clear()
-            known = self._recipe_ids[id(recipe)] = recipe, self._journal.ledger.keep_recipe(recipe)
+            known = self._recipe_ids[id(recipe)] = recipe, self._journal.recipes.keep(recipe)
         return known[1]
 
     def _learn(self, route: Route, message: Message, result: Finished, now: datetime) -> None:

@@ -67,7 +67,7 @@ def again(config: Config, message: int) -> bytes:
         past = ledger.message(message)
         assert past is not None and past.recipe is not None and past.payload is not None
         assert isinstance(past.made_at, datetime) and past.revision is not None
-        recipe, payload = ledger.recipe(past.recipe), past.payload
+        recipe, payload = installation.journal.recipes.one(past.recipe), past.payload
         job = Job(
             past.id, recipe.title, past.received_at, past.file_name, past.folder, past.route, past.store, past.made_at
         )

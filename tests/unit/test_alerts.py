@@ -108,14 +108,14 @@ def test_states_that_nobody_asked_to_hear_of_are_not_told(journal):
 
 def test_an_endpoint_is_told_of_when_it_fails_for_a_while_and_when_it_is_back(journal):
     outbox, now = Outbox(), [NOON]
-    journal.ledger.contact("cegid", "no answer", NOON)
+    journal.places.contact("cegid", "no answer", NOON)
     vigil = vigil_of(journal, outbox, now)
     vigil.run()
     assert outbox.sent == []
     now[0] += timedelta(minutes=3)
     vigil.run()
     assert "cegid" in outbox.sent[0][1]
-    journal.ledger.contact("cegid", None, now[0])
+    journal.places.contact("cegid", None, now[0])
     now[0] += QUIET
     vigil.run()
     assert "answers again" in outbox.sent[1][1]

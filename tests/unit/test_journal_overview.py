@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cegid_daemon.journal import Journal
-from cegid_daemon.journal.ledger import Taking
 from cegid_daemon.journal.overview import Overview
+from cegid_daemon.journal.sources import Taking
 from cegid_daemon.model import Direction, Fault, Identity, Route, SourceSpec, SourceState, State
 
 NOW = datetime(2026, 11, 23, 7, 42, tzinfo=UTC)
@@ -31,7 +31,7 @@ def claim(journal: Journal, name: str = "inventory") -> int:
     staged = journal.payloads.stage_bytes([b"x"])
     taking = Taking("inbox", "file:/in", name, f"{name}.csv", Identity(1), staged, None)
     message = journal.ledger.claim(taking, [route(name)], {"main": True}, NOW)[0]
-    journal.ledger.file_of(message, SourceState.FILED, "processed", "x")
+    journal.sources.move_of(message, SourceState.FILED, "processed", "x")
     return message
 
 
@@ -77,8 +77,8 @@ def test_sent_since_counts_newer_deliveries_of_the_same_route(journal: Journal) 
 
 
 def test_contacts_tell_who_answered_and_since_when_one_does_not(journal: Journal) -> None:
-    journal.ledger.contact("inbox", None, NOW)
-    journal.ledger.contact("outbox", "gone", NOW)
+    journal.places.contact("inbox", None, NOW)
+    journal.places.contact("outbox", "gone", NOW)
     inbox, outbox = Overview(journal.connection).contacts()
     assert (inbox.endpoint, inbox.ok_at, inbox.failing_since) == ("inbox", "2026-11-23T07:42:00.000000Z", None)
     assert (outbox.failing_since, outbox.error) == ("2026-11-23T07:42:00.000000Z", "gone")

@@ -1,0 +1,108 @@
+"""The files messages are made of, and where each stands: lying, about to be filed away, filed, left.
+
+Owns the table `source`; its first row comes with the claim of a message (`ledger`). Each method joins the caller's
+transaction. Moves no file: the pipeline files away, this room remembers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from cegid_daemon.journal import rows
+from cegid_daemon.journal.connection import Connection
+from cegid_daemon.journal.payloads import Staged
+from cegid_daemon.journal.rows import SourceFile
+from cegid_daemon.model import Identity, SourceState, escape_name, unescape_name
+
+
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """A file that was read whole, ready to be claimed by the routes that share its source."""
+
+    endpoint: str
+    place: str
+    folder: str
+    name: str
+    identity: Identity
+    staged: Staged
+    raw: bytes | None  # the bytes, where they are few and at hand
+
+
+class Sources:
+    """The source files."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._db = connection
+
+    def lying(self, place: str, folder: str) -> dict[str, SourceFile]:
+        """The files of a folder that messages were made of and that still lie there or are being filed, by name."""
+        found = self._db.query(
+            f"SELECT {rows.SOURCE_COLUMNS} FROM source WHERE place = ? AND folder = ? AND state IN ('lying', 'filing')",
+            (place, escape_name(folder)),
+        )
+        return {file.name: file for file in map(rows.source_file, found)}
+
+    def left(self, place: str, folder: str) -> set[tuple[str, Identity]]:
+        """The files of a folder that stay there by configuration and were taken already."""
+        found = self._db.query(
+            f"SELECT {rows.SOURCE_COLUMNS} FROM source WHERE place = ? AND folder = ? AND state = 'left'",
+            (place, escape_name(folder)),
+        )
+        return {(file.name, file.identity) for file in map(rows.source_file, found)}
+
+    def left_before(self, taking: Taking) -> bool:
+        """Whether a left file with this content was taken before; its identity is then brought up to date."""
+        identity = taking.identity
+        return self._db.execute(
+            "UPDATE source SET ctime_ns = ? WHERE place = ? AND folder = ? AND name = ? AND state = 'left' "
+            "AND size = ? AND mtime_ns = ? AND inode = ? "
+            "AND EXISTS (SELECT 1 FROM message WHERE source = source.id AND sha256 = ?)",
+            (
+                identity.ctime_ns, taking.place, escape_name(taking.folder), escape_name(taking.name), identity.size,
+                identity.mtime_ns, identity.inode, taking.staged.sha256,
+            ),
+        ).rowcount > 0  # fmt: skip
+
+    def one(self, source: int) -> SourceFile:
+        """One source file."""
+        return rows.source_file(self._db.query(f"SELECT {rows.SOURCE_COLUMNS} FROM source WHERE id = ?", (source,))[0])
+
+    def move(self, source: int, state: SourceState, filed_folder: str = "", filed_name: str = "") -> None:
+        """Where the source file stands now; with `filing`, the new name it is about to get."""
+        self._db.execute(
+            "UPDATE source SET state = ?, filed_folder = ?, filed_name = ? WHERE id = ?",
+            (state, escape_name(filed_folder), escape_name(filed_name), source),
+        )
+
+    def move_of(self, message: int, state: SourceState, filed_folder: str, filed_name: str) -> None:
+        """As `move`, for the file a message was made of."""
+        self._db.execute(
+            "UPDATE source SET state = ?, filed_folder = ?, filed_name = ? "
+            "WHERE id = (SELECT source FROM message WHERE id = ?)",
+            (state, escape_name(filed_folder), escape_name(filed_name), message),
+        )
+
+    def unfiled(self, routes: Collection[str], at: tuple[str, str] | None = None) -> list[int]:
+        """The files of messages of these routes that are not filed away although no message of theirs is on its way.
+
+        `at`: only those taken from this place and folder.
+        """
+        marks = ", ".join("?" * len(routes))
+        here = "AND s.place = ? AND s.folder = ? " if at else ""
+        found = self._db.query(
+            # CROSS JOIN: begin with the few files not filed away, never with all messages of a route.
+            "SELECT DISTINCT s.id FROM source s INDEXED BY source_here CROSS JOIN message m ON m.source = s.id "
+            f"WHERE s.state IN ('lying', 'filing') {here}AND m.route IN ({marks}) AND NOT EXISTS (SELECT 1 "
+            "FROM message o WHERE o.source = s.id AND o.closed_at IS NULL AND o.state <> 'delivered') ORDER BY s.id",
+            (*((at[0], escape_name(at[1])) if at else ()), *routes),
+        )
+        return [int(row[0]) for row in found]
+
+    def filing_names(self) -> set[tuple[str, str, str]]:
+        """Place, folder and name that files are about to get."""
+        found = self._db.query(
+            "SELECT place, filed_folder, filed_name FROM source INDEXED BY source_here "
+            "WHERE state IN ('lying', 'filing') AND state = 'filing'"
+        )
+        return {(row[0], unescape_name(row[1]), unescape_name(row[2])) for row in found}
