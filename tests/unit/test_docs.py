@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sqlite3
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -133,3 +134,15 @@ def test_decisions_are_numbered_in_order_and_say_context_choice_and_cost():
         assert text.startswith(f"# {page.name[:3]} ")
         assert re.findall(r"^\*\*(\w+)\.\*\*", text, re.M) == ["Context", "Choice", "Cost"]
         assert len(text.splitlines()) <= 10
+
+
+def test_the_page_on_architecture_names_every_room_of_the_law() -> None:
+    law = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"][0]["layers"]
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    table = page[page.index("| floor | room") : page.index("The core in itself")]
+    at = [
+        max(table.find(f"`{room.removeprefix('cegid_daemon.')}{end}`") for end in ("/", ".py"))
+        for floor in law
+        for room in floor.split(" | ")
+    ]
+    assert -1 not in at
