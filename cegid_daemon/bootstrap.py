@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -61,16 +61,17 @@ class Installation(AbstractContextManager["Installation"]):
         self.clock = clock
         self._folder = StateFolder(config.state)
         self._spool = config.state / "spool"
-        self._folder.hold()
-        try:
+        with ExitStack() as undone:
+            self._folder.hold()
+            undone.callback(self._folder.release)
             self.journal = Journal.open(journal_path(config))
+            undone.callback(self.journal.close)
             self.workshop = Workshop(journal_path(config), self._spool)
             self.workshop.clear_spool()
             self.journal.payloads.drop_unsealed()
+            undone.callback(self.workshop.stop)
             self.workshop.start()
-        except BaseException:
-            self._folder.release()
-            raise
+            undone.pop_all()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -52,9 +52,10 @@ class Filing:
 
     def _file_some(self, sources: Sequence[int], errors: list[CegidDaemonError], now: datetime) -> None:
         ended: list[tuple[SourceFile, SourceState]] = []
-        for file in self._plan(sources, errors, now):
+        for file, begun in self._plan(sources, errors, now):
             try:
-                ended.append((file, self._file_away(file, now) if file.state is SourceState.FILING else file.state))
+                state = self._file_away(file, begun, now) if file.state is SourceState.FILING else file.state
+                ended.append((file, state))
             except (EndpointError, SourceChanged) as error:
                 errors.append(error)
         unsynced = self._sync([file for file, state in ended if state is SourceState.FILED], errors)
@@ -84,9 +85,14 @@ class Filing:
 
     # -- where to ---------------------------------------------------------------------------------------------------
 
-    def _plan(self, sources: Iterable[int], errors: list[CegidDaemonError], now: datetime) -> list[SourceFile]:
-        """The files whose messages are over, each with its new name: durable before anything is renamed."""
-        files: list[SourceFile] = []
+    def _plan(
+        self, sources: Iterable[int], errors: list[CegidDaemonError], now: datetime
+    ) -> list[tuple[SourceFile, bool]]:
+        """The files whose messages are over, each with its new name: durable before anything is renamed.
+
+        Beside each stands whether it had its new name before, so that an earlier try may have renamed it.
+        """
+        files: list[tuple[SourceFile, bool]] = []
         taken = self._journal.sources.filing_names()
         for source in sources:
             messages = self._journal.ledger.of_source(source)
@@ -94,11 +100,12 @@ class Filing:
                 continue
             file = self._journal.sources.one(source)
             try:
-                files.append(self._planned(file, messages, taken, now) if file.state is SourceState.LYING else file)
+                lying = file.state is SourceState.LYING
+                files.append((self._planned(file, messages, taken, now) if lying else file, not lying))
             except EndpointError as error:
                 errors.append(error)
         with self._journal.connection.transaction():
-            for file in files:
+            for file, _ in files:
                 if file.state is SourceState.FILING:
                     self._journal.sources.move(file.id, file.state, file.filed_folder, file.filed_name)
         return files
@@ -140,8 +147,11 @@ class Filing:
 
     # -- the way ----------------------------------------------------------------------------------------------------
 
-    def _file_away(self, file: SourceFile, now: datetime) -> SourceState:
-        """Gives the file its stored new name. Returns what became of it; raises where it cannot be done now."""
+    def _file_away(self, file: SourceFile, begun: bool, now: datetime) -> SourceState:
+        """Gives the file its stored new name. Returns what became of it; raises where it cannot be done now.
+
+        `begun`: an earlier try may have done so, and what lies there may be the sender's next file.
+        """
         endpoint = self._endpoint(file)
         if (file.filed_folder, file.filed_name) == (file.folder, file.name):
             return SourceState.LEFT
@@ -150,7 +160,7 @@ class Filing:
         there = _stat(endpoint, file.filed_folder, file.filed_name)
         if there is not None and there.identity.same_file(file.identity):
             return self._filed(endpoint, file)
-        if here is not None and self._is_ours(endpoint, file, here.identity):
+        if here is not None and self._is_ours(endpoint, file, here.identity, begun):
             return self._move(endpoint, file if there is None else self._planned_anew(file, now), now)
         if there is not None:
             self._give_back(endpoint, file, now)  # we were ended right after the rename
@@ -197,12 +207,13 @@ class Filing:
             with contextlib.suppress(Absent):
                 endpoint.remove(file.folder, file.name + marker)
 
-    def _is_ours(self, endpoint: Endpoint, file: SourceFile, here: Identity) -> bool:
+    def _is_ours(self, endpoint: Endpoint, file: SourceFile, here: Identity, begun: bool) -> bool:
         if not here.same_file(file.identity):
             return False
-        if here.ctime_ns == file.identity.ctime_ns:
+        coarse = not here.inode and not here.ctime_ns  # a server that tells size and time, to the second or minute
+        if here.ctime_ns == file.identity.ctime_ns and not (coarse and begun):
             return True
-        digest = hashlib.sha256()  # in doubt: somebody touched the file without changing size or time
+        digest = hashlib.sha256()  # in doubt: touched without changing size or time, or another file of the same
         try:
             with endpoint.read(file.folder, file.name) as chunks:
                 for chunk in chunks:

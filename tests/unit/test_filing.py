@@ -7,6 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from cegid_daemon.endpoints.memory import MemoryEndpoint
+from cegid_daemon.errors import Transient
+from cegid_daemon.model import Identity
 from tests.unit.spine import Failing, Spine, route
 
 DAY = "in/processed/2026-11-23"
@@ -50,6 +53,50 @@ def test_a_swallowed_file_whose_name_is_taken_again_is_claimed_from_where_it_lie
     assert (spine.lying(), spine.states()) == ({}, ["done"] * 3)
     assert spine.sql("SELECT file_name, count(*) FROM message GROUP BY file_name") == [("S.csv", 3)]
     assert sorted(body for body in spine.filed().values()) == [b"three", b"two"]
+
+
+class Coarse(MemoryEndpoint):
+    """Tells files apart by size and by the second, as FTP and SFTP servers do, in a very long second."""
+
+    def _keep(self, folder: str, name: str, body: bytes, *, regular: bool) -> Identity:
+        super()._keep(folder, name, body, regular=regular)
+        file = self._folder(folder)[name]
+        self._folder(folder)[name] = replace(file, identity=Identity(len(body), mtime_ns=1))
+        return Identity(len(body), mtime_ns=1)
+
+    def rename(self, folder: str, name: str, to_folder: str, to_name: str, *, replace: bool) -> None:
+        body = self.content(folder)[name]
+        super().rename(folder, name, to_folder, to_name, replace=replace)
+        self._keep(to_folder, to_name, body, regular=True)
+
+
+@pytest.mark.parametrize("after", ["archive", "delete"])
+def test_the_next_file_of_the_same_size_and_second_is_not_taken_for_one_that_is_filed(
+    spine_of: Build, after: str
+) -> None:
+    spine = spine_of(route(source_after=after))
+    inbox = Coarse("inbox")
+    inbox.make_folder("in")
+    spine.inbox = inbox
+    endpoint = spine.endpoints["inbox"] = Failing(inbox)
+
+    def lose_the_answer(*_: object, **__: object) -> None:
+        endpoint.after.clear()
+        spine.drop("S.csv", b"two")
+        raise Transient("the answer was lost")
+
+    endpoint.after["remove" if after == "delete" else "rename"] = lose_the_answer
+    bodies: list[bytes] = []
+    outbox = spine.endpoints["outbox"] = Failing(spine.outbox)
+    outbox.after["rename"] = lambda *args, **_: bodies.append(spine.out()[args[3]])
+    spine.restart()
+    spine.drop("S.csv", b"one")
+    for _ in range(6):
+        spine.look()
+        spine.after(minutes=1)
+    assert bodies == [b"one", b"two"]
+    assert spine.states() == ["done", "done"]
+    assert spine.lying() == {}
 
 
 def test_a_replaced_source_is_left_for_the_next_look(spine: Spine) -> None:
