@@ -138,12 +138,14 @@ def _row(original: int, message: Message) -> dict[str, Any]:
     }
 
 
-@click.command()
-@ids_argument
-@reason_option
-@json_option
-@configured
-@click.pass_context
+def decision(command: Callable[..., None]) -> click.Command:
+    """Makes a command of a decision on messages: which, why, and how it is told."""
+    for given in (click.pass_context, configured, json_option, reason_option, ids_argument):
+        command = given(command)
+    return click.command()(command)
+
+
+@decision
 def release(ctx: click.Context, ids: tuple[int, ...], reason: str, as_json: bool) -> None:
     """Let held or unsure messages go.
 
@@ -152,12 +154,7 @@ def release(ctx: click.Context, ids: tuple[int, ...], reason: str, as_json: bool
     _decide(ctx, ids, lambda desk, message: desk.release(message, reason=reason), as_json)
 
 
-@click.command()
-@ids_argument
-@reason_option
-@json_option
-@configured
-@click.pass_context
+@decision
 def discard(ctx: click.Context, ids: tuple[int, ...], reason: str, as_json: bool) -> None:
     """Close held, unsure or waiting messages.
 

@@ -95,20 +95,14 @@ class Intake:
     ) -> ImportReport:
         """Buffers; the last row of a key counts. Rows of stores not in `stores` are malformed (None: any store)."""
         report = ImportReport()
-        fit = fit_buffers(_counted(rows, report, progress), stores, report)
-        with self._staged(_BUFFERS, fit) as apply:
-            self._apply(author, (apply, report))
-        return report
+        return self._taken(_BUFFERS, fit_buffers(_counted(rows, report, progress), stores, report), author, report)
 
     def catalogue(
         self, rows: Iterable[BelongsRow], author: Author, stores: Collection[str] | None, progress: Progress
     ) -> ImportReport:
         """Which variation belongs to which product; a blank product unsets."""
         report = ImportReport()
-        fit = _fit_catalogue(_counted(rows, report, progress), stores, report)
-        with self._staged(_CATALOGUE, fit) as apply:
-            self._apply(author, (apply, report))
-        return report
+        return self._taken(_CATALOGUE, _fit_catalogue(_counted(rows, report, progress), stores, report), author, report)
 
     def fed(
         self, buffers: Iterable[BufferRow], belongs: Iterable[BelongsRow], author: Author
@@ -120,6 +114,13 @@ class Intake:
         with self._staged(_BUFFERS, fit) as first, self._staged(_CATALOGUE, pairs) as second:
             self._apply(author, (first, of_buffers), (second, of_catalogue))
         return of_buffers, of_catalogue
+
+    def _taken(
+        self, statements: tuple[str, str, str], rows: Iterator[tuple[str, ...]], author: Author, report: ImportReport
+    ) -> ImportReport:
+        with self._staged(statements, rows) as apply:
+            self._apply(author, (apply, report))
+        return report
 
     def _apply(self, author: Author, *staged: tuple[str, ImportReport]) -> None:
         with self._connection.transaction():

@@ -98,8 +98,8 @@ def _and_end(chunks: Iterable[bytes]) -> Iterator[bytes]:
 def _decoder(encoding: str, source: Source) -> codecs.IncrementalDecoder:
     try:
         "".encode(encoding)
-        if codecs.lookup(encoding).name == "utf-16" and not _head(source()).startswith(_UTF16_MARKS):
-            encoding = _by_nuls(_head(source())) or "utf-16-le"
+        if codecs.lookup(encoding).name == "utf-16" and not head_of(source()).startswith(_UTF16_MARKS):
+            encoding = _by_nuls(head_of(source())) or "utf-16-le"
         return codecs.getincrementaldecoder(encoding)("strict")
     except LookupError as error:
         raise ConfigurationError(
@@ -112,7 +112,7 @@ def _decoder(encoding: str, source: Source) -> codecs.IncrementalDecoder:
 def detect(chunks: Iterable[bytes]) -> str:
     """The encoding of a text file: byte order mark, NUL pattern (UTF-16), strict UTF-8 over the whole file, cp1252."""
     remaining = iter(chunks)
-    head = _head(remaining)
+    head = head_of(remaining)
     known = next((encoding for mark, encoding in _MARKS if head.startswith(mark)), "") or _by_nuls(head)
     if known:
         return known
@@ -127,7 +127,7 @@ def detect(chunks: Iterable[bytes]) -> str:
     return "utf-8"
 
 
-def _head(chunks: Iterable[bytes]) -> bytes:
+def head_of(chunks: Iterable[bytes]) -> bytes:
     """The first bytes, in the chunks as they come; at least `_HEAD` of them where there are as many."""
     head = bytearray()
     for chunk in chunks:

@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from cegid_daemon.errors import BadInput
-from cegid_daemon.rewrite.layouts.text import Source, detect
+from cegid_daemon.rewrite.layouts.text import Source, detect, head_of
 
 _DECLARED = re.compile(rb"""<\?xml[^>]*?\sencoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
-_HEAD = 1024
 _MARKED = {"utf-16": "utf-16-le", "utf-8-sig": "utf-8"}
 _XML_STARTS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"),
                (b"<\0", "utf-16-le"), (b"\0<", "utf-16-be"))  # fmt: skip
@@ -34,7 +33,7 @@ def of_text(source: Source, encoding: str) -> Spelling:
     """The spelling of a text file; `encoding` as in a layout."""
     name = detect(source()) if encoding == "auto" else encoding
     if codecs.lookup(name).name == "utf-16":
-        head = _head(source())
+        head = head_of(source())
         found = next((codec for mark, codec in _XML_STARTS[1:3] if head.startswith(mark)), detect([head]))
         return marked(source, found if found.startswith("utf-16-") else "utf-16-le")
     return marked(source, name)
@@ -42,7 +41,7 @@ def of_text(source: Source, encoding: str) -> Spelling:
 
 def of_xml(source: Source, encoding: str) -> Spelling:
     """The spelling of an XML document: as the layout says, else byte order mark, declaration, UTF-8."""
-    head = _head(source())
+    head = head_of(source())
     known = next((codec for start, codec in _XML_STARTS if head.startswith(start)), "")
     if known and (encoding == "auto" or codecs.lookup(encoding).name == "utf-16"):
         return marked(source, known)
@@ -55,7 +54,7 @@ def marked(source: Source, codec: str) -> Spelling:
     name = codecs.lookup(codec).name
     name = _MARKED.get(name, name)
     mark = "\ufeff".encode(name) if name.startswith("utf") else b""
-    return Spelling(name, mark if mark and _head(source()).startswith(mark) else b"")
+    return Spelling(name, mark if mark and head_of(source()).startswith(mark) else b"")
 
 
 def respelled(source: Source, spelling: Spelling, change: Callable[[Iterator[str]], Iterable[str]]) -> Iterator[bytes]:
@@ -93,12 +92,3 @@ class _Proof:
     def conclude(self) -> None:
         if self._read.digest() != self._again.digest():
             raise BadInput(f"the file does not read back the same in {self._spelling.codec}")
-
-
-def _head(chunks: Iterable[bytes]) -> bytes:
-    head = bytearray()
-    for chunk in chunks:
-        head += chunk
-        if len(head) >= _HEAD:
-            break
-    return bytes(head)
