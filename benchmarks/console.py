@@ -22,12 +22,15 @@ from benchmarks.installation import Installation, installed
 from benchmarks.processes import memory
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.frames import compress_frames
+from cegid_daemon.journal.words import EDITION
 from cegid_daemon.model import utc_text
 
 _ENTRIES = 1_000_000
 _ROUTES = [f"stock-{number}" for number in range(9)] + ["orders"]
 _SKUS = 200_000
 _TRIES = 15
+_SLICE = 200
+_COMMON = "stock product available main quantity xml version utf item items import no".split()
 _LISTS = {
     "newest": "/log",
     "a route": "/log?route=orders",
@@ -43,10 +46,10 @@ _LISTS = {
 }
 _MESSAGE = """
     INSERT INTO message (id, uid, route, store, seq, state, folder, file_name, payload, sha256, size, logged,
-    received_at, closed_at) VALUES (?, ?, ?, 'main', ?, ?, 'stock', ?, 1, '', 20, 1, ?, ?)
+    received_at, closed_at) VALUES (?, ?, ?, 'main', ?, ?, 'stock', ?, ?, '', 20, 1, ?, ?)
 """
 _PARTS = """
-    INSERT INTO part (id, message, no, payload, sha256, size, records) SELECT id, id, 1, 1, '', 20, 1 FROM message
+    INSERT INTO part (id, message, no, payload, sha256, size, records) SELECT id, id, 1, id * 2, '', 20, 1 FROM message
 """
 _DELIVERIES = """
     INSERT INTO delivery (id, part, message, endpoint, place, folder, name, temporary, request_uid, state, delivered_at)
@@ -57,7 +60,8 @@ _LOG = """
     INSERT INTO log_entry (id, logged_at, message, part, delivery, store, integration, route, kind, variant, name,
     endpoint, file_name, size, sha256, payload)
     SELECT id * 2 - iif(:v = 'Unmodified', 1, 0), received_at, id, {delivery}, {delivery}, store, 'CEGID', route,
-    iif(route = 'orders', 'Response', 'Request'), :v, 'Inventory Import', 'inbox', file_name, 20, '', 1 FROM message
+    iif(route = 'orders', 'Response', 'Request'), :v, 'Inventory Import', 'inbox', file_name, 20, '',
+    id * 2 - iif(:v = 'Unmodified', 1, 0) FROM message
 """
 
 
@@ -73,10 +77,12 @@ def console(scale: float) -> list[Figure]:
             lists = {name: _times(port, path) for name, path in _LISTS.items()}
             searches = {name: _times(port, f"/log?q={quote(text)}") for name, text in _searches(messages).items()}
             held = memory(pid)
+        words = _words_size(place)
     return [
         *(Figure(f"list: {name}, median", median(taken), "ms", at_most=100) for name, taken in lists.items()),
         *(Figure(f"search: {name}, median", median(taken), "ms", at_most=200) for name, taken in searches.items()),
         Figure("slowest of all", max(max(taken) for taken in [*lists.values(), *searches.values()]), "ms"),
+        Figure("the index of words, a million contents", words / MB / (messages * 2) * 1_000_000, "MB"),
         Figure("memory of all processes (PSS) before the first page", before / MB, "MB"),
         Figure("memory after these pages", held / MB, "MB"),
     ]
@@ -86,8 +92,15 @@ def _searches(messages: int) -> dict[str, str]:
     return {
         "an order number": f"{1_000_000 + messages // 10 * 10 - 1}", "a SKU of many files": _sku(7),
         "a file name": "FILE_00004711.csv", "the beginning of a name": "FILE_0000", "the middle of a SKU": "77777",
-        "what all names share": "FILE", "nothing": "no such thing",
+        "what all names share": "FILE", "nothing": "no such thing", "a word of one content": "own4711",
+        "a word of some contents": "word4711", "a word of all contents": "available", "two words": "product word4711",
+        "the beginning of many words": "word1",
     }  # fmt: skip
+
+
+def _words_size(place: Installation) -> int:
+    with closing(sqlite3.connect(place.root / "var" / "journal.sqlite")) as raw:
+        return int(raw.execute("SELECT sum(length(block)) FROM search_word_data").fetchone()[0])
 
 
 def _sku(number: int) -> str:
@@ -138,7 +151,7 @@ def _fill(place: Installation, messages: int) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as raw:
         raw.execute("PRAGMA synchronous = OFF")
         raw.execute("BEGIN")
-        _payload(raw)
+        _payloads(raw, messages * 2)
         raw.executemany(_MESSAGE, _messages(messages))
         raw.execute(_PARTS)
         raw.execute(_DELIVERIES)
@@ -146,11 +159,36 @@ def _fill(place: Installation, messages: int) -> None:
             raw.execute(_LOG.format(delivery=delivery), {"v": variant})
         _index(raw, messages)
         raw.execute("COMMIT")
+        _index_words(raw, messages * 2)
 
 
-def _payload(raw: sqlite3.Connection) -> None:
-    raw.execute("INSERT INTO payload (id, sha256, size, sealed) VALUES (1, 'x', 20, 1)")
-    raw.execute("INSERT INTO payload_chunk VALUES (1, 0, 0, ?)", (next(compress_frames([b"twenty bytes of text"]))[1],))
+def _payloads(raw: sqlite3.Connection, count: int) -> None:
+    body = next(compress_frames([b"twenty bytes of text"]))[1]
+    numbers = range(1, count + 1)
+    raw.executemany("INSERT INTO payload (id, sha256, size, sealed) VALUES (?1, ?1, 20, 1)", ((n,) for n in numbers))
+    raw.executemany("INSERT INTO payload_chunk VALUES (?, 0, 0, ?)", ((n, body) for n in numbers))
+
+
+def _index_words(raw: sqlite3.Connection, contents: int) -> None:
+    """The words of contents of some forty words each, in slices as the daemon makes them."""
+    chance = random.Random(11)
+    raw.execute("INSERT OR REPLACE INTO about VALUES ('words', ?)", (EDITION,))
+    for start in range(1, contents + 1, _SLICE):
+        raw.execute("BEGIN")
+        numbers = range(start, min(start + _SLICE, contents + 1))
+        raw.executemany(
+            "INSERT INTO search_word (rowid, words) VALUES (?, ?)", ((n, _words(chance, n)) for n in numbers)
+        )
+        raw.executemany("INSERT INTO search_word_content VALUES (?)", ((number,) for number in numbers))
+        raw.execute("COMMIT")
+        raw.execute("INSERT INTO search_word (search_word, rank) VALUES ('merge', 64)")
+
+
+def _words(chance: random.Random, content: int) -> str:
+    """Twelve that every content has, eighteen SKUs, a dozen others of a language, and one that is its own."""
+    skus = (_sku(chance.randrange(_SKUS)) for _ in range(18))
+    others = (f"word{min(50_000, int(chance.paretovariate(0.7)))}" for _ in range(12))
+    return " ".join({*_COMMON, *skus, *others, f"own{content}"})
 
 
 def _messages(count: int) -> Iterator[tuple[object, ...]]:
@@ -159,7 +197,10 @@ def _messages(count: int) -> Iterator[tuple[object, ...]]:
     for number in range(1, count + 1):
         at = utc_text(now - apart * (count - number))
         state = "failed" if number % 2_000 == 0 else "done"
-        yield number, f"u{number}", _ROUTES[number % 10], number // 10, state, f"FILE_{number:08d}.csv", at, at
+        yield (
+            number, f"u{number}", _ROUTES[number % 10], number // 10, state, f"FILE_{number:08d}.csv",
+            number * 2 - 1, at, at,
+        )  # fmt: skip
 
 
 def _index(raw: sqlite3.Connection, messages: int) -> None:

@@ -57,7 +57,7 @@ class Housekeeping:
         """Does a little of everything; whether there is more to do."""
         now = self._clock()
         masked = self._redacting.run(now)
-        indexed = self._journal.search.index_slice()
+        indexed = self._journal.search.index_slice() + self._journal.search.words.index_slice()
         if now >= self._prune_at and not self._stopping():
             self._prune_at = now + _PRUNE_EVERY
             report = self._journal.retention.prune(now, self._policies, go_on=lambda: not self._stopping())

@@ -204,9 +204,9 @@ def _write(journal: Journal, entry: LogEntry, path: Path) -> None:
 @configured
 @click.pass_context
 def search(ctx: click.Context, text: str, content: bool, limit: int, as_json: bool) -> None:
-    """Find messages by SKU, product, order number or file name.
+    """Find messages by SKU, product, order number, file name or a word.
 
-    TEXT is looked for whole, as a beginning, and from three characters on inside.
+    TEXT is looked for whole, as a beginning, and from three characters on inside; its words, in contents up to 64 KiB.
     """
     if not text:
         raise click.BadParameter("is blank", param_hint="TEXT")

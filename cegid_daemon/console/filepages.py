@@ -19,6 +19,7 @@ from cegid_daemon.console.logpages import download
 from cegid_daemon.console.visit import Visit
 from cegid_daemon.endpoints import Endpoint, open_endpoint
 from cegid_daemon.errors import Absent, EndpointError, Refused
+from cegid_daemon.journal.words import HEAD, encoding_of
 from cegid_daemon.logs import masked
 from cegid_daemon.model import EndpointSpec, Listed, Route, escape_name, unescape_name
 
@@ -194,7 +195,7 @@ def view(visit: Visit) -> Response:
             body += chunk
             if len(body) > _TEXT:
                 break
-    text = texts.decoded(body[:_TEXT], texts.encoding_of(body[: texts.HEAD]))
+    text = texts.decoded(body[:_TEXT], encoding_of(body[:HEAD]))
     return visit.page(
         "file.html",
         chosen=chosen,

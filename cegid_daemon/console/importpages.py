@@ -17,10 +17,10 @@ from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
 from cegid_daemon.console.ground import Ground, Reading
-from cegid_daemon.console.texts import HEAD, encoding_of
 from cegid_daemon.console.visit import Visit, back
 from cegid_daemon.errors import Refused
 from cegid_daemon.journal.intake import BufferRow, ImportReport, fit_buffers
+from cegid_daemon.journal.words import HEAD, encoding_of
 
 COLUMNS = ["store", "level", "key", "value"]
 _SHOWN = 200  # changes and remarks that a page lists

@@ -112,7 +112,7 @@ def listing(visit: Visit) -> Response:
 
 
 def _hits(reading: Reading, chosen: Filter) -> tuple[int, ...] | None:
-    """The messages a search found by key or name; None: nothing is searched for."""
+    """The messages a search found by key, name or word; None: nothing is searched for."""
     if not chosen.q:
         return None
     return tuple(hit.message for hit in reading.search.find(chosen.q, limit=_HITS))

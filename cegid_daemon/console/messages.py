@@ -14,6 +14,7 @@ from cegid_daemon.console.visit import Visit, back
 from cegid_daemon.desk import Desk
 from cegid_daemon.errors import Refused
 from cegid_daemon.journal.log import LogEntry
+from cegid_daemon.journal.words import HEAD, encoding_of
 from cegid_daemon.model import CLOSED, State, unescape_name
 
 _DECISIONS = {
@@ -148,7 +149,7 @@ def answer(visit: Visit) -> Response:
             raise Refused("there is no such answer", remedy="Open the message again.")
         _refuse_unmasked(visit, reading, row["route"], row["answer"])
         body = reading.payloads.slice(row["answer"], 0, texts.PAGE)
-    text = texts.indented(texts.decoded(body, texts.encoding_of(body[: texts.HEAD])))
+    text = texts.indented(texts.decoded(body, encoding_of(body[:HEAD])))
     return visit.page("answer.html", row=row, text=text, cut=row["size"] > texts.PAGE)
 
 
@@ -178,8 +179,8 @@ def entry(visit: Visit) -> Response:
             _refuse_unmasked(visit, reading, found.route, found.payload)
             offset = min(visit.number("from", 0, 1 << 62), found.size) // length * length
             body = reading.payloads.slice(found.payload, offset, length)
-            head = reading.payloads.slice(found.payload, 0, texts.HEAD) if offset else body[: texts.HEAD]
-    encoding = texts.encoding_of(head)
+            head = reading.payloads.slice(found.payload, 0, HEAD) if offset else body[:HEAD]
+    encoding = encoding_of(head)
     return visit.page(
         "entry.html", entry=found, partners=partners, kept=known, raw=raw, offset=offset, length=length,
         encoding=encoding, lines=list(texts.dump(body, offset)) if raw else [],

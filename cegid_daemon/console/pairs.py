@@ -20,6 +20,7 @@ from cegid_daemon.console.visit import Visit
 from cegid_daemon.errors import MessageError, Refused
 from cegid_daemon.journal.log import LogEntry
 from cegid_daemon.journal.rows import Message
+from cegid_daemon.journal.words import HEAD, encoding_of
 from cegid_daemon.rewrite.masking.fields import Fields, starred
 from cegid_daemon.rewrite.masking.values import SHORTEST
 from cegid_daemon.rewrite.recipe import Recipe
@@ -123,7 +124,7 @@ def _sent(reading: Reading, entries: Sequence[LogEntry]) -> str | None:
     if not kept or kept[0].payload is None:
         return None
     body = reading.payloads.slice(kept[0].payload, 0, _SECOND)
-    text = texts.decoded(body, texts.encoding_of(body[: texts.HEAD]))
+    text = texts.decoded(body, encoding_of(body[:HEAD]))
     return _BLANKS.sub("", text) if len(body) < _SECOND and len(kept) == 1 else None
 
 

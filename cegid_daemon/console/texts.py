@@ -5,29 +5,12 @@ Owns the guess of the encoding for showing; the rewriting has its own, exact one
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 PAGE = 64 << 10  # bytes of text on a page
 DUMP = 4 << 10  # bytes of a dump on a page
-HEAD = 4 << 10  # bytes that the encoding is guessed from
 _WIDTH = 16
-
-
-def encoding_of(head: bytes) -> str:
-    """The encoding that the first `HEAD` bytes, or all there are, speak for; cp1252 fits always."""
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "utf-16-le" if head.startswith(codecs.BOM_UTF16_LE) else "utf-16-be"
-    for encoding, nul in (("utf-16-le", slice(1, 200, 2)), ("utf-16-be", slice(0, 200, 2))):
-        column = head[nul]
-        if column and column.count(0) > len(column) // 2:
-            return encoding
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(head, final=len(head) < HEAD)
-    except UnicodeDecodeError:
-        return "cp1252"
-    return "utf-8"
 
 
 def decoded(body: bytes, encoding: str) -> str:

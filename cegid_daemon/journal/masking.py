@@ -14,6 +14,7 @@ from datetime import datetime
 
 from cegid_daemon.journal.connection import Connection
 from cegid_daemon.journal.payloads import Payloads, Staged
+from cegid_daemon.journal.word_index import WordIndex
 from cegid_daemon.model import utc_text
 
 _OWED = """
@@ -63,6 +64,7 @@ class Masking:
     def __init__(self, connection: Connection, payloads: Payloads) -> None:
         self._db = connection
         self._payloads = payloads
+        self._words = WordIndex(connection)
 
     def expect(self, route: str, fields: Sequence[str]) -> None:
         """From now on these fields are masked when a message of the route that is still open is over."""
@@ -98,6 +100,7 @@ class Masking:
                 (utc_text(now), message, note),
             )
             self._payloads.forget(old)
+            self._words.owe(message)  # now that nothing is left in it that must not be found
 
     def _swap(self, copy: Copy, staged: Staged | None) -> bool:
         """False: masking changed nothing, so the copy stays what it is."""

@@ -16,6 +16,7 @@ from cegid_daemon.errors import JournalError
 from cegid_daemon.journal.connection import Connection
 from cegid_daemon.journal.frames import FRAME_SIZE, Frame, compress_frames
 from cegid_daemon.journal.reader import payload_size, pieces
+from cegid_daemon.journal.word_index import LARGEST, WordIndex
 
 _IN_MEMORY = 1 << 20  # uncompressed bytes of a staged payload that is not yet in the file
 _BURST = 512 << 10  # compressed bytes inserted in one transaction
@@ -42,6 +43,7 @@ class Payloads:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._words = WordIndex(connection)
 
     def stage_bytes(self, chunks: Iterable[bytes], *, redacted: bool = False) -> Staged:
         """Hashes, compresses and, beyond 1 MiB, inserts `chunks`. What `chunks` raises comes out; nothing stays."""
@@ -143,6 +145,8 @@ class Payloads:
         ).fetchall()
         if not unsealed:
             return False
+        if unsealed[0]["size"] <= LARGEST:
+            self._words.forget(payload_id)
         if unsealed[0]["size"] <= _DELETED_AT_ONCE * FRAME_SIZE:
             self._delete(payload_id)
         else:

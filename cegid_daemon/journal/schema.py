@@ -248,6 +248,17 @@ CREATE TABLE server_card (             -- what a server said of itself when it w
 ) WITHOUT ROWID;
 """
 
+_WORDS = """
+CREATE VIRTUAL TABLE search_word USING fts5 (   -- rowid: the payload; the words are folded before they come here
+    words, content='', detail=none, columnsize=0, tokenize='ascii'
+);
+INSERT INTO search_word (search_word, rank) VALUES ('automerge', 0);      -- merged in slices of our own
+INSERT INTO search_word (search_word, rank) VALUES ('crisismerge', 1000);
+CREATE VIRTUAL TABLE search_word_term USING fts5vocab (search_word, row);
+CREATE TABLE search_word_content (payload INTEGER PRIMARY KEY);           -- whose words are in the index
+CREATE TABLE search_word_due (message INTEGER PRIMARY KEY);
+"""
+
 
 @migrations()
 def m001_ledger_and_log(db: Database) -> None:
@@ -283,6 +294,12 @@ def m005_answers(db: Database) -> None:
 def m006_server_cards(db: Database) -> None:
     """What each server can do, so that a change is noticed."""
     _statements(db, _CARDS)
+
+
+@migrations()
+def m007_words(db: Database) -> None:
+    """Search by words of the contents."""
+    _statements(db, _WORDS)
 
 
 def _statements(db: Database, script: str) -> None:

@@ -1,11 +1,14 @@
-"""Search: which messages speak of a SKU, an order number, a file name, or any text.
+"""Search: which messages speak of a SKU, an order number, a file name, a word, or any text.
 
-Owns the search tables: a projection, built in slices after the fact and right without them (what is not yet indexed is
-looked through). Texts inside payloads are not indexed but scanned, newest first, for as long as the caller likes.
+Owns the tables of keys and names: a projection, built in slices after the fact and right without them (what is not yet
+indexed is looked through). Words of contents have an index of their own; any other text is scanned for in the stored
+bytes, newest first, for as long as the caller likes.
 """
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,6 +18,7 @@ from dataclasses import dataclass
 from cegid_daemon.errors import Refused
 from cegid_daemon.journal.connection import Connection
 from cegid_daemon.journal.payloads import Payloads
+from cegid_daemon.journal.word_index import WordIndex
 from cegid_daemon.model import escape_name
 
 _TRIGRAM = 3  # characters: shorter texts are found whole or as a beginning only
@@ -44,7 +48,10 @@ GoOn = Callable[[int, int], bool]  # (messages looked through, bytes looked thro
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A message that speaks of the text. `how`: exact | beginning | part (of the key), received | sent (contents)."""
+    """A message that speaks of the text.
+
+    `how`: exact | beginning | part (of the key), word | word beginning (of its contents), received | sent (scanned).
+    """
 
     message: int
     key: str
@@ -57,6 +64,13 @@ class Search:
     def __init__(self, connection: Connection, payloads: Payloads) -> None:
         self._connection = connection
         self._payloads = payloads
+        self.words = WordIndex(connection)
+
+    def owe(self, message: int) -> None:
+        """A message that has no keys, as it failed, is to be found by its names and words all the same."""
+        self._connection.execute(
+            "INSERT OR IGNORE INTO search_due (message, keys) VALUES (?, ?)", (message, _packed([]))
+        )
 
     def enqueue(self, message: int, keys: Iterable[str]) -> None:
         """Notes what a message is to be found by, in the caller's transaction; file names come by themselves."""
@@ -82,6 +96,7 @@ class Search:
         else:
             now = [*now, *self._names(message)]
             self._connection.execute("DELETE FROM search_due WHERE message = ?", (message,))
+            self.words.owe(message)
         self._post([_storable(key) for key in now if key], message)
         return len(now)
 
@@ -115,17 +130,20 @@ class Search:
             self._connection.execute("DELETE FROM search_key WHERE id = ?", (row["id"],))
 
     def find(self, text: str, limit: int = 100) -> list[Hit]:
-        """Messages by key or file name, newest first: the text whole, as a beginning, and inside.
+        """Messages by key or file name (whole, as a beginning, and inside) and by words of their contents.
 
-        Inside only from three characters on. One hit a message, the closest one.
+        Inside only from three characters on. One hit a message, the closest one; newest first. Where there are more
+        than `limit`, the closest are taken.
         """
         text = _storable(text)
         best: dict[int, Hit] = {}
-        for hit in [*self._find_due(text), *self._find_indexed(text, limit)]:
+        words = (Hit(message, text, how) for message, how in self.words.find(text, limit))
+        for hit in itertools.chain(self._find_due(text), self._find_indexed(text, limit), words):
             held = best.get(hit.message)
             if held is None or _CLOSENESS[hit.how] < _CLOSENESS[held.how]:
                 best[hit.message] = hit
-        return sorted(best.values(), key=lambda hit: -hit.message)[:limit]
+        closest = heapq.nsmallest(limit, best.values(), key=lambda hit: (_CLOSENESS[hit.how], -hit.message))
+        return sorted(closest, key=lambda hit: -hit.message)
 
     def _find_indexed(self, text: str, limit: int) -> Iterator[Hit]:
         seen: set[int] = set()
@@ -205,7 +223,7 @@ class _Tally:
         return False
 
 
-_CLOSENESS = {"exact": 0, "beginning": 1, "part": 2}
+_CLOSENESS = {"exact": 0, "beginning": 1, "part": 2, "word": 3, "word beginning": 4}
 
 
 def _how(text: str, key: str) -> str:

@@ -156,6 +156,8 @@ class Pipeline:
     def _fail(self, route: Route, message: Message, error: CegidDaemonError, now: datetime) -> None:
         fault = failure_fault(error, route, message)
         self._journal.ledger.fail(message.id, fault, now)
+        if message.logged:
+            self._journal.search.owe(message.id)
         self._journal.ledger.note(
             message.id, "rewrite" if message.made_at is None else "deliver", "failed", str(fault), now
         )

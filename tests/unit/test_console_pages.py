@@ -15,6 +15,7 @@ from cegid_daemon.console.pairs import Change, _marks, _masked
 from cegid_daemon.console.plots import bars
 from cegid_daemon.console.rendering import amount, environment, moment, size, took, visible
 from cegid_daemon.errors import Refused
+from cegid_daemon.journal.words import HEAD, encoding_of
 from cegid_daemon.rewrite.masking.fields import Fields
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -84,11 +85,11 @@ def test_a_download_is_never_shown_by_the_browser_whatever_its_name():
 
 
 def test_bytes_are_read_as_what_they_are():
-    assert texts.encoding_of("é".encode()) == "utf-8"
-    assert texts.encoding_of("é".encode("cp1252")) == "cp1252"
-    assert texts.encoding_of("a;b;c".encode("utf-16-le")) == "utf-16-le"
-    assert texts.encoding_of("a".encode("utf-16")) == "utf-16-le"
-    assert texts.encoding_of(b"a" * (texts.HEAD - 1) + "é".encode()[:1]) == "utf-8"  # cut within a character
+    assert encoding_of("é".encode()) == "utf-8"
+    assert encoding_of("é".encode("cp1252")) == "cp1252"
+    assert encoding_of("a;b;c".encode("utf-16-le")) == "utf-16-le"
+    assert encoding_of("a".encode("utf-16")) == "utf-16-le"
+    assert encoding_of(b"a" * (HEAD - 1) + "é".encode()[:1]) == "utf-8"  # cut within a character
     assert texts.decoded(b"a\r\nb\xff", "utf-8") == "a\nb\ufffd"
 
 
