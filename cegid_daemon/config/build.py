@@ -24,11 +24,11 @@ from cegid_daemon.config.schema import (
     Root,
     RouteTable,
     SourceTable,
-    Table,
     TargetTable,
 )
 from cegid_daemon.config.settings import AlertSpec, Config, ConsoleSpec
 from cegid_daemon.config.sites import sites_of
+from cegid_daemon.config.tables import Table
 from cegid_daemon.errors import Place, TemplateFault
 from cegid_daemon.model import (
     Direction,

@@ -11,8 +11,8 @@ from typing import Any
 
 from cegid_daemon import resources
 from cegid_daemon.config.faults import Trouble, closest
+from cegid_daemon.config.layout_tables import LayoutTable
 from cegid_daemon.config.lines import KeyPath
-from cegid_daemon.config.schema import LayoutTable
 from cegid_daemon.errors import CegidDaemonError
 from cegid_daemon.rewrite.expressions import compile_condition, compile_number, compile_text
 from cegid_daemon.rewrite.recipe import Field, Layout, Proof, Stocks

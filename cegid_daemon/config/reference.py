@@ -1,7 +1,7 @@
 """Writes docs/configuration.md out of the schema: `python -m cegid_daemon.config.reference > docs/configuration.md`.
 
-Owns the layout of that page. The keys, kinds, defaults and meanings stand in `schema.py`, what is not done yet in
-`later.py`; a test compares the page with what this gives.
+Owns the layout of that page. The keys, kinds, defaults and meanings stand in `schema` and its
+neighbours, what is not done yet in `later.py`; a test compares the page with what this gives.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from typing import Any, Literal
 from pydantic.fields import FieldInfo
 
 from cegid_daemon import resources
-from cegid_daemon.config import later, schema
+from cegid_daemon.config import later, layout_tables, schema, site_tables, tables
 from cegid_daemon.config.lines import KeyPath
 from cegid_daemon.config.values import Kind
 
-_TABLES: tuple[tuple[KeyPath, type[schema.Table]], ...] = (
+_TABLES: tuple[tuple[KeyPath, type[tables.Table]], ...] = (
     ((), schema.Root),
     (("console",), schema.ConsoleTable),
     (("alert",), schema.AlertTable),
-    (("site",), schema.SitesTable),
-    (("site", "ftp"), schema.FtpSiteTable),
-    (("site", "sftp"), schema.SftpSiteTable),
-    (("site", "KIND", "users", "NAME"), schema.SiteUserTable),
+    (("site",), site_tables.SitesTable),
+    (("site", "ftp"), site_tables.FtpSiteTable),
+    (("site", "sftp"), site_tables.SftpSiteTable),
+    (("site", "KIND", "users", "NAME"), site_tables.SiteUserTable),
     (("store", "NAME"), schema.StoreTable),
     (("endpoint", "NAME"), schema.EndpointTable),
     (("route", "NAME"), schema.RouteTable),
@@ -39,17 +39,17 @@ _TABLES: tuple[tuple[KeyPath, type[schema.Table]], ...] = (
     (("route", "NAME", "retry"), schema.RetryTable),
     (("route", "NAME", "log"), schema.LogTable),
     (("defaults",), schema.DefaultsTable),
-    (("layout", "NAME"), schema.LayoutTable),
-    (("layout", "NAME", "fields"), schema.FieldTable),
-    (("layout", "NAME", "stocks"), schema.StocksTable),
-    (("layout", "NAME", "proof"), schema.ProofTable),
+    (("layout", "NAME"), layout_tables.LayoutTable),
+    (("layout", "NAME", "fields"), layout_tables.FieldTable),
+    (("layout", "NAME", "stocks"), layout_tables.StocksTable),
+    (("layout", "NAME", "proof"), layout_tables.ProofTable),
 )
-_LISTS = (schema.FieldTable, schema.StocksTable)
+_LISTS = (layout_tables.FieldTable, layout_tables.StocksTable)
 
 _OPENING = """\
 # Configuration
 
-<!-- Made by `make reference` out of cegid_daemon/config/schema.py: change it there. -->
+<!-- Made by `make reference` out of the tables in cegid_daemon/config: change it there. -->
 
 One TOML file, `cegid-daemon.toml` unless `--config` names another. Relative paths start at the file's folder. All its
 faults are named at once, each with its line; `cegid-daemon check` names them before anything runs. An unknown key is a
@@ -78,27 +78,27 @@ def reference() -> str:
     return "\n".join([_OPENING, *(_section(path, table) for path, table in _TABLES), _not_yet()])
 
 
-def _section(path: KeyPath, table: type[schema.Table]) -> str:
+def _section(path: KeyPath, table: type[tables.Table]) -> str:
     head = f"## `{_title(path, table)}`" if path else "## The file itself"
     rows = "\n".join(_rows(path, table))
     if not rows:
         return f"{head}\n\n{_about(table)}\n\nNo key of it is supported by this version yet.\n"
     extra = ""
-    if table is schema.LayoutTable:
+    if table is layout_tables.LayoutTable:
         extra = "\n" + _LAYOUTS.format(presets=", ".join(f"`{name}`" for name in resources.layout_presets()))
     return f"{head}\n\n{_about(table)}\n\n| key | value | default | meaning |\n|---|---|---|---|\n{rows}\n{extra}"
 
 
-def _title(path: KeyPath, table: type[schema.Table]) -> str:
+def _title(path: KeyPath, table: type[tables.Table]) -> str:
     name = ".".join(map(str, path))
     return f"[[{name}]]" if table in _LISTS else f"[{name}]"
 
 
-def _about(table: type[schema.Table]) -> str:
+def _about(table: type[tables.Table]) -> str:
     return "\n".join(line.strip() for line in (table.__doc__ or "").strip().splitlines())
 
 
-def _rows(path: KeyPath, table: type[schema.Table]) -> Iterator[str]:
+def _rows(path: KeyPath, table: type[tables.Table]) -> Iterator[str]:
     for name, field in table.model_fields.items():
         if not later.is_later((*path, name)):
             cells = (f"`{name}`", _kind(field), _default(field), field.description or "")

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 
 from cegid_daemon.config.answers import troubles_of_apis
 from cegid_daemon.config.faults import Trouble, dotted
+from cegid_daemon.config.layout_tables import LayoutTable
 from cegid_daemon.config.layouts import expression_trouble, frozen, troubles_in
 from cegid_daemon.config.lines import KeyPath
-from cegid_daemon.config.schema import OPTIONS, ConsoleTable, EndpointTable, LayoutTable, OutputTable, Root, RouteTable
+from cegid_daemon.config.schema import OPTIONS, ConsoleTable, EndpointTable, OutputTable, Root, RouteTable
 from cegid_daemon.config.values import names_in
 from cegid_daemon.errors import ConfigurationError
 from cegid_daemon.rewrite.expressions import compile_text

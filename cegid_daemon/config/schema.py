@@ -1,27 +1,28 @@
 """The tables of the configuration file: every key, its kind, its default and what it does.
 
-The one place where keys are declared; docs/configuration.md is generated from here. Owns shapes only: what keys mean
-together is checked in `rules.py`, and `build.py` makes the frozen objects the daemon runs on.
+Keys are declared here, in `layout_tables` and in `site_tables`; docs/configuration.md is generated from them. Owns
+shapes only: what keys mean together is checked in `rules.py`, and `build.py` makes the frozen objects the daemon runs
+on.
 """
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from cegid_daemon.config.faults import closest, refuse
-from cegid_daemon.config.sites import Address, HashText, Ports, SiteListen
+from cegid_daemon.config.layout_tables import LayoutTable
+from cegid_daemon.config.site_tables import SitesTable
+from cegid_daemon.config.tables import Table, key, needed
 from cegid_daemon.config.values import (
     AlertUrls,
-    AnyEncoding,
     Days,
     Duration,
     Encoding,
     EndpointName,
     Expression,
-    Expressions,
     File,
     Folder,
     Kind,
@@ -56,16 +57,6 @@ OPTIONS = {  # scheme -> the keys of an endpoint, beside url, that mean somethin
 ALERTS = ("failed", "held", "unsure", "rejected", "endpoint")
 
 
-def key(default: Any, meaning: str, *, shown: str = "") -> Any:
-    """A key that may be left out; `shown` is the default as the reference words it."""
-    return Field(default, description=meaning, json_schema_extra={"shown": shown})
-
-
-def needed(meaning: str) -> Any:
-    """A key that must be there."""
-    return Field(description=meaning)
-
-
 def _url(value: str) -> str:
     scheme, colon, rest = value.partition(":")
     if not colon or scheme not in OPTIONS:
@@ -74,12 +65,6 @@ def _url(value: str) -> str:
     if scheme == "file" and (not rest or (rest.startswith("//") and not rest.startswith("///"))):
         refuse("names no folder of this machine", remedy="Write file:PATH, or file:///PATH from the root.")
     return value
-
-
-class Table(BaseModel):
-    """A table: unknown keys are refused and nothing is converted."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
 
 class StoreTable(Table):
@@ -287,111 +272,6 @@ class AlertTable(Table):
         shown="all of them",
     )  # fmt: skip
     quiet: Duration = key(timedelta(minutes=15), "the least time between two alerts")
-
-
-class SiteUserTable(Table):
-    """Who may log in to the drop site; sees one folder and nothing above it."""
-
-    folder: Annotated[str, Field(min_length=1), Kind("folder")] = needed(
-        "the folder that is all this user sees; a relative path starts at the configuration's folder"
-    )
-    password: HashText | None = key(
-        None, "the password's hash, as `cegid-daemon hash-password` prints it", shown="none: by key only"
-    )
-    keys: Texts = key((), "public keys, as lines of authorized_keys (sftp)", shown="none")
-
-
-class SiteTable(Table):
-    """What both drop sites have."""
-
-    listen: SiteListen = needed("address and port; beyond this machine ftp needs a certificate")
-    users: dict[Name, SiteUserTable] = key({}, "who may log in", shown="**needed**")
-    max_size: Size = key(2 * 10**9, "a larger file is refused; 0 = no bound", shown='`"2GB"`')
-    connections: Annotated[int, Field(ge=1), Kind("whole number")] = key(20, "clients at the same time")
-    attempts: Annotated[int, Field(ge=1), Kind("whole number")] = key(
-        5, "failed logins after which an address is not listened to"
-    )
-    lockout: Duration = key(timedelta(minutes=10), "for how long")
-    idle: Duration = key(timedelta(minutes=5), "a client that does nothing for so long is sent away")
-
-
-class FtpSiteTable(SiteTable):
-    """A drop site of our own, spoken to by FTP; off unless this table is there. docs/site.md tells how to use it."""
-
-    certificate: Annotated[File | None, Kind("file")] = key(
-        None, "PEM file with the certificate's chain and key; then TLS is demanded", shown="none: plain, on loopback"
-    )
-    passive_ports: Ports = key("", "ports of data connections, for a firewall", shown="any")
-    public_address: Address = key("", "address that data connections are asked to, behind a router", shown="its own")
-    key: Annotated[File | None, Kind("file")] = key(None, "PEM file with the key", shown="in `certificate`")
-
-
-class SftpSiteTable(SiteTable):
-    """A drop site of our own, spoken to by SFTP; off unless this table is there. docs/site.md tells how to use it."""
-
-    host_key: Annotated[File, Kind("file")] = needed("the site's private host key, without passphrase")
-
-
-class SitesTable(Table):
-    """The drop sites of our own."""
-
-    ftp: FtpSiteTable | None = key(None, "a site by FTP", shown="off")
-    sftp: SftpSiteTable | None = key(None, "a site by SFTP", shown="off")
-
-
-class FieldTable(Table):
-    """A field of a fixed-width line."""
-
-    name: Text = needed("its name")
-    at: Annotated[int, Field(ge=1), Kind("whole number")] = needed("its first character, from 1 on the whole line")
-    width: Annotated[int, Field(ge=1), Kind("whole number")] = needed("its characters")
-    trim: bool = key(True, "remove blanks around it")
-
-
-class StocksTable(Table):
-    """A stock value that stands inside a record."""
-
-    each: Text = key("", "the path of the elements that carry it", shown="the record itself")
-    sku: Expression = key("", "its SKU", shown="none: the product's own stock")
-    stock: Expression = needed("the stock")
-
-
-class ProofTable(Table):
-    """How a file shows that it is whole."""
-
-    trailer: Text = key("", "how its last line begins", shown="none")
-    count: Expression = key("", "how many records it declares", shown="none")
-
-
-class LayoutTable(Table):
-    """How a CEGID file is laid out. Expressions are Jinja expressions over the record `r`."""
-
-    kind: Literal["delimited", "fixed", "records", "xml"] = needed("the geometry")
-    encoding: AnyEncoding = key("auto", "of the file; `auto` looks for a BOM, NULs, UTF-8, then takes cp1252")
-    delimiter: Annotated[str, Field(min_length=1), Kind("text")] = key(";", "between columns (delimited, records)")
-    quote: Text = key("", "around values (delimited, records)", shown="none: CEGID does not quote")
-    header: bool | None = key(None, "the first row names the columns (delimited)", shown="true unless `columns` is set")
-    columns: Texts = key((), "the names of the columns (delimited)", shown="those of the header")
-    decimal: Literal[".", ","] = key(".", "the decimal mark of numbers")
-    fields: list[FieldTable] = key([], "where the fields stand on a line (fixed)", shown="none")
-    head: Text = key("", "the record type in characters 1-3 (fixed)", shown="none")
-    types: dict[str, Texts] = key({}, "the columns of each record type (records)", shown="none")
-    record: Text = key("", "name of the record's element, or its path from the root (xml)", shown="none")
-    root: Text = key("", "name of the root element; another one fails (xml)", shown="any")
-    skip: Expressions = key((), "records to leave out, each counted by its own text", shown="none")
-    sku: Expression = key("", "the SKU of a record", shown="none")
-    product: Expression = key("", "the product of a record", shown="none")
-    stock: Expression = key("", "the stock of a record", shown="none")
-    stocks: list[StocksTable] = key([], "stock values inside a record (xml)", shown="none")
-    sum_by: Text = key("", 'one record a SKU, stock summed: `"sku"`', shown="none")
-    delta: bool = key(False, "the stock is a movement and is never buffered")
-    proof: ProofTable | None = key(None, "how a file shows that it is whole", shown="none")
-    untrimmed: Texts = key((), "fields whose blanks are part of them", shown="none")
-    buffer: Expression = key("", "the buffer value of a record: the layout feeds the buffer book", shown="none")
-    lead: Annotated[int, Field(ge=0), Kind("whole number")] = key(
-        0, "lines ahead of the title row or the records, such as a counter (delimited, fixed, records)"
-    )
-    catalogue: bool = key(False, "a stock layout keeps the catalogue current, as product layouts do by themselves")
 
 
 class Root(Table):

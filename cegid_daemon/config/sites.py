@@ -24,7 +24,8 @@ from cegid_daemon.config.values import Kind, SecretText
 from cegid_daemon.model import SiteSpec, SiteUser
 
 if TYPE_CHECKING:
-    from cegid_daemon.config.schema import FtpSiteTable, Root, SftpSiteTable, SiteUserTable
+    from cegid_daemon.config.schema import Root
+    from cegid_daemon.config.site_tables import FtpSiteTable, SftpSiteTable, SiteUserTable
 
 _LISTEN = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+):(\d{1,5})")
 _PORTS = re.compile(r"(\d{1,5})-(\d{1,5})")

@@ -11,7 +11,7 @@ from typing import Any
 
 from cegid_daemon import resources
 from cegid_daemon.config import layouts
-from cegid_daemon.config.schema import LayoutTable
+from cegid_daemon.config.layout_tables import LayoutTable
 from cegid_daemon.config.values import Surroundings
 from cegid_daemon.rewrite import rewrite
 from cegid_daemon.rewrite.ports import Job, Rewritten

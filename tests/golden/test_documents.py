@@ -12,7 +12,7 @@ from golden_bench import DictBook, levels_of, recipe_of, run
 from lxml import etree
 
 from cegid_daemon import config, resources
-from cegid_daemon.config.schema import LayoutTable
+from cegid_daemon.config.layout_tables import LayoutTable
 from cegid_daemon.errors import TemplateFault
 from cegid_daemon.rewrite import words
 from cegid_daemon.rewrite.expressions import compile_text

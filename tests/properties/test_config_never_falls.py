@@ -11,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cegid_daemon import resources
-from cegid_daemon.config import load, schema
+from cegid_daemon.config import layout_tables, load, schema, site_tables
 from cegid_daemon.config.lines import key_lines
+from cegid_daemon.config.tables import Table
 from cegid_daemon.errors import ConfigurationError
 
-TABLES = [one for one in vars(schema).values() if isinstance(one, type) and issubclass(one, schema.Table)]
+DECLARED = [one for room in (schema, layout_tables, site_tables) for one in vars(room).values()]
+TABLES = [one for one in DECLARED if isinstance(one, type) and issubclass(one, Table)]
 WORDS = sorted({key for table in TABLES for key in table.model_fields})
 TEXTS = st.sampled_from(
     ["", "a", "inbox", "main", "file:x", "sftp://x", "1s", "*.csv", "xml", "fixed", "..", "{{ part }}", "{% x", "r.A",

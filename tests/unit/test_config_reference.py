@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from cegid_daemon.config import later, reference, schema
+from cegid_daemon.config import later, layout_tables, reference, schema, site_tables
+from cegid_daemon.config.tables import Table
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 
@@ -12,8 +13,9 @@ def test_the_configuration_page_is_what_the_schema_says():
 
 
 def test_every_table_of_the_schema_is_on_the_page_and_every_key_has_a_meaning():
-    tables = {one for one in vars(schema).values() if isinstance(one, type) and issubclass(one, schema.Table)}
-    assert tables - {schema.Table, schema.SiteTable} == {table for _, table in reference._TABLES}
+    declared = [one for room in (schema, layout_tables, site_tables) for one in vars(room).values()]
+    tables = {one for one in declared if isinstance(one, type) and issubclass(one, Table)}
+    assert tables - {Table, site_tables.SiteTable} == {table for _, table in reference._TABLES}
     assert all(field.description for table in tables for field in table.model_fields.values())
 
 
