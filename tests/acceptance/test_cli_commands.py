@@ -485,6 +485,7 @@ def test_a_lost_or_broken_journal_is_refused_with_4_and_never_begun_anew(shop: S
 
 
 def test_run_says_where_to_drop_what_and_ends_well_on_sigterm(shop: Shop) -> None:
+    shop("settings", "set", "stock-buffer", "5")
     process = subprocess.Popen(command(["run"]), cwd=shop.folder, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     lines = []
@@ -493,6 +494,7 @@ def test_run_says_where_to_drop_what_and_ends_well_on_sigterm(shop: Shop) -> Non
         if "fields" in line:
             break
     assert f"drop *.csv into {shop.inbox}" in "".join(lines)
+    assert "".join(lines).count("stock-buffer is 5 by an operator, not 2 as configured") == 1
     process.send_signal(signal.SIGTERM)
     assert "Stopped." in process.communicate(timeout=30)[1]
     assert process.returncode == 0
