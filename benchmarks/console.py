@@ -30,9 +30,13 @@ _ROUTES = [f"stock-{number}" for number in range(9)] + ["orders"]
 _SKUS = 200_000
 _TRIES = 15
 _SLICE = 200
-_COMMON = "stock product available main quantity xml version utf item items import no".split()
+_COMMON = ("stock", "product", "available", "main", "quantity", "xml", "version", "utf", "item", "items", "import")
 _LISTS = {
     "newest": "/log",
+    "largest": "/log?order=largest",
+    "names of a route from a to z": "/log?order=a-z&route=orders",
+    "names of a day from z to a": "/log?order=z-a&since=2026-03-01&until=2026-03-02",
+    "smallest that failed": "/log?order=smallest&outcome=failed",
     "a route": "/log?route=orders",
     "a kind": "/log?kind=Response",
     "failed": "/log?outcome=failed",
@@ -40,6 +44,7 @@ _LISTS = {
     "a store, oldest first": "/log?store=main&order=oldest&size=200",
     "an old day": "/log?since=2026-03-01&until=2026-03-02",
     "far back": "/log?behind=300000",
+    "far back by size": "/log?order=smallest&behind=300000",
     "overview": "/",
     "a message": "/message/1000",
     "metrics": "/metrics",
@@ -76,6 +81,7 @@ def console(scale: float) -> list[Figure]:
             before = memory(pid)
             lists = {name: _times(port, path) for name, path in _LISTS.items()}
             searches = {name: _times(port, f"/log?q={quote(text)}") for name, text in _searches(messages).items()}
+            searches["a word of all contents, by name"] = _times(port, "/log?order=a-z&q=available")
             held = memory(pid)
         words = _words_size(place)
     return [

@@ -22,6 +22,11 @@ from cegid_daemon.journal.paging import Page, Wanted
 SIZES = (25, 50, 100, 200)
 OUTCOMES = ("ok", "failed", "waiting", "held", "unsure")
 SPANS = {"1h": timedelta(hours=1), "24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta(days=30)}
+ORDERS = {  # what it is called in an address: the column, whether downwards, and in words
+    "": ("time", True, "newest first"), "oldest": ("time", False, "oldest first"),
+    "largest": ("size", True, "largest first"), "smallest": ("size", False, "smallest first"),
+    "a-z": ("name", False, "file name, a to z"), "z-a": ("name", True, "file name, z to a"),
+}  # fmt: skip
 _HITS = 500  # messages that a search goes on with
 _LIST_SECONDS = 0.08
 _SCAN_SECONDS = 1.5
@@ -58,9 +63,18 @@ class Filter:
         return cls(**texts, size=size if size in SIZES else 50)
 
     @property
-    def newest_first(self) -> bool:
-        """The order of the list."""
-        return self.order != "oldest"
+    def sorting(self) -> tuple[str, bool]:
+        """The column the list goes by, and whether downwards: the newest, the largest, or z first."""
+        return ORDERS.get(self.order, ORDERS[""])[:2]
+
+    def turned(self, first: str, second: str) -> str:
+        """What a click on the head of a column asks for: its first order, or the second one if that is shown."""
+        return self.query(order=second if self.order == first else first)
+
+    def sorted_by(self, column: str) -> str:
+        """How a table's head says that it is sorted by this column; "" if it is not."""
+        by, downwards = self.sorting
+        return ("descending" if downwards else "ascending") if by == column else ""
 
     @property
     def narrow(self) -> bool:
@@ -102,12 +116,12 @@ def listing(visit: Visit) -> Response:
         behind = visit.number("behind", 0, 1 << 62) or None
         page = Page([]) if hits == () else reading.pages.page(
             chosen.wanted(visit.ground.clock(), hits), limit=chosen.size, behind=behind,
-            newest_first=chosen.newest_first, go_on=visit.within(_LIST_SECONDS),
+            by=chosen.sorting[0], newest_first=chosen.sorting[1], go_on=visit.within(_LIST_SECONDS),
         )  # fmt: skip
         routes = list(dict.fromkeys([*visit.ground.config.routes, *reading.pages.routes()]))
     return visit.page(
         "log.html", chosen=chosen, entries=page.entries, page=page, behind=behind, hits=hits, routes=routes,
-        stores=list(visit.ground.config.stores), sizes=SIZES, outcomes=OUTCOMES, most_hits=_HITS,
+        stores=list(visit.ground.config.stores), sizes=SIZES, outcomes=OUTCOMES, orders=ORDERS, most_hits=_HITS,
     )  # fmt: skip
 
 
@@ -176,7 +190,9 @@ def _csv(ground: Ground, chosen: Filter) -> Iterator[bytes]:
         wanted, last, left = chosen.wanted(ground.clock(), hits), None, _MOST_EXPORTED
         yield _lines([{name: name for name in _COLUMNS}])
         while left > 0 and hits != ():
-            page = reading.pages.page(wanted, limit=min(1_000, left), behind=last, newest_first=chosen.newest_first)
+            page = reading.pages.page(
+                wanted, limit=min(1_000, left), behind=last, by=chosen.sorting[0], newest_first=chosen.sorting[1]
+            )
             yield _lines([asdict(entry) for entry in page.entries])
             left, last = left - len(page.entries), page.go_on
             if last is None:

@@ -15,6 +15,7 @@ from itertools import islice
 
 from cegid_daemon.journal.connection import Connection
 from cegid_daemon.journal.log import LogEntry
+from cegid_daemon.journal.sorting import FEW, Sorting, Stretch
 from cegid_daemon.model import utc_text
 
 _FEW_ASIDE = 5_000  # messages not done: up to here their entries are looked up one by one
@@ -72,7 +73,7 @@ class Page:
 
 
 class Pages:
-    """Pages of the log."""
+    """Pages of the log, by time, by size or by name."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -82,28 +83,68 @@ class Pages:
         return [row[0] for row in self._connection.query(_ROUTES)]
 
     def page(
-        self, wanted: Wanted, *, limit: int, behind: int | None = None, newest_first: bool = True,
+        self, wanted: Wanted, *, limit: int, behind: int | None = None, newest_first: bool = True, by: str = "time",
         go_on: Callable[[], bool] = lambda: True,
     ) -> Page:  # fmt: skip
-        """At most `limit` entries behind the entry `behind`; `go_on` is asked between two batches."""
+        """At most `limit` entries behind the entry `behind`; `go_on` is asked between two batches.
+
+        `by`: time, size or name; `newest_first` is the largest first, or from z to a.
+        """
         found: list[LogEntry] = []
-        ids = self._ids(wanted, behind, limit, newest_first)
-        last = None
-        while batch := list(islice(ids, min(_BATCH, limit + 1) if wanted.outcome is None else _BATCH)):
-            for entry in self._rows(batch, newest_first):
+        for batch, last in self._batches(wanted, behind, limit, newest_first, by):
+            for entry in self._rows(batch):
                 if wanted.outcome is not None and entry.outcome != wanted.outcome:
                     continue
                 if len(found) == limit:
                     return Page(found, found[-1].id)
                 found.append(entry)
-            last = batch[-1]
             if not go_on():
                 return Page(found, last, ended_early=True)
         return Page(found)
 
-    def _rows(self, ids: Sequence[int], newest_first: bool) -> list[LogEntry]:
-        rows = self._connection.query(_ROWS, (json.dumps(ids),))
-        return sorted((LogEntry(*row) for row in rows), key=lambda entry: entry.id, reverse=newest_first)
+    def _batches(
+        self, wanted: Wanted, behind: int | None, limit: int, newest_first: bool, by: str
+    ) -> Iterator[Stretch]:
+        """Ids that fit in all but the outcome, a few at a time, each with the last one looked at."""
+        few = min(_BATCH, limit + 1) if wanted.outcome is None else _BATCH
+        if by == "time":
+            ids = self._ids(wanted, behind, limit, newest_first)
+            while batch := list(islice(ids, few)):
+                yield batch, batch[-1]
+            return
+        for fitting, last in self._sorted(wanted, behind, newest_first, by):
+            for start in range(0, len(fitting), few):
+                batch = list(fitting[start : start + few])
+                yield batch, batch[-1]
+            if not fitting or fitting[-1] != last:
+                yield [], last
+
+    def _sorted(self, wanted: Wanted, behind: int | None, downwards: bool, by: str) -> Iterator[Stretch]:
+        clause, values = _columns_clause(wanted)
+        if wanted.route is not None:
+            clause, values = f"route = ? AND {clause}", (wanted.route, *values)
+        sorting = Sorting(self._connection, by, downwards, f"({clause} 1)", values)
+        ids = self._few(wanted)
+        return sorting.few(ids, behind) if ids is not None else sorting.walk(behind)
+
+    def _few(self, wanted: Wanted) -> list[int] | None:
+        """The ids that fit in all but the outcome, if they are few enough to be sorted; None: they may be many."""
+        if wanted.messages is not None or self._few_aside(wanted.outcome) is not None:
+            return list(self._ids(wanted, None, FEW, newest_first=True))
+        low, high = self._bounds(wanted)
+        if not self._are_few(wanted.route, low, high):
+            return None
+        more = ("", ()) if wanted.route is None else ("route = ? AND", (wanted.route,))
+        return list(_Search(self._connection, *_columns_clause(wanted), low, high, True, FEW).run(*more))
+
+    def _are_few(self, route: str | None, low: int, high: int) -> bool:
+        of_route, values = ("", ()) if route is None else ("route = ? AND", (route,))
+        sql = f"SELECT count(*) FROM (SELECT 1 FROM log_entry WHERE {of_route} id >= ? AND id < ? LIMIT {FEW + 1})"
+        return bool(self._connection.query(sql, (*values, low, high))[0][0] <= FEW)
+
+    def _rows(self, ids: Sequence[int]) -> list[LogEntry]:
+        rows = {row["id"]: LogEntry(*row) for row in self._connection.query(_ROWS, (json.dumps(ids),))}
+        return [rows[id_] for id_ in ids if id_ in rows]
 
     def _ids(self, wanted: Wanted, behind: int | None, limit: int, newest_first: bool) -> Iterator[int]:
         """The ids of entries that fit in all but the outcome, in order."""

@@ -259,6 +259,11 @@ CREATE TABLE search_word_content (payload INTEGER PRIMARY KEY);           -- who
 CREATE TABLE search_word_due (message INTEGER PRIMARY KEY);
 """
 
+_SORTING = """
+CREATE INDEX log_entry_size ON log_entry (size, id);
+CREATE INDEX log_entry_name ON log_entry (file_name COLLATE NOCASE, id);
+"""
+
 
 @migrations()
 def m001_ledger_and_log(db: Database) -> None:
@@ -300,6 +305,12 @@ def m006_server_cards(db: Database) -> None:
 def m007_words(db: Database) -> None:
     """Search by words of the contents."""
     _statements(db, _WORDS)
+
+
+@migrations()
+def m008_sorting(db: Database) -> None:
+    """The log by size and by file name."""
+    _statements(db, _SORTING)
 
 
 def _statements(db: Database, script: str) -> None:

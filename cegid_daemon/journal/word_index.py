@@ -31,11 +31,11 @@ _OWED = f"""
 """
 _NOTED = "INSERT OR IGNORE INTO search_word_content SELECT id FROM payload WHERE id = ? AND sha256 = ? AND sealed = 1"
 _SHOWN = "m.redact IS NULL AND EXISTS (SELECT 1 FROM log_entry e WHERE e.message = m.id)"
-_MESSAGES_OF = (
-    f"SELECT m.id FROM message m WHERE m.payload = ? AND {_SHOWN} ORDER BY m.id DESC LIMIT ?",
-    f"SELECT m.id FROM part t JOIN message m ON m.id = t.message WHERE t.payload = ? AND {_SHOWN} "
-    "ORDER BY t.id DESC LIMIT ?",
-)
+_MESSAGES_OF = f"""
+    SELECT * FROM (SELECT m.id FROM message m WHERE m.payload = :payload AND {_SHOWN} ORDER BY m.id DESC LIMIT :limit)
+    UNION ALL SELECT * FROM (SELECT m.id FROM part t JOIN message m ON m.id = t.message
+        WHERE t.payload = :payload AND {_SHOWN} ORDER BY t.id DESC LIMIT :limit)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +127,9 @@ class WordIndex:
         if not words:
             return
         whole = " AND ".join(f'"{word}"' for word in words)
-        yield from ((message, "word") for message in self._messages(whole, limit))
-        beginnings = self._beginning_with(words[-1])
-        if beginnings:
+        found = self._messages(whole, limit)
+        yield from ((message, "word") for message in found)
+        if len(found) < limit and (beginnings := self._beginning_with(words[-1])):
             some = " OR ".join(f'"{word}"' for word in beginnings)
             longer = " AND ".join([*(f'"{word}"' for word in words[:-1]), f"({some})"])
             yield from ((message, "word beginning") for message in self._messages(longer, limit))
@@ -144,8 +144,8 @@ class WordIndex:
         found: set[int] = set()
         sql = "SELECT rowid FROM search_word WHERE search_word MATCH ? ORDER BY rowid DESC LIMIT ?"
         for content in self._db.query(sql, (expression, 2 * limit)):
-            for statement in _MESSAGES_OF:
-                found.update(row["id"] for row in self._db.query(statement, (content["rowid"], limit)))
+            of_content = {"payload": content["rowid"], "limit": limit}
+            found.update(row["id"] for row in self._db.query(_MESSAGES_OF, of_content))
             if len(found) >= limit:
                 break
         return found

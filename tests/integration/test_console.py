@@ -8,12 +8,17 @@ import json
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from html import unescape
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
+from cegid_daemon.config.loading import load
+from cegid_daemon.journal import Journal
+from cegid_daemon.model import Fault, State
 from tests.integration.console_site import Browser, Site, eventually
 
 HOSTILE = "<img src=x onerror=alert(1)>\u202e&\"'.csv"
@@ -100,6 +105,31 @@ def test_a_filter_is_a_link_and_pages_go_by_key(browser):
     assert ids(browser, "order=oldest") == sorted(ids(browser, ""))
     text = browser.get("/log?size=25&variant=Modified").text
     assert "Unmodified<div" not in text
+
+
+def test_a_word_of_a_file_is_found_whole_or_by_its_beginning_once_it_is_indexed(browser):
+    eventually(lambda: "PRODUCTS.xml" in browser.get("/log?q=parapluie").text)
+    answer = browser.get("/log?q=PARAPL").text
+    assert "PRODUCTS.xml" in answer
+    assert "STOCK.csv" not in answer
+    assert "No key, file name or word matches" in browser.get("/log?q=arapluie").text
+
+
+def test_the_list_is_sorted_by_its_heads_and_the_order_is_part_of_the_link(browser):
+    def column(order: str, name: str) -> list[str]:
+        rows = csv.DictReader(io.StringIO(browser.get(f"/log/export.csv?order={order}").text))
+        return [row[name].removeprefix("'") for row in rows]
+
+    sizes = [int(size) for size in column("largest", "size")]
+    assert sizes == sorted(sizes, reverse=True)
+    assert [int(size) for size in column("smallest", "size")] == sizes[::-1]
+    assert len(set(sizes)) > 2
+    names = [name.lower() for name in column("a-z", "file_name")]
+    assert names == sorted(names)
+    text = browser.get("/log?order=largest&size=25&kind=Request").text
+    assert 'aria-sort="descending"><a href="/log?kind=Request&amp;order=smallest&amp;size=25">Size' in text
+    assert '<a href="/log?kind=Request&amp;size=25">Time</a>' in text
+    assert browser.get("/log?order=nonsense").status == 200
 
 
 def test_the_download_cannot_be_taken_for_a_formula(site, browser):
@@ -449,3 +479,79 @@ def test_nothing_is_left_in_the_spool_by_a_preview_or_a_pair(tmp_path: Path):
         table = b"store,level,key,value\nmain,variation,I1,4\n"
         assert browser.upload("/buffers/import", browser.token("/buffers/import"), "b.csv", table).status == 200
     assert list((tmp_path / "var" / "spool").iterdir()) == []
+
+
+@contextmanager
+def opened(site: Site) -> Iterator[Journal]:
+    """The journal of a daemon that does not run."""
+    journal = Journal.open(site.folder / "var" / "journal.sqlite")
+    try:
+        yield journal
+    finally:
+        journal.close()
+
+
+@pytest.fixture
+def undecided(tmp_path: Path) -> Iterator[tuple[Browser, int, int]]:
+    """A daemon that found two unsure messages at its start, and their numbers."""
+    shop, now = Site(tmp_path), datetime.now(UTC)
+    with shop.running() as site:
+        site.drop("STOCK.csv", "inventory")
+    with opened(shop) as journal:
+        route, sent = load(tmp_path / "cegid-daemon.toml").routes["inventory"], journal.ledger.message(1)
+        first, second = (
+            journal.ledger.claim_again(sent, route, recipe=None, logged=True, now=now, replay_as="") for _ in range(2)
+        )
+        for message in (first, second):
+            journal.ledger.stop(message, State.UNSURE, Fault("Unsure", "nobody knows whether it arrived"))
+    with shop.running() as site:
+        yield site.browser(), first, second
+
+
+def test_an_unsure_message_is_released_and_the_one_behind_it_discarded_with_reasons(undecided):
+    browser, first, second = undecided
+    assert "nobody knows whether it arrived" in browser.get("/").text
+    path = f"/message/{first}/release"
+    assert browser.post(path, browser.token(path), reason="the shop has not got it").status == 303
+    eventually(lambda: "badge is-done" in browser.get(f"/message/{first}").text)
+    assert "the shop has not got it" in browser.get(f"/message/{first}").text
+    path = f"/message/{second}/discard"
+    assert browser.post(path, browser.token(path), reason="once is enough").status == 303
+    text = browser.get(f"/message/{second}").text
+    assert "badge is-discarded" in text
+    assert "console:local: once is enough" in text
+    assert browser.get(f"/message/{second}/release").status == 409
+    assert "nobody knows whether it arrived" not in browser.get("/").text
+
+
+def test_what_the_receiver_answered_is_shown_escaped_and_in_lines(tmp_path: Path):
+    shop = Site(tmp_path)
+    with shop.running() as site:
+        site.drop("STOCK.csv", "inventory")
+    with opened(shop) as journal:
+        delivery = journal.outgoing.of_message(1)[0].id
+        staged = journal.payloads.stage_bytes([b"<Ack><script>alert(1)</script>" + b"<i/>" * 20_000 + b"</Ack>"])
+        journal.answers.keep(1, delivery, staged, "ok", "200", datetime.now(UTC))
+    with shop.running() as site:
+        browser = site.browser()
+        link = re.search(r'href="(/answer/\d+)"', browser.get("/message/1").text)
+        assert link
+        text = browser.get(link[1]).text
+        assert "&lt;Ack&gt;\n&lt;script&gt;alert(1)" in text
+        assert "Only the beginning is shown" in text
+        assert "<script>alert" not in text
+        assert browser.get("/answer/999999").status == 409
+
+
+def test_a_second_daemon_on_the_same_port_says_so_and_its_messages_go_on(tmp_path: Path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    first, second = Site(tmp_path / "a"), Site(tmp_path / "b")
+    configuration = second.folder / "cegid-daemon.toml"
+    configuration.write_text(configuration.read_text("utf-8").replace(f":{second.port}", f":{first.port}"), "utf-8")
+    second.port = first.port  # whose console answers for both
+    with first.running(), second.running():
+        eventually(lambda: f"cannot listen on http://127.0.0.1:{first.port}/" in second.log)
+        second.drop("STOCK.csv", "inventory")
+        assert list((second.folder / "outbox").rglob("*.xml"))
+        assert "STOCK.csv" not in first.browser().get("/log").text

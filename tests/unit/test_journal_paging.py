@@ -13,10 +13,12 @@ from cegid_daemon.journal.connection import Connection
 from cegid_daemon.journal.log import LogBook
 from cegid_daemon.journal.paging import Pages, Wanted
 from cegid_daemon.journal.payloads import Payloads
+from cegid_daemon.journal.sorting import Sorting
 from cegid_daemon.model import utc_text
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ROUTES = {"stock": ("main", "Request"), "orders": ("main", "Response"), "products": ("outlet", "Request")}
+NAMES = ("STOCK.csv", "b.xml", "stock_2.csv", "A.csv", "a.csv", "B.xml", "Stock.csv")
 STATES = ("done", "failed", "waiting", "done", "held")
 
 
@@ -35,8 +37,8 @@ def fill(connection: Connection, count: int) -> None:
             for variant in ("Unmodified", "Modified")[: 2 if state == "done" else 1]:
                 connection.execute(
                     "INSERT INTO log_entry (logged_at, message, store, integration, route, kind, variant, name, "
-                    "endpoint, file_name, size, sha256) VALUES (?, ?, ?, 'CEGID', ?, ?, ?, 'n', 'e', 'f', 0, '')",
-                    (at, number, store, route, kind, variant),
+                    "endpoint, file_name, size, sha256) VALUES (?, ?, ?, 'CEGID', ?, ?, ?, 'n', 'e', ?, ?, '')",
+                    (at, number, store, route, kind, variant, NAMES[number % 7], number * 37 % 100),
                 )
 
 
@@ -112,3 +114,49 @@ def test_an_empty_log_has_no_routes_and_no_pages(tmp_path: Path):
     assert Pages(connection).routes() == []
     assert Pages(connection).page(Wanted(store="main"), limit=10).entries == []
     connection.close()
+
+
+KEYS = {"size": lambda entry: (entry.size, entry.id), "name": lambda entry: (entry.file_name.lower(), entry.id)}
+
+
+@pytest.mark.parametrize("downwards", [True, False])
+@pytest.mark.parametrize("by", list(KEYS))
+@pytest.mark.parametrize("few", [5_000, 40])
+@pytest.mark.parametrize("chosen", [*FILTERS[::3], {"messages": tuple(range(1, 90))}])
+def test_the_pages_by_a_column_are_in_its_order_and_whole(connection, monkeypatch, chosen, few, by, downwards):
+    monkeypatch.setattr("cegid_daemon.journal.paging.FEW", few)
+    monkeypatch.setattr("cegid_daemon.journal.paging._FEW_ASIDE", few)
+    monkeypatch.setattr("cegid_daemon.journal.sorting._WALKED", 130)
+    pages, wanted = Pages(connection), Wanted(**chosen)
+    all_of_them = pages.page(wanted, limit=3_000).entries
+    found, behind = [], None
+    while True:
+        page = pages.page(wanted, limit=97, behind=behind, newest_first=downwards, by=by)
+        found += page.entries
+        if (behind := page.go_on) is None:
+            break
+    assert found == sorted(all_of_them, key=KEYS[by], reverse=downwards)
+
+
+def test_a_sorted_page_looks_at_a_bounded_number_of_entries_and_says_where_to_go_on(connection, monkeypatch):
+    monkeypatch.setattr("cegid_daemon.journal.paging.FEW", 40)
+    monkeypatch.setattr("cegid_daemon.journal.sorting._WALKED", 100)
+    wanted = Wanted(store="nowhere")
+    first = Pages(connection).page(wanted, limit=10, by="size", go_on=lambda: False)
+    assert (first.entries, first.ended_early) == ([], True)
+    assert first.go_on is not None
+    assert Pages(connection).page(wanted, limit=10, by="size").go_on is None
+
+
+@pytest.mark.parametrize(("column", "index"), [("size", "log_entry_size"), ("name", "log_entry_name")])
+def test_sorted_pages_go_by_an_index(connection, column, index):
+    asked = []
+    watched = Sorting(connection, column, True, "(1)", ())
+    connection._raw.set_trace_callback(asked.append)
+    try:
+        next(watched.walk(500))
+    finally:
+        connection._raw.set_trace_callback(None)
+    plan = " / ".join(row["detail"] for row in connection.query(f"EXPLAIN QUERY PLAN {asked[-1]}"))
+    assert plan.count(f"SEARCH log_entry USING INDEX {index}") == 2
+    assert "SCAN log_entry" not in plan
