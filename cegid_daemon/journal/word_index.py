@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from cegid_daemon.errors import JournalDamaged
 from cegid_daemon.journal.connection import Connection
 from cegid_daemon.journal.frames import expand_frame
 from cegid_daemon.journal.words import EDITION, words_in, words_of
 
 LARGEST = 64 << 10  # bytes of a content whose words are indexed
 _MESSAGES = 100  # a slice
-_BYTES = 512 << 10  # of contents, a slice
+_BYTES = 128 << 10  # of words, a slice: some 30 ms
 _CONTENTS = 20  # of one message, a slice
 _MERGED = 64  # pages of the index put in order after a slice: SQLite's own merging may take half a second
 _PREFIX = 3  # characters from which on the beginning of a word is enough
@@ -63,23 +64,28 @@ class WordIndex:
         contents: dict[int, _Content] = {}
         looked = size = 0
         for row in self._db.query("SELECT message FROM search_word_due ORDER BY message DESC LIMIT ?", (_MESSAGES,)):
-            found = [self._content(*one) for one in self._db.query(_OWED, {"id": row["message"]})]
-            contents |= {one.payload: one for one in found}
             looked += 1
-            size += sum(len(one.words) for one in found)
-            if len(found) < _CONTENTS:
-                seen.append(row["message"])
+            owed = self._db.query(_OWED, {"id": row["message"]})
+            for payload, sha256 in owed:
+                if size > _BYTES:
+                    break
+                contents[payload] = _Content(payload, sha256, self._words(payload))
+                size += len(contents[payload].words)
+            else:
+                if len(owed) < _CONTENTS:
+                    seen.append(row["message"])
             if size > _BYTES:
                 break
         self._add(contents, seen)
         return looked
 
-    def _content(self, payload: int, sha256: str) -> _Content:
-        return _Content(payload, sha256, self._words(payload))
-
     def _words(self, payload: int) -> str:
         chunks = self._db.query("SELECT body FROM payload_chunk WHERE payload = ? ORDER BY no", (payload,))
-        return " ".join(sorted(words_of(b"".join(expand_frame(chunk["body"]) for chunk in chunks))))
+        try:
+            body = b"".join(expand_frame(chunk["body"]) for chunk in chunks)
+        except JournalDamaged:  # told to whoever reads it; one broken content must not end the indexing
+            return ""
+        return " ".join(sorted(words_of(body)))
 
     def _add(self, contents: dict[int, _Content], seen: Sequence[int]) -> None:
         if not contents and not seen:
