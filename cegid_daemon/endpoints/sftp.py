@@ -233,12 +233,14 @@ class SftpEndpoint:
                 outcomes[move] = error
         return outcomes
 
-    def _look_together(self, folder: str, names: Sequence[str]) -> list[Looked]:
+    def _look_together(self, folder: str, names: Sequence[str]) -> Sequence[Looked]:
         try:
-            with self._sessions.lend() as session:
-                with session.telling("cannot look at the files", self._sessions.text(folder)):
-                    paths = [self._sessions.path(folder, checked_name(name)) for name in names]
-                    found = look_at(session.wire, self._sessions.path(folder), paths)
+            with (
+                self._sessions.lend() as session,
+                session.telling("cannot look at the files", self._sessions.text(folder)),
+            ):
+                paths = [self._sessions.path(folder, checked_name(name)) for name in names]
+                found = look_at(session.wire, self._sessions.path(folder), paths)
         except EndpointError as error:
             return [error] * len(names)
         return [self._looked(folder, name, one) for name, one in zip(names, found, strict=True)]
@@ -250,7 +252,7 @@ class SftpEndpoint:
             return None
         return status_error(found, "cannot look at the file", self._sessions.text(folder, name))
 
-    def _remove_together(self, folder: str, names: Sequence[str]) -> list[EndpointError | None]:
+    def _remove_together(self, folder: str, names: Sequence[str]) -> Sequence[EndpointError | None]:
         outcomes: list[EndpointError | None] = []
         try:
             with self._sessions.lend() as session:
