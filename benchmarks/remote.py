@@ -12,10 +12,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+from benchmarks import synthesis
 from cegid_daemon.endpoints import Endpoint, open_endpoint
 from cegid_daemon.endpoints.many import read_many
 from cegid_daemon.model import EndpointSpec
@@ -26,6 +29,26 @@ from tests.servers.proxy import proxy
 LARGE = 300 << 20
 DELAY = 0.020  # seconds each way: 40 ms a round trip
 ROUNDS = 3
+TITLES = "GA_CODEARTICLE;GA_CODEBARRE;GQ_DEPOT;GQ_PHYSIQUE;GQ_RESERVECLI;GQ_PREPACLI;GQ_CLOTURE"
+FILES = 100
+CONFIGURATION = """
+state = "var"
+[console]
+listen = ""
+[store.main]
+[endpoint.far]
+url = "{url}"
+private_key = "{key}"
+known_hosts = "{hosts}"
+[endpoint.out]
+url = "file:out"
+[route.stock]
+store = "main"
+source = {{ endpoint = "far", folder = "stock", match = "*.csv", settle = "0s" }}
+layout = "y2-stock-csv"
+template = "aurora/inventory-import.xml.j2"
+target = {{ endpoint = "out", name = "{{{{ source.stem }}}}.xml" }}
+"""
 
 
 def main() -> None:
@@ -43,34 +66,76 @@ def main() -> None:
 
 
 def many_small_over_sftp(folder: Path, place: Place) -> None:
-    """100 files of 4 KB at 40 ms: ours against `lftp mirror -P 4`."""
+    """100 files of 4 KB at 40 ms against `lftp mirror -P 4`: read by our endpoint, and carried by the daemon.
+
+    The daemon's part is the whole way of `once`: listed, read, claimed, rewritten, delivered into a folder, and filed
+    away on the server. lftp only fetches.
+    """
     (place.root / "small").mkdir()
-    for number in range(100):
+    for number in range(FILES):
         (place.root / "small" / f"{number:03}.csv").write_bytes(b"x" * 4096)
-    port = int(place.url.split(":")[2].split("/")[0])
-    with proxy(port) as line:
-        line.delay = DELAY
-        url = place.url.replace(f":{port}/", f":{line.port}/")
-        hosts = Path(place.options["known_hosts"])
-        hosts.write_text(hosts.read_text() + hosts.read_text().replace(f"]:{port} ", f"]:{line.port} "))
-        endpoint = open_endpoint(EndpointSpec("bench", url, place.options))
+    with delayed(place) as line:
+        endpoint = open_endpoint(EndpointSpec("bench", line.url, place.options))
 
         def ours() -> None:
             files = [entry for entry in endpoint.list("small") if entry.regular]
-            assert sum(len(one.body) for one in read_many(endpoint, "small", files)) == 409600
+            assert sum(len(one.body) for one in read_many(endpoint, "small", files)) == FILES * 4096
             endpoint.close()
 
-        def theirs() -> None:
-            target = Path(tempfile.mkdtemp(dir=folder))
-            lftp(
-                f"set sftp:connect-program 'ssh -a -x -i {place.options['private_key']} "
-                f"-o StrictHostKeyChecking=yes -o UserKnownHostsFile={hosts}'",
-                f"open {url.partition('//')[0]}//{url.partition('//')[2].partition('@')[0]}:x@{HOST}:{line.port}",
-                f"mirror -P 4 {place.root}/small {target}",
-            )
-            assert len(list(target.iterdir())) == 100
-
+        theirs = partial(mirror, folder, place, line.url)
         told("SFTP, 100 files of 4 KB at 40 ms, with login", "lftp mirror -P 4", theirs, ours)
+        runs = iter(range(ROUNDS))
+        told(
+            "the same through `cegid-daemon once`, filed away as well", "lftp mirror -P 4", theirs,
+            lambda: carried(folder / f"once{next(runs)}", place, line.url),
+            prepare=lambda: stock(place.root / "stock"),
+        )  # fmt: skip
+
+
+@contextmanager
+def delayed(place: Place) -> Iterator[Place]:
+    """The same server behind a slow line, under a port of its own that is trusted as well."""
+    port = int(place.url.split(":")[2].split("/")[0])
+    with proxy(port) as line:
+        line.delay = DELAY
+        hosts = Path(place.options["known_hosts"])
+        hosts.write_text(hosts.read_text() + hosts.read_text().replace(f"]:{port} ", f"]:{line.port} "))
+        yield replace(place, url=place.url.replace(f":{port}/", f":{line.port}/"))
+
+
+def mirror(folder: Path, place: Place, url: str) -> None:
+    """lftp fetches the small files."""
+    target = Path(tempfile.mkdtemp(dir=folder))
+    user, _, rest = url.partition("://")[2].partition("@")
+    lftp(
+        f"set sftp:connect-program 'ssh -a -x -i {place.options['private_key']} "
+        f"-o StrictHostKeyChecking=yes -o UserKnownHostsFile={place.options['known_hosts']}'",
+        f"open sftp://{user}:x@{rest.partition('/')[0]}",
+        f"mirror -P 4 {place.root}/small {target}",
+    )
+    assert len(list(target.iterdir())) == FILES
+
+
+def stock(folder: Path) -> None:
+    """Stock files of about 4 KB each, as the sender lays them."""
+    folder.mkdir(exist_ok=True)
+    for number in range(FILES):
+        rows = (
+            f"{synthesis.product(item)};{synthesis.sku(item)};001;{synthesis.physical(item)},000;0,000;;-"
+            for item in range(number * 88, number * 88 + 88)
+        )
+        (folder / f"{number:03}.csv").write_text("\r\n".join((TITLES, *rows, "")))
+
+
+def carried(root: Path, place: Place, url: str) -> None:
+    """The daemon's `once`, from its start to its end."""
+    (root / "out").mkdir(parents=True)
+    (root / "cegid-daemon.toml").write_text(
+        CONFIGURATION.format(url=url, key=place.options["private_key"], hosts=place.options["known_hosts"])
+    )
+    subprocess.run([sys.executable, "-m", "cegid_daemon", "once"], cwd=root, check=True, capture_output=True)
+    assert len(list((root / "out").iterdir())) == FILES
+    assert not list((place.root / "stock").glob("*.csv"))
 
 
 def large_over_sftp(folder: Path, place: Place) -> None:
@@ -128,11 +193,18 @@ def transfers(endpoint: Endpoint, large: Path) -> tuple[Callable[[], None], Call
     return put, get
 
 
-def told(what: str, tool: str, theirs: Callable[[], None], ours: Callable[[], None]) -> None:
-    """Runs both alternately, and prints the best of each and their ratio."""
+def told(
+    what: str,
+    tool: str,
+    theirs: Callable[[], None],
+    ours: Callable[[], None],
+    prepare: Callable[[], None] = lambda: None,
+) -> None:
+    """Runs both alternately, each after `prepare`, and prints the best of each and their ratio."""
     seconds: dict[str, list[float]] = {"theirs": [], "ours": []}
     for _ in range(ROUNDS):
         for name, run in (("theirs", theirs), ("ours", ours)):
+            prepare()
             began = time.perf_counter()
             run()
             seconds[name].append(time.perf_counter() - began)

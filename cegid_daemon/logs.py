@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 OURS = "cegid_daemon"
+_LOUD = "paramiko"  # logs with a traceback what it raises as well, and what our own errors then say
 _IDENTIFIER = "cegid-daemon"
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))  # as syslog counts
 _DEBUG = 7
@@ -44,21 +45,24 @@ def printable(text: str) -> str:
 def telling(level: int = logging.WARNING, *, without: Collection[str] = ()) -> Iterator[None]:
     """Sends what is logged to stderr, or to journald behind it, until the end of the block.
 
-    `level` is for our own loggers, others are heard from WARNING on; `without` names loggers that are not heard at all.
+    `level` is for our own loggers, others are heard from WARNING on, paramiko from CRITICAL on; `without` names loggers
+    that are not heard at all.
     """
-    root, ours = logging.getLogger(), logging.getLogger(OURS)
-    before = root.handlers[:], root.level, ours.level
+    root, ours, loud = logging.getLogger(), logging.getLogger(OURS), logging.getLogger(_LOUD)
+    before = root.handlers[:], root.level, ours.level, loud.level
     handler = _handler()
     handler.addFilter(lambda record: record.name not in without)
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     ours.setLevel(level)
+    loud.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        root.handlers[:], level_of_root, level_of_ours = before
+        root.handlers[:], level_of_root, level_of_ours, level_of_loud = before
         root.setLevel(level_of_root)
         ours.setLevel(level_of_ours)
+        loud.setLevel(level_of_loud)
         handler.close()
 
 

@@ -14,6 +14,8 @@ from datetime import datetime
 from typing import TypeVar
 
 from cegid_daemon.carrying import BATCH_FILES, SWEEP, Carrying, Passed, batches, blocked_in
+from cegid_daemon.endpoints import many
+from cegid_daemon.endpoints.many import Fetched
 from cegid_daemon.endpoints.protocol import Endpoint
 from cegid_daemon.errors import (
     Absent,
@@ -150,7 +152,9 @@ class Source:
 
     def _take(self, batch: Sequence[Listed], passed: Passed) -> list[Prepared]:
         """Reads, claims and rewrites some files; those that cannot be read now stay where they are."""
-        takings = [taking for taking in (self._read(file, passed) for file in batch) if taking is not None]
+        fetched = self._fetch(batch)
+        read = (self._read(file, fetched.pop(file.name, None), passed) for file in batch)
+        takings = [taking for taking in read if taking is not None]
         if not takings:
             return []
         claimed = self._claim(takings)
@@ -193,10 +197,17 @@ class Source:
     def _too_large(self, identity: Identity) -> bool:
         return 0 < self.spec.max_size < identity.size
 
-    def _read(self, file: Listed, passed: Passed) -> Taking | None:
+    def _fetch(self, batch: Sequence[Listed]) -> dict[str, Fetched]:
+        """The small files of a batch, read in few round trips; none of a place that is near."""
+        small = [one for one in batch if one.identity.size < many.SMALL and not self._too_large(one.identity)]
+        if not self.endpoint.abilities.remote or len(small) < 2:
+            return {}
+        return {one.name: one for one in many.read_many(self.endpoint, self.spec.folder, small)}
+
+    def _read(self, file: Listed, fetched: Fetched | None, passed: Passed) -> Taking | None:
         subject = self._subject(file.name)
         try:
-            taking = self._read_whole(file)
+            taking = self._read_whole(file, fetched)
         except (SourceChanged, Absent) as error:
             log.debug("%s: %s; looked at again", subject, error)
             passed.next_look = min(passed.next_look, self._clock() + self.spec.settle)
@@ -211,14 +222,20 @@ class Source:
             return taking
         return None
 
-    def _read_whole(self, file: Listed) -> Taking | None:
-        with self.endpoint.read(self.spec.folder, file.name) as reading:
-            if not reading.identity.same_file(file.identity):
-                raise SourceChanged(f"{escape_name(file.name)} changed since it was listed")
-            staged, raw = self._stage(file, () if self._too_large(file.identity) else reading)
-            taking = Taking(
-                self.spec.endpoint, self.endpoint.where, self.spec.folder, file.name, reading.identity, staged, raw
-            )
+    def _read_whole(self, file: Listed, fetched: Fetched | None) -> Taking | None:
+        if fetched is None:
+            with self.endpoint.read(self.spec.folder, file.name) as reading:
+                return self._taken(file, reading.identity, () if self._too_large(file.identity) else reading)
+        if fetched.fault is not None:
+            raise fetched.fault
+        assert fetched.identity is not None
+        return self._taken(file, fetched.identity, [fetched.body])
+
+    def _taken(self, file: Listed, identity: Identity, chunks: Iterable[bytes]) -> Taking | None:
+        if not identity.same_file(file.identity):
+            raise SourceChanged(f"{escape_name(file.name)} changed since it was listed")
+        staged, raw = self._stage(file, chunks)
+        taking = Taking(self.spec.endpoint, self.endpoint.where, self.spec.folder, file.name, identity, staged, raw)
         if self.spec.after == "leave" and self._journal.sources.left_before(taking):
             self._journal.payloads.discard(staged)  # only its owner or its rights changed
             return None

@@ -51,6 +51,9 @@ def _endpoint(path: KeyPath, endpoint: EndpointTable) -> Iterator[Trouble]:
     scheme = endpoint.url.partition(":")[0]
     for key in sorted(endpoint.model_fields_set - {"url"} - OPTIONS[scheme]):
         yield Trouble((*path, key), f"{key!r} means nothing to a {scheme}: endpoint", "", "Remove it.")
+    if "passphrase" in OPTIONS[scheme] and endpoint.passphrase is not None and endpoint.private_key is None:
+        remedy = "Set private_key as well, or remove it."
+        yield Trouble((*path, "passphrase"), "'passphrase' does nothing", "there is no private_key", remedy)
 
 
 def _route(path: KeyPath, route: RouteTable, layout: LayoutTable | None) -> Iterator[Trouble]:

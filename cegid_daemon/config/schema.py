@@ -47,7 +47,17 @@ OPTIONS = {  # scheme -> the keys of an endpoint, beside url, that mean somethin
     "ftps": frozenset({"password", "passive", "encoding", "timeout", "channels", "pace", "reconnect", "ca"}),
     "ftps+implicit": frozenset({"password", "passive", "encoding", "timeout", "channels", "pace", "reconnect", "ca"}),
     "sftp": frozenset(
-        {"password", "private_key", "known_hosts", "encoding", "timeout", "channels", "pace", "reconnect"}
+        {
+            "password",
+            "private_key",
+            "passphrase",
+            "known_hosts",
+            "encoding",
+            "timeout",
+            "channels",
+            "pace",
+            "reconnect",
+        }
     ),
     "https": frozenset({"token", "token_in", "ca", "timeout", "deadline", "max_answer", "pace"}),
     "http": frozenset({"token", "token_in", "timeout", "deadline", "max_answer", "pace"}),
@@ -94,6 +104,7 @@ class EndpointTable(Table):
     deadline: Duration | None = key(None, "how long one request to an API may take as a whole", shown='`"5m"`')
     max_answer: Size | None = key(None, "the largest answer of an API that is read", shown='`"256MiB"`')
     private_key: Annotated[File | None, Kind("file")] = key(None, "private key of the login", shown="none")
+    passphrase: SecretText | None = key(None, "what the private key is locked with", shown="none")
     known_hosts: Annotated[File | None, Kind("file")] = key(None, "the host keys that are trusted", shown="none")
     ca: Annotated[File | None, Kind("file")] = key(None, "an own certificate authority", shown="the system's")
     passive: bool = key(True, "passive FTP")

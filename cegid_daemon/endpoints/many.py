@@ -35,6 +35,9 @@ class Move:
     to_name: str
 
 
+Looked = Listed | EndpointError | None  # the entry, None where there is none, or why nobody could look
+
+
 @runtime_checkable
 class Many(Protocol):
     """An endpoint that does many files at once."""
@@ -46,6 +49,12 @@ class Many(Protocol):
         self, folder: str, to_folder: str, moves: Sequence[Move], *, replace: bool
     ) -> Sequence[EndpointError | None]:
         """As `rename` for each; None where it succeeded."""
+
+    def stat_many(self, folder: str, names: Sequence[str]) -> Sequence[Looked]:
+        """As `stat` for each."""
+
+    def remove_many(self, folder: str, names: Sequence[str]) -> Sequence[EndpointError | None]:
+        """As `remove` for each; None where it succeeded."""
 
 
 def read_many(endpoint: Endpoint, folder: str, files: Sequence[Listed]) -> Iterator[Fetched]:
@@ -64,6 +73,20 @@ def rename_many(
     return [rename_one(endpoint, folder, to_folder, move, replace=replace) for move in moves]
 
 
+def stat_many(endpoint: Endpoint, folder: str, names: Sequence[str]) -> Sequence[Looked]:
+    """What lies under these names of a folder now. Raises nothing; a folder that is gone is every name's Absent."""
+    if isinstance(endpoint, Many):
+        return endpoint.stat_many(folder, names)
+    return [stat_one(endpoint, folder, name) for name in names]
+
+
+def remove_many(endpoint: Endpoint, folder: str, names: Sequence[str]) -> Sequence[EndpointError | None]:
+    """Removes files; for each its error, None where it succeeded."""
+    if isinstance(endpoint, Many):
+        return endpoint.remove_many(folder, names)
+    return [remove_one(endpoint, folder, name) for name in names]
+
+
 def read_one(endpoint: Endpoint, folder: str, name: str) -> Fetched:
     """A single file, its error as a value."""
     try:
@@ -77,6 +100,23 @@ def rename_one(endpoint: Endpoint, folder: str, to_folder: str, move: Move, *, r
     """A single rename, its error as a value."""
     try:
         endpoint.rename(folder, move.name, to_folder, move.to_name, replace=replace)
+    except EndpointError as error:
+        return error
+    return None
+
+
+def stat_one(endpoint: Endpoint, folder: str, name: str) -> Looked:
+    """A single look, its error as a value."""
+    try:
+        return endpoint.stat(folder, name)
+    except EndpointError as error:
+        return error
+
+
+def remove_one(endpoint: Endpoint, folder: str, name: str) -> EndpointError | None:
+    """A single removal, its error as a value."""
+    try:
+        endpoint.remove(folder, name)
     except EndpointError as error:
         return error
     return None

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import groupby, zip_longest
 
-from cegid_daemon.endpoints.many import SMALL, Fetched, Move, read_one, rename_one
+from cegid_daemon.endpoints.many import SMALL, Fetched, Looked, Move, read_one, rename_one
 from cegid_daemon.endpoints.paths import checked_name, folder_parts, is_plain
 from cegid_daemon.endpoints.protocol import Abilities
 from cegid_daemon.endpoints.remote import Server
-from cegid_daemon.endpoints.sftp_many import Small, read_small
+from cegid_daemon.endpoints.sftp_many import Small, look_at, read_small
 from cegid_daemon.endpoints.sftp_packets import Attributes, Code, Status
 from cegid_daemon.endpoints.sftp_session import POSIX_RENAME, SftpSession, SftpSessions, status_error
 from cegid_daemon.endpoints.sftp_transfer import Download, Upload
@@ -33,7 +33,7 @@ from cegid_daemon.errors import (
 from cegid_daemon.model import EndpointSpec, Identity, Listed
 
 _AHEAD = 8  # folder reads under way at once
-_TOGETHER = 64  # renames under way at once
+_TOGETHER = 64  # files renamed, looked at or removed at once
 
 
 class SftpEndpoint:
@@ -170,6 +170,20 @@ class SftpEndpoint:
             for move in moves
         ]
 
+    def stat_many(self, folder: str, names: Sequence[str]) -> Sequence[Looked]:
+        """Looks with all requests under way at once."""
+        looked: list[Looked] = []
+        for at in range(0, len(names), _TOGETHER):
+            looked += self._look_together(folder, names[at : at + _TOGETHER])
+        return looked
+
+    def remove_many(self, folder: str, names: Sequence[str]) -> Sequence[EndpointError | None]:
+        """Removes with all requests under way at once."""
+        outcomes: list[EndpointError | None] = []
+        for at in range(0, len(names), _TOGETHER):
+            outcomes += self._remove_together(folder, names[at : at + _TOGETHER])
+        return outcomes
+
     def remove(self, folder: str, name: str) -> None:
         """Removes a file."""
         checked_name(name)
@@ -217,6 +231,41 @@ class SftpEndpoint:
                 outcomes[move] = None
             except EndpointError as error:
                 outcomes[move] = error
+        return outcomes
+
+    def _look_together(self, folder: str, names: Sequence[str]) -> Sequence[Looked]:
+        try:
+            with (
+                self._sessions.lend() as session,
+                session.telling("cannot look at the files", self._sessions.text(folder)),
+            ):
+                paths = [self._sessions.path(folder, checked_name(name)) for name in names]
+                found = look_at(session.wire, self._sessions.path(folder), paths)
+        except EndpointError as error:
+            return [error] * len(names)
+        return [self._looked(folder, name, one) for name, one in zip(names, found, strict=True)]
+
+    def _looked(self, folder: str, name: str, found: Attributes | Status) -> Looked:
+        if isinstance(found, Attributes):
+            return Listed(name, found.identity, found.regular)
+        if found.code == Code.NO_SUCH_FILE:
+            return None
+        return status_error(found, "cannot look at the file", self._sessions.text(folder, name))
+
+    def _remove_together(self, folder: str, names: Sequence[str]) -> Sequence[EndpointError | None]:
+        outcomes: list[EndpointError | None] = []
+        try:
+            with self._sessions.lend() as session:
+                asked = [session.wire.remove(self._sessions.path(folder, checked_name(name))) for name in names]
+                for name, number in zip(names, asked, strict=True):
+                    try:
+                        with self._explaining(session, "cannot remove the file", folder, name):
+                            session.wire.done(number)
+                        outcomes.append(None)
+                    except EndpointError as error:
+                        outcomes.append(error)
+        except EndpointError as error:  # no connection
+            return [error] * len(names)
         return outcomes
 
     def _read_small(self, folder: str, names: Sequence[str]) -> Iterator[Fetched]:

@@ -50,6 +50,16 @@ def read_small(wire: Wire, paths: Sequence[bytes], length: int) -> Iterator[Smal
             yield one if isinstance(one, Small) else _answer(wire, one)
 
 
+def look_at(wire: Wire, folder: bytes, paths: Sequence[bytes]) -> list[Attributes | Status]:
+    """Looks at entries of one folder. Raises Status if the folder is not there: then a missing file says nothing."""
+    asked = [wire.stat(folder), *(wire.lstat(path) for path in paths), wire.stat(folder)]
+    before, *found, after = [_outcome(wire.attributes, number) for number in asked]
+    for above in (before, after):
+        if isinstance(above, Status):
+            raise above
+    return found
+
+
 def _ask(wire: Wire, opened: int, length: int) -> _Asked | Small:
     handle = _outcome(wire.handle, opened)
     if isinstance(handle, Status):

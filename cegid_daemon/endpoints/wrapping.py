@@ -12,7 +12,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
 
-from cegid_daemon.endpoints.many import Fetched, Move, read_many, read_one, rename_many
+from cegid_daemon.endpoints.many import (
+    Fetched,
+    Looked,
+    Move,
+    read_many,
+    read_one,
+    remove_many,
+    rename_many,
+    stat_many,
+)
 from cegid_daemon.endpoints.protocol import Abilities, Endpoint, Reading, Telling
 from cegid_daemon.endpoints.remote import Pace
 from cegid_daemon.errors import EndpointError, Place, SourceChanged, Transient
@@ -70,6 +79,14 @@ class Wrapped:
     ) -> Sequence[EndpointError | None]:
         """As inside."""
         return rename_many(self._inner, folder, to_folder, moves, replace=replace)
+
+    def stat_many(self, folder: str, names: Sequence[str]) -> Sequence[Looked]:
+        """As inside."""
+        return stat_many(self._inner, folder, names)
+
+    def remove_many(self, folder: str, names: Sequence[str]) -> Sequence[EndpointError | None]:
+        """As inside."""
+        return remove_many(self._inner, folder, names)
 
     def remove(self, folder: str, name: str) -> None:
         """As inside."""

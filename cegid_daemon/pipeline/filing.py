@@ -7,27 +7,27 @@ route: a file that cannot be filed now is filed later. No endpoint is asked anyt
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from cegid_daemon.endpoints.protocol import Endpoint
-from cegid_daemon.errors import Absent, CegidDaemonError, EndpointError, Exists, SourceChanged, Transient
+from cegid_daemon.errors import Absent, CegidDaemonError, EndpointError, Exists, SourceChanged
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.rows import Message, SourceFile
 from cegid_daemon.journal.sources import Taking
-from cegid_daemon.model import CLOSED, Identity, Listed, Route, SourceSpec, SourceState, State
+from cegid_daemon.model import CLOSED, Identity, Route, SourceSpec, SourceState, State
 from cegid_daemon.pipeline.failure import explanation
 from cegid_daemon.pipeline.naming import error_name, numbered, parting_name, subfolder
+from cegid_daemon.pipeline.places import Looks, Name, Places, asked, collecting, found
 
 log = logging.getLogger(__name__)
 
 _REMEMBERED = 1_000  # names whose last number is known
 _AT_ONCE = 256  # files that share their commits
-_Name = tuple[str, str, str]  # place, folder, name
+_Ended = tuple[SourceFile, SourceState]
 
 
 class Filing:
@@ -35,10 +35,10 @@ class Filing:
 
     def __init__(self, journal: Journal, endpoints: Mapping[str, Endpoint], routes: Mapping[str, Route]) -> None:
         self._journal = journal
-        self._at = {endpoint.where: endpoint for endpoint in endpoints.values()}
+        self._places = Places(endpoints)
         self._routes = routes
         self._instance = journal.ledger.instance()
-        self._last_number: dict[_Name, int] = {}  # where the search for a free name went on last time
+        self._last_number: dict[Name, int] = {}  # where the search for a free name went on last time
 
     def file(self, sources: Sequence[int], now: datetime) -> list[CegidDaemonError]:
         """Files away those of `sources` none of whose messages is on its way any more, and closes those messages.
@@ -51,13 +51,10 @@ class Filing:
         return errors
 
     def _file_some(self, sources: Sequence[int], errors: list[CegidDaemonError], now: datetime) -> None:
-        ended: list[tuple[SourceFile, SourceState]] = []
-        for file, begun in self._plan(sources, errors, now):
-            try:
-                state = self._file_away(file, begun, now) if file.state is SourceState.FILING else file.state
-                ended.append((file, state))
-            except (EndpointError, SourceChanged) as error:
-                errors.append(error)
+        files, begun = self._plan(sources, errors, now)
+        ended: list[_Ended] = [(file, file.state) for file in files if file.state is not SourceState.FILING]
+        filing = [file for file in files if file.state is SourceState.FILING]
+        ended += self._file_away(filing, begun, errors, now)
         unsynced = self._sync([file for file, state in ended if state is SourceState.FILED], errors)
         with self._journal.connection.transaction():
             for file, state in ended:
@@ -69,7 +66,7 @@ class Filing:
         unsynced = set()
         for place, folder in {(one.place, folder) for one in files for folder in (one.filed_folder, one.folder)}:
             try:
-                self._at[place].sync(folder)
+                self._places.endpoint(place).sync(folder)
             except EndpointError as error:
                 errors.append(error)
                 unsynced.add((place, folder))
@@ -87,127 +84,192 @@ class Filing:
 
     def _plan(
         self, sources: Iterable[int], errors: list[CegidDaemonError], now: datetime
-    ) -> list[tuple[SourceFile, bool]]:
+    ) -> tuple[list[SourceFile], set[int]]:
         """The files whose messages are over, each with its new name: durable before anything is renamed.
 
-        Beside each stands whether it had its new name before, so that an earlier try may have renamed it.
+        Beside them the ids of those that had their new name before, so that an earlier try may have renamed them.
         """
-        files: list[tuple[SourceFile, bool]] = []
+        begun: set[int] = set()
+        files: list[SourceFile] = []
         taken = self._journal.sources.filing_names()
-        for source in sources:
-            messages = self._journal.ledger.of_source(source)
-            if any(message.state not in (*CLOSED, State.DELIVERED) for message in messages):
-                continue
-            file = self._journal.sources.one(source)
-            try:
-                lying = file.state is SourceState.LYING
-                files.append((self._planned(file, messages, taken, now) if lying else file, not lying))
-            except EndpointError as error:
-                errors.append(error)
+        over = self._over(sources)
+        looks = self._places.look(self._likely_names(over, now))
+        for file, messages in over:
+            with collecting(errors):
+                if file.state is SourceState.LYING:
+                    files.append(self._planned(file, messages, taken, now, looks))
+                else:
+                    files.append(file)
+                    begun.add(file.id)
         with self._journal.connection.transaction():
-            for file, _ in files:
+            for file in files:
                 if file.state is SourceState.FILING:
                     self._journal.sources.move(file.id, file.state, file.filed_folder, file.filed_name)
-        return files
+        return files, begun
 
-    def _planned(self, file: SourceFile, messages: Sequence[Message], taken: set[_Name], now: datetime) -> SourceFile:
-        folder, name = self._destination(file, messages, taken, now)
+    def _over(self, sources: Iterable[int]) -> list[tuple[SourceFile, Sequence[Message]]]:
+        """Those none of whose messages is on its way any more."""
+        found = ((source, self._journal.ledger.of_source(source)) for source in sources)
+        return [
+            (self._journal.sources.one(source), messages)
+            for source, messages in found
+            if all(message.state in (*CLOSED, State.DELIVERED) for message in messages)
+        ]
+
+    def _likely_names(self, over: Iterable[tuple[SourceFile, Sequence[Message]]], now: datetime) -> Iterator[Name]:
+        """The names that are tried first, to be looked at together."""
+        for file, messages in over:
+            folder = self._archive(file, messages, now) if file.state is SourceState.LYING else None
+            if folder is not None:
+                number = self._last_number.get((file.place, folder, file.name), 0)
+                yield file.place, folder, numbered(file.name, number + 1)
+
+    def _planned(
+        self, file: SourceFile, messages: Sequence[Message], taken: set[Name], now: datetime, looks: Looks
+    ) -> SourceFile:
+        folder, name = self._destination(file, messages, taken, now, looks)
         taken.add((file.place, folder, name))
         return replace(file, state=SourceState.FILING, filed_folder=folder, filed_name=name)
 
     def _destination(
-        self, file: SourceFile, messages: Sequence[Message], taken: Collection[_Name], now: datetime
+        self, file: SourceFile, messages: Sequence[Message], taken: Collection[Name], now: datetime, looks: Looks
     ) -> tuple[str, str]:
+        archive = self._archive(file, messages, now)
+        if archive is not None:
+            return self._free(file, archive, taken, looks)
+        left = self._source_spec(messages).after == "leave"
+        return file.folder, file.name if left else parting_name(self._instance, file.id)
+
+    def _archive(self, file: SourceFile, messages: Sequence[Message], now: datetime) -> str | None:
+        """The folder it is kept in; None if it is left or removed."""
         spec = self._source_spec(messages)
         if spec.after == "leave":
-            return file.folder, file.name
+            return None
         if any(message.state is State.FAILED for message in messages):
-            return self._free(file, subfolder(file.folder, "failed"), taken)
-        if spec.after == "delete":
-            return file.folder, parting_name(self._instance, file.id)
-        return self._free(file, subfolder(file.folder, spec.archive or f"processed/{now:%Y-%m-%d}"), taken)
+            return subfolder(file.folder, "failed")
+        return None if spec.after == "delete" else subfolder(file.folder, spec.archive or f"processed/{now:%Y-%m-%d}")
 
     def _source_spec(self, messages: Iterable[Message]) -> SourceSpec:
         """As configured now; the defaults, if the routes are no longer configured."""
         routes = (self._routes.get(message.route) for message in messages)
         return next((route.source for route in routes if route is not None), SourceSpec(endpoint=""))
 
-    def _free(self, file: SourceFile, folder: str, taken: Collection[_Name]) -> tuple[str, str]:
+    def _free(self, file: SourceFile, folder: str, taken: Collection[Name], looks: Looks) -> tuple[str, str]:
         """The next name that nothing in the folder has, and no other file is about to get."""
-        endpoint = self._endpoint(file)
         if len(self._last_number) >= _REMEMBERED:
             self._last_number.clear()
         number = self._last_number.get((file.place, folder, file.name), 0)
         while True:
             number += 1
             name = numbered(file.name, number)
-            if (file.place, folder, name) not in taken and _stat(endpoint, folder, name) is None:
+            at = (file.place, folder, name)
+            if at not in taken and found(looks[at] if at in looks else self._places.look([at])[at]) is None:
                 self._last_number[file.place, folder, file.name] = number
                 return folder, name
 
     # -- the way ----------------------------------------------------------------------------------------------------
 
-    def _file_away(self, file: SourceFile, begun: bool, now: datetime) -> SourceState:
-        """Gives the file its stored new name. Returns what became of it; raises where it cannot be done now.
+    def _file_away(
+        self, files: Sequence[SourceFile], begun: Collection[int], errors: list[CegidDaemonError], now: datetime
+    ) -> list[_Ended]:
+        """Gives each file its stored new name: all are looked at, then renamed, then what was renamed is looked at.
 
-        `begun`: an earlier try may have done so, and what lies there may be the sender's next file.
+        `begun`: those that an earlier try may have renamed, so that what lies there may be the sender's next file.
+        Returns what became of each; those with which it cannot be done now add their error instead.
         """
-        endpoint = self._endpoint(file)
-        if (file.filed_folder, file.filed_name) == (file.folder, file.name):
+        ended: list[_Ended] = []
+        moving: list[SourceFile] = []
+        away = [file for file in files if not _stays(file)]
+        looks = self._places.look([*map(_source, away), *map(_filed, away)])  # see `_judge`
+        for file in files:
+            with collecting(errors):
+                state = self._judge(file, file.id in begun, looks, now)
+                if state is SourceState.FILING:
+                    moving.append(file if found(looks[_filed(file)]) is None else self._planned_anew(file, now))
+                else:
+                    ended.append((file, state))
+        ended += self._move(moving, errors, now)
+        return self._part_with(ended, errors)
+
+    def _judge(self, file: SourceFile, begun: bool, looks: Looks, now: datetime) -> SourceState:
+        """What became of a file; FILING if it is still to be renamed.
+
+        The source is looked at first: were it second, a rename that an earlier run sent could hide it from both looks.
+        """
+        self._places.endpoint(file.place)
+        if _stays(file):
             return SourceState.LEFT
-        # Asked first: a source folder that is not there (a share not mounted) says nothing about its files.
-        here = endpoint.stat(file.folder, file.name)
-        there = _stat(endpoint, file.filed_folder, file.filed_name)
+        # A source folder that is not there (a share not mounted) says nothing about its files.
+        here, there = asked(looks[_source(file)]), found(looks[_filed(file)])
         if there is not None and there.identity.same_file(file.identity):
-            return self._filed(endpoint, file)
-        if here is not None and self._is_ours(endpoint, file, here.identity, begun):
-            return self._move(endpoint, file if there is None else self._planned_anew(file, now), now)
+            return SourceState.FILED
+        if here is not None and self._is_ours(file, here.identity, begun):
+            return SourceState.FILING
         if there is not None:
-            self._give_back(endpoint, file, now)  # we were ended right after the rename
+            self._give_back(file, now)  # we were ended right after the rename
         return SourceState.GONE
 
     def _planned_anew(self, file: SourceFile, now: datetime) -> SourceFile:
         """Somebody else has taken the name that was free when it was chosen."""
         messages = self._journal.ledger.of_source(file.id)
-        planned = self._planned(file, messages, self._journal.sources.filing_names(), now)
+        planned = self._planned(file, messages, self._journal.sources.filing_names(), now, {})
         self._journal.sources.move(file.id, planned.state, planned.filed_folder, planned.filed_name)
         return planned
 
-    def _move(self, endpoint: Endpoint, file: SourceFile, now: datetime) -> SourceState:
-        """Renames the source, then looks at what was renamed."""
-        messages = self._journal.ledger.of_source(file.id)
-        endpoint.make_folder(file.filed_folder)
-        self._explain(endpoint, file, messages, now)
-        self._remove_marker(endpoint, file, messages)
-        endpoint.rename(file.folder, file.name, file.filed_folder, file.filed_name, replace=False)
-        moved = endpoint.stat(file.filed_folder, file.filed_name)
-        if moved is not None and not moved.identity.same_file(file.identity):
-            self._give_back(endpoint, file, now)
-            return SourceState.GONE
-        return self._filed(endpoint, file)
+    def _move(self, files: Sequence[SourceFile], errors: list[CegidDaemonError], now: datetime) -> list[_Ended]:
+        """Renames the sources, then looks at what was renamed."""
+        ended: list[_Ended] = []
+        ready = self._ready(files, errors, now)
+        renamed = self._places.rename(((_source(file), _filed(file)) for file in ready), errors)
+        moved = [file for file in ready if _source(file) in renamed]
+        looks = self._places.look(map(_filed, moved))
+        for file in moved:
+            with collecting(errors):
+                there = asked(looks[_filed(file)])
+                if there is None or there.identity.same_file(file.identity):
+                    ended.append((file, SourceState.FILED))
+                else:
+                    self._give_back(file, now)
+                    ended.append((file, SourceState.GONE))
+        return ended
 
-    def _filed(self, endpoint: Endpoint, file: SourceFile) -> SourceState:
-        if file.filed_name == parting_name(self._instance, file.id):
-            with contextlib.suppress(Absent):
-                endpoint.remove(file.filed_folder, file.filed_name)
-        return SourceState.FILED
+    def _ready(self, files: Sequence[SourceFile], errors: list[CegidDaemonError], now: datetime) -> list[SourceFile]:
+        """Those whose new folder and, where they failed, whose reason is there, and whose marker is not."""
+        ready: list[SourceFile] = []
+        markers: dict[int, Name] = {}
+        folders = self._places.make_folders((file.place, file.filed_folder) for file in files)
+        for file in files:
+            with collecting(errors):
+                if (error := folders[file.place, file.filed_folder]) is not None:
+                    raise error
+                messages = self._journal.ledger.of_source(file.id)
+                self._explain(file, messages, now)
+                ready.append(file)
+                if marker := self._source_spec(messages).marker:
+                    markers[file.id] = (file.place, file.folder, file.name + marker)
+        # The marker goes first: one left behind would call the sender's next file whole too early.
+        failed = self._places.remove(markers.values(), errors)
+        return [file for file in ready if markers.get(file.id) not in failed]
 
-    def _explain(self, endpoint: Endpoint, file: SourceFile, messages: Sequence[Message], now: datetime) -> None:
+    def _part_with(self, ended: Sequence[_Ended], errors: list[CegidDaemonError]) -> list[_Ended]:
+        """Removes the files that are not kept. Returns the others, and those that are gone now."""
+        parting = {
+            _filed(file)
+            for file, state in ended
+            if state is SourceState.FILED and file.filed_name == parting_name(self._instance, file.id)
+        }
+        failed = self._places.remove(parting, errors)
+        return [(file, state) for file, state in ended if _filed(file) not in failed]
+
+    def _explain(self, file: SourceFile, messages: Sequence[Message], now: datetime) -> None:
         """Lays the reason beside a file that failed; it is there before the file is."""
         failures = [(one, one.fault) for one in messages if one.state is State.FAILED and one.fault is not None]
         if failures:
             out = {one.id: self._journal.outgoing.out_of_hand(one.id) for one, _ in failures}
             text = explanation(file.name, failures, out, now).encode("utf-8", "backslashreplace")
-            endpoint.put(file.filed_folder, error_name(file.filed_name), [text])
+            self._places.endpoint(file.place).put(file.filed_folder, error_name(file.filed_name), [text])
 
-    def _remove_marker(self, endpoint: Endpoint, file: SourceFile, messages: Sequence[Message]) -> None:
-        """The marker goes first: one left behind would call the sender's next file whole too early."""
-        marker = self._source_spec(messages).marker
-        if marker:
-            with contextlib.suppress(Absent):
-                endpoint.remove(file.folder, file.name + marker)
-
-    def _is_ours(self, endpoint: Endpoint, file: SourceFile, here: Identity, begun: bool) -> bool:
+    def _is_ours(self, file: SourceFile, here: Identity, begun: bool) -> bool:
         if not here.same_file(file.identity):
             return False
         coarse = not here.inode and not here.ctime_ns  # a server that tells size and time, to the second or minute
@@ -215,38 +277,30 @@ class Filing:
             return True
         digest = hashlib.sha256()  # in doubt: touched without changing size or time, or another file of the same
         try:
-            with endpoint.read(file.folder, file.name) as chunks:
+            with self._places.endpoint(file.place).read(file.folder, file.name) as chunks:
                 for chunk in chunks:
                     digest.update(chunk)
         except (SourceChanged, Absent):
             return False
         return digest.hexdigest() == self._journal.ledger.of_source(file.id)[0].sha256
 
-    def _endpoint(self, file: SourceFile) -> Endpoint:
-        """By place: an endpoint may bear another name in today's configuration."""
-        try:
-            return self._at[file.place]
-        except KeyError:
-            raise Transient(
-                f"{file.place} is no longer configured, and {file.name!r} in it not filed away",
-                remedy="Configure the endpoint again and reload.",
-            ) from None
-
     # -- the sender was quicker -------------------------------------------------------------------------------------
 
-    def _give_back(self, endpoint: Endpoint, file: SourceFile, now: datetime) -> None:
+    def _give_back(self, file: SourceFile, now: datetime) -> None:
         """The sender put a new file under the name just before the rename: it was renamed instead of ours."""
         log.info("%r was replaced by its sender while it was filed away; the new file is taken next", file.name)
         try:
-            endpoint.rename(file.filed_folder, file.filed_name, file.folder, file.name, replace=False)
+            self._places.endpoint(file.place).rename(
+                file.filed_folder, file.filed_name, file.folder, file.name, replace=False
+            )
         except Exists:
-            self._claim_from(endpoint, file, now)
+            self._claim_from(file, now)
 
-    def _claim_from(self, endpoint: Endpoint, file: SourceFile, now: datetime) -> None:
+    def _claim_from(self, file: SourceFile, now: datetime) -> None:
         """Yet another file lies under the name by now: the swallowed one becomes a message from where it lies."""
         messages = self._journal.ledger.of_source(file.id)
         routes = [self._routes[message.route] for message in messages if message.route in self._routes]
-        with endpoint.read(file.filed_folder, file.filed_name) as reading:
+        with self._places.endpoint(file.place).read(file.filed_folder, file.filed_name) as reading:
             staged = self._journal.payloads.stage_bytes(reading)
             identity = reading.identity
         logged = {message.store: message.logged for message in messages}
@@ -258,8 +312,13 @@ class Filing:
             self._end(replace(file, state=SourceState.GONE), SourceState.GONE, now)
 
 
-def _stat(endpoint: Endpoint, folder: str, name: str) -> Listed | None:
-    try:
-        return endpoint.stat(folder, name)
-    except Absent:
-        return None
+def _source(file: SourceFile) -> Name:
+    return file.place, file.folder, file.name
+
+
+def _filed(file: SourceFile) -> Name:
+    return file.place, file.filed_folder, file.filed_name
+
+
+def _stays(file: SourceFile) -> bool:
+    return _source(file) == _filed(file)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from cegid_daemon.endpoints.folder import CHUNK
-from cegid_daemon.endpoints.many import Move, read_many, rename_many
+from cegid_daemon.endpoints.many import Move, read_many, remove_many, rename_many, stat_many
 from cegid_daemon.errors import Absent, EndpointError, Exists, SourceChanged
 from tests.contract.worlds import World
 
@@ -253,6 +253,27 @@ def test_many_files_are_renamed_each_for_itself(world: World, replacing: bool) -
     assert outcomes[2:] == [None] * 99
     assert len(world.content("done")) == 100
     assert world.content("in") == ({} if replaced else {"0.csv": b"new"})
+
+
+def test_many_files_are_looked_at_each_for_itself_in_the_order_asked(world: World) -> None:
+    names = [f"{number}.csv" for number in range(70)]
+    for name in names:
+        world.lay("in", name, name.encode())
+    looked = stat_many(world.endpoint, "in", ["missing", *names])
+    assert looked == [None, *(world.endpoint.stat("in", name) for name in names)]
+
+
+def test_many_files_looked_at_in_a_folder_that_is_gone_are_absent(world: World) -> None:
+    assert [type(one) for one in stat_many(world.endpoint, "gone", ["a", "b"])] == [Absent, Absent]
+
+
+def test_many_files_are_removed_each_for_itself(world: World) -> None:
+    names = [f"{number}.csv" for number in range(70)]
+    for name in [*names, "kept.csv"]:
+        world.lay("in", name, b"x")
+    outcomes = remove_many(world.endpoint, "in", ["missing", *names])
+    assert [type(one) for one in outcomes] == [Absent, *[type(None)] * 70]
+    assert world.content("in") == {"kept.csv": b"x"}
 
 
 # put

@@ -96,3 +96,24 @@ def test_an_option_that_means_nothing_to_the_scheme_is_refused(tmp_path):
     with pytest.raises(ConfigurationError) as caught:
         configured(tmp_path, '[endpoint.x]\nurl = "file:x"\npassive = false\n')
     assert "'passive' means nothing to a file: endpoint" in str(caught.value.faults[0])
+
+
+LOCKED = '[endpoint.x]\nurl = "sftp://u@h/"\npassphrase = { file = "lock" }\n'
+
+
+def test_a_private_key_has_its_passphrase_from_a_secret(tmp_path):
+    (tmp_path / "lock").write_text("geheim\n")
+    (tmp_path / "lock").chmod(0o600)
+    (tmp_path / "key").write_text("")
+    config = configured(tmp_path, LOCKED + 'private_key = "key"\n')
+    assert config.endpoints["x"].options["passphrase"].reveal() == "geheim"
+    assert "geheim" not in repr(config)
+
+
+def test_a_passphrase_without_a_key_is_refused(tmp_path):
+    (tmp_path / "lock").write_text("geheim\n")
+    (tmp_path / "lock").chmod(0o600)
+    with pytest.raises(ConfigurationError) as caught:
+        configured(tmp_path, LOCKED)
+    (fault,) = caught.value.faults
+    assert (fault.where.field, fault.why) == ("endpoint.x.passphrase", "there is no private_key")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from cegid_daemon.endpoints.memory import MemoryEndpoint
+from cegid_daemon.endpoints.wrapping import Wrapped
 from cegid_daemon.errors import Transient
 from cegid_daemon.model import Identity
 from tests.unit.spine import Failing, Spine, route
@@ -271,3 +274,71 @@ def test_what_filing_remembers_stays_bounded(spine: Spine, monkeypatch: pytest.M
         spine.drop(f"S{number}.csv", b"x")
     spine.look()
     assert len(spine.pipeline._filing._last_number) <= 10
+
+
+class Counting(Wrapped):
+    """Counts the calls that a place far away would make wait for."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__(inner)
+        self.calls: Counter[str] = Counter()
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        if callable(found) and not name.startswith("_") and name != "sync":
+            self.calls[name] += 1
+        return found
+
+
+def calls_of_filing(spine: Spine, count: int) -> dict[str, int]:
+    """The calls to the inbox when so many files, each with its marker, are filed away."""
+    endpoint = spine.endpoints["inbox"] = Counting(spine.inbox)
+    spine.restart()
+    for number in range(count):
+        spine.drop(f"S{number}.csv", b"x")
+        spine.drop(f"S{number}.csv.ok", b"")
+    held: list[int] = []
+    filing = spine.pipeline._filing
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(filing, "file", lambda sources, _: held.extend(sources) or [])
+        spine.look()
+    endpoint.calls.clear()
+    assert filing.file(held, spine.now) == []
+    assert (len(held), spine.lying(), set(spine.states())) == (count, {}, {"done"})
+    return dict(endpoint.calls)
+
+
+@pytest.mark.parametrize("after", ["archive", "delete"])
+def test_filing_a_batch_away_takes_as_many_calls_as_filing_one(spine_of: Build, after: str) -> None:
+    one, many = (calls_of_filing(spine_of(route(source_after=after, source_marker=".ok")), count) for count in (1, 40))
+    assert one == many
+
+
+def test_a_file_of_a_batch_that_cannot_be_renamed_is_its_own_failure(spine: Spine) -> None:
+    endpoint = spine.endpoints["inbox"] = Failing(spine.inbox)
+
+    def refuse(_: str, name: str, *__: object, **___: object) -> None:
+        if name == "b.csv":
+            raise Transient("locked")
+
+    endpoint.on["rename"] = refuse
+    spine.restart()
+    for name in ("a.csv", "b.csv", "c.csv"):
+        spine.drop(name, name.encode())
+    assert [error.what for error in spine.look().faults] == ["locked"]
+    assert (spine.lying(), set(spine.filed())) == ({"b.csv": b"b.csv"}, {"a.csv", "c.csv"})
+    endpoint.on.clear()
+    spine.after(minutes=1)
+    assert spine.look().faults == []
+    assert (spine.states(), set(spine.filed())) == (["done"] * 3, {"a.csv", "b.csv", "c.csv"})
+
+
+def test_a_file_of_a_batch_replaced_right_before_all_are_renamed_goes_back(spine: Spine) -> None:
+    for name in ("a.csv", "b.csv", "c.csv"):
+        spine.drop(name, b"one")
+    once_before(spine, "make_folder", lambda: spine.drop("b.csv", b"two"))
+    spine.look()
+    assert (spine.lying(), set(spine.filed())) == ({"b.csv": b"two"}, {"a.csv", "c.csv"})
+    spine.look()
+    assert spine.states() == ["done"] * 4
+    assert spine.out()["b.xml"] == b"two"

@@ -26,9 +26,17 @@ def test_lines_carry_time_level_and_text_and_indent_what_follows(capsys: pytest.
 def test_debug_lines_and_those_of_libraries_below_warning_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     with logs.telling(logging.INFO):
         OURS.debug("detail")
-        logging.getLogger("paramiko").info("chatter")
-        logging.getLogger("paramiko").warning("trouble")
+        logging.getLogger("asyncssh").info("chatter")
+        logging.getLogger("asyncssh").warning("trouble")
     assert [line.split()[-1] for line in capsys.readouterr().err.splitlines()] == ["trouble"]
+
+
+def test_paramiko_is_not_heard_for_what_it_raises_and_as_before_afterwards(capsys: pytest.CaptureFixture[str]) -> None:
+    before = logging.getLogger("paramiko").level
+    with logs.telling(logging.DEBUG):
+        logging.getLogger("paramiko.transport").error("Traceback (most recent call last):")
+    assert capsys.readouterr().err == ""
+    assert logging.getLogger("paramiko").level == before
 
 
 def test_named_loggers_are_not_heard(capsys: pytest.CaptureFixture[str]) -> None:

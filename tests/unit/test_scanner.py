@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from cegid_daemon.endpoints.protocol import Abilities
-from cegid_daemon.errors import JournalUnavailable, SourceChanged, Transient
+from cegid_daemon.errors import Absent, JournalUnavailable, SourceChanged, Transient
 from cegid_daemon.once import once
 from tests.unit.spine import Failing, Spine, route
 
@@ -178,3 +178,31 @@ def test_once_waits_for_what_settles_and_tries_what_waits(spine_of: Build) -> No
     assert [fault.split(":")[0] for fault in outcome.faults] == ["message 2 waits"]
     spine.outbox.make_folder("out")
     assert once(spine.sources, clock=lambda: spine.now, wait=wait).delivered == 1
+
+
+def test_of_a_batch_read_together_each_file_fails_for_itself(spine: Spine) -> None:
+    spine.inbox.abilities = Abilities(remote=True)
+    endpoint = failing(spine)
+    faults = {"b.csv": Transient("permission denied"), "c.csv": SourceChanged("changed"), "d.csv": Absent("gone")}
+
+    def refuse(_: str, name: str) -> None:
+        if name in faults:
+            raise faults[name]
+
+    for name in ("a.csv", *faults, "e.csv"):
+        spine.drop(name, name.encode())
+    endpoint.on["read"] = refuse
+    passed = spine.look()
+    assert [error.what for error in passed.faults] == ["permission denied"]
+    assert (passed.claimed, passed.settling) == (2, 2)
+    assert spine.out() == {"a.xml": b"a.csv", "e.xml": b"e.csv"}
+
+
+def test_a_file_of_a_batch_that_changed_since_it_was_listed_is_not_taken(spine: Spine) -> None:
+    spine.inbox.abilities = Abilities(remote=True)
+    endpoint = failing(spine)
+    for name in ("a.csv", "b.csv"):
+        spine.drop(name, b"old")
+    endpoint.after["list"] = lambda *_: spine.drop("b.csv", b"newer")
+    assert spine.look().claimed == 1
+    assert spine.out() == {"a.xml": b"old"}
