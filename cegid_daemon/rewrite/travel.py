@@ -13,7 +13,7 @@ from itertools import count, islice
 from cegid_daemon.rewrite.recipe import Layout
 from cegid_daemon.rewrite.record import Record
 
-MANY = 1_000  # records that travel together
+MANY = 250  # records that travel together
 _BETWEEN = "\0"  # stands in no field: every layout refuses it
 _PLAIN = 2  # the version of `marshal` that does not look for texts met before: few are
 
