@@ -42,15 +42,17 @@ def rewrite(
     sink: Sink,
     *,
     scratch: Callable[[], IO[bytes]] = io.BytesIO,
+    read: layouts.Read = layouts.read,
 ) -> Rewritten:
     """Rewrites one message; no part means that there is nothing to send.
 
-    `open_source` opens the received bytes from the start, `scratch` a temporary file for what outgrows memory. Raises
-    `BadInput`, `TemplateFault` or `BadOutput`, and then nothing in the sink counts.
+    `open_source` opens the received bytes from the start, `scratch` a temporary file for what outgrows memory; `read`
+    reads the records, as `layouts.read` does. Raises `BadInput`, `TemplateFault` or `BadOutput`, and then nothing in
+    the sink counts.
     """
     tally = Tally()
     try:
-        records = layouts.read(recipe.layout, open_source, tally)
+        records = read(recipe.layout, open_source, tally)
         if recipe.layout.buffer:
             return _fed(records, recipe.layout, book, sink, tally)
         stocked = buffers.stocked(records, recipe.layout, book, tally, belongs=sink.belongs, scratch=scratch)

@@ -7,7 +7,6 @@ socket closes, by whatever death, it kills its workers and ends; when it is kill
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import signal
@@ -19,6 +18,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import NoReturn
 
+from cegid_daemon.workshop.kinship import die_with
 from cegid_daemon.workshop.orders import Bench
 from cegid_daemon.workshop.wire import receive_orders
 from cegid_daemon.workshop.worker import Core, work
@@ -26,7 +26,6 @@ from cegid_daemon.workshop.worker import Core, work
 NUMBER = struct.Struct("!q")
 SPAWN = 0  # request, with a socket for the worker; any other number is the pid of a worker to end
 READY = 0  # the first answer; later ones are a pid, or the wait status of a worker that was ended
-_PR_SET_PDEATHSIG = 1
 
 
 def serve(descriptor: int) -> None:
@@ -55,7 +54,6 @@ class _Nursery:
         self._control = control
         self._bench = bench
         self._core = core
-        self._libc = ctypes.CDLL(None)
         self._workers: set[int] = set()  # not yet waited for, so that no pid of theirs can be another's
 
     def answer_until_closed(self) -> None:
@@ -88,7 +86,7 @@ class _Nursery:
         status = 1
         try:
             self._control.close()
-            self._die_with(parent)
+            die_with(parent)
             sock = socket.socket(fileno=descriptor)  # open until the end: its closing tells of the status to ask for
             work(sock, self._bench, self._core)
             status = 0
@@ -97,12 +95,6 @@ class _Nursery:
         finally:
             sys.stderr.flush()
             os._exit(status)
-
-    def _die_with(self, parent: int) -> None:
-        if sys.platform == "linux":
-            self._libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)
 
     def _end(self, pid: int) -> int:
         if pid not in self._workers:

@@ -16,7 +16,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from functools import cached_property
+from functools import partial
 from tempfile import TemporaryFile
 from typing import IO, Protocol
 
@@ -32,9 +32,12 @@ from cegid_daemon.errors import (
 )
 from cegid_daemon.journal.book_reader import BookReader
 from cegid_daemon.journal.reader import connect, read_payload
+from cegid_daemon.rewrite import layouts
 from cegid_daemon.rewrite.ports import Book, Job, Rewritten, Sink
 from cegid_daemon.rewrite.recipe import Recipe
+from cegid_daemon.rewrite.travel import StayedBehind, travels
 from cegid_daemon.workshop.orders import Bench, Finished, Limits, Task
+from cegid_daemon.workshop.reading import second_hand
 from cegid_daemon.workshop.spool import SpoolSink, counted
 from cegid_daemon.workshop.wire import Kind, Lost, receive_orders, send
 
@@ -55,6 +58,7 @@ class Core(Protocol):
         /,
         *,
         scratch: Callable[[], IO[bytes]],
+        read: layouts.Read = ...,
     ) -> Rewritten:
         """Rewrites one message; raises MessageError."""
 
@@ -86,11 +90,20 @@ class _Worker:
         self._bench = bench
         self._core = core
         self._moved = 0  # bytes read and written since the last sign of progress
+        self._connection: sqlite3.Connection | None = None
         self.recipes: dict[str, Recipe] = {}
 
-    @cached_property
+    @property
     def _journal(self) -> sqlite3.Connection:
-        return connect(self._bench.journal, readonly=True)
+        if self._connection is None:
+            self._connection = connect(self._bench.journal, readonly=True)
+        return self._connection
+
+    def _leave_journal(self) -> None:
+        """SQLite's connections do not survive a fork; the next use opens one."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def serve(self, tasks: Iterable[Task]) -> None:
         """Each task's result is sent before the next one is begun."""
@@ -101,32 +114,47 @@ class _Worker:
             if worn or kind is Kind.STOPPED:
                 break
 
-    def _attempt(self, task: Task) -> tuple[Kind, Finished | CegidDaemonError]:
+    def _attempt(self, task: Task, *, alone: bool = False) -> tuple[Kind, Finished | CegidDaemonError]:
         """Rewrites, and sorts what goes wrong: the message's fault, nobody's (STOPPED), or the end of this process."""
         _allow_cpu(self._bench.limits.deadline(task.size))
         sink = SpoolSink(self._bench.spool, task.message_id, self._tick)
         try:
-            return Kind.RESULT, self._rewrite(task, sink)
-        except Exception as exc:
-            if _out_of_memory(exc):
-                os._exit(OUT_OF_MEMORY)
+            return Kind.RESULT, self._rewrite(task, sink, alone=alone)
+        except StayedBehind:
             sink.drop()
+            return self._attempt(task, alone=True)
+        except Exception as exc:
             error = _classified(exc, task)
+            sink.drop()
             return (Kind.RESULT if isinstance(error, MessageError) else Kind.STOPPED), error
 
-    def _rewrite(self, task: Task, sink: SpoolSink) -> Finished:
-        book = BookReader(self._journal, task.store, task.route, task.revision, task.message_id)
+    def _rewrite(self, task: Task, sink: SpoolSink, *, alone: bool) -> Finished:
         recipe = self.recipes[task.recipe]
-        rewritten = self._core(recipe, task.job, lambda: self._source(task), book, sink, scratch=self._scratch)
+        if alone or task.size < self._bench.limits.small or not travels(recipe.layout):
+            return self._rewritten(partial(self._core, scratch=self._scratch), task, sink)
+        self._leave_journal()
+        with second_hand(
+            recipe.layout, lambda: self._received(task), lambda exc: _classified(exc, task),
+            closed=[self._sock], tick=self._tick,
+        ) as read:  # fmt: skip
+            return self._rewritten(partial(self._core, scratch=self._scratch, read=read), task, sink)
+
+    def _rewritten(self, core: Callable[..., Rewritten], task: Task, sink: SpoolSink) -> Finished:
+        book = BookReader(self._journal, task.store, task.route, task.revision, task.message_id)
+        rewritten = core(self.recipes[task.recipe], task.job, lambda: self._source(task), book, sink)
         return Finished(rewritten, *sink.made())
 
     def _scratch(self) -> IO[bytes]:
         return TemporaryFile(dir=self._bench.spool)  # has no name: gone with the worker
 
     def _source(self, task: Task) -> Iterable[bytes]:
+        received = self._received(task)
+        return received if task.raw is not None else counted(received, self._tick)
+
+    def _received(self, task: Task) -> Iterable[bytes]:
         if task.raw is not None:
             return (task.raw,) if task.raw else ()
-        return counted(read_payload(self._journal, task.payload), self._tick)
+        return read_payload(self._journal, task.payload)
 
     def _tick(self, moved: int) -> None:
         self._moved += moved
@@ -136,6 +164,9 @@ class _Worker:
 
 
 def _classified(exc: Exception, task: Task) -> CegidDaemonError:
+    """What went wrong, as the daemon is told. Ends the process if memory ran out."""
+    if _out_of_memory(exc):
+        os._exit(OUT_OF_MEMORY)
     place = Place(route=task.route, file=task.job.source_name)
     if isinstance(exc, MessageError | JournalError | Transient):
         return exc

@@ -14,9 +14,12 @@ from cegid_daemon.rewrite.recipe import Layout
 from cegid_daemon.rewrite.record import Record
 from cegid_daemon.rewrite.tally import Tally
 
-__all__ = ["Source", "read"]
+__all__ = ["Read", "Source", "read"]
 
-_READERS: dict[str, Callable[[Layout, Source, Tally], Iterator[Record]]] = {
+Read = Callable[[Layout, Source, Tally], Iterator[Record]]
+"""What `read` is: the records of a file, counted as they come."""
+
+_READERS: dict[str, Read] = {
     "delimited": delimited.read,
     "fixed": fixed.read,
     "records": records.read,

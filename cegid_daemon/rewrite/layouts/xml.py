@@ -24,7 +24,7 @@ from cegid_daemon.rewrite.record import Record
 from cegid_daemon.rewrite.tally import Tally
 from cegid_daemon.rewrite.words import text as as_text
 
-STEP = 256 * 1024  # bytes fed at a time; what is finished is let go between two steps
+STEP = 64 * 1024  # bytes fed at a time; what is finished is let go between two steps
 
 _SAFE: dict[str, Any] = {
     "resolve_entities": False,
