@@ -115,6 +115,12 @@ def test_a_word_of_a_file_is_found_whole_or_by_its_beginning_once_it_is_indexed(
     assert "No key, file name or word matches" in browser.get("/log?q=arapluie").text
 
 
+def test_a_failed_file_is_found_by_its_name_and_its_words(browser):
+    failed = message_of(browser, "onerror")
+    eventually(lambda: failed in ids(browser, "q=onerror"))
+    eventually(lambda: failed in ids(browser, "q=GA_CODEARTICLE+GQ_PHYSIQUE"))
+
+
 def test_the_list_is_sorted_by_its_heads_and_the_order_is_part_of_the_link(browser):
     def column(order: str, name: str) -> list[str]:
         rows = csv.DictReader(io.StringIO(browser.get(f"/log/export.csv?order={order}").text))
