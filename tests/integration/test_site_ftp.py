@@ -120,7 +120,12 @@ def test_an_abort_leaves_no_file(site: Running) -> None:
         data = begin(ftp, "STOR S.csv", b"half")
         ftp.sock.sendall(b"ABOR\r\n")
         data.close()
-        assert ftp.getmultiline()[:3] in ("426", "225", "226")
+        ftp.sock.sendall(b"NOOP\r\n")  # ABOR has one reply or two, as the end of the data came before it or after
+        replies = [ftp.getmultiline()[:3]]
+        while replies[-1] != "200":
+            replies.append(ftp.getmultiline()[:3])
+        assert replies[:-1]
+        assert set(replies[:-1]) <= {"426", "225", "226"}
         with login(site) as other:
             assert other.nlst() == []
     assert site.landed == []
