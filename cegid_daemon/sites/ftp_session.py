@@ -100,7 +100,7 @@ class Data(DTPHandler):  # type: ignore[misc]
         super().close()
 
     def _settle(self, upload: Upload) -> None:
-        whole = self.receive and self.transfer_finished and self._client_is_there()
+        whole = self.receive and self.transfer_finished and self._was_ended() and self._client_is_there()
         if whole:
             try:
                 upload.commit()
@@ -119,6 +119,11 @@ class Data(DTPHandler):  # type: ignore[misc]
         upload.keep()
         log.info("An upload of %s broke off and can be resumed.", printable(upload.name))
         self._resp = self._resp if self._resp and self._resp[0][0] == "4" else ("426 Transfer broken off.", log.debug)
+
+    def _was_ended(self) -> bool:
+        """Over TLS the sender says that it is done; a reset looks the same to pyftpdlib, and loses what was on its way."""
+        connection = self.socket
+        return not isinstance(connection, SSL.Connection) or bool(connection.get_shutdown() & SSL.RECEIVED_SHUTDOWN)
 
     def _client_is_there(self) -> bool:
         """A client that died has ended its data connection just as one that is done; its control connection tells."""
