@@ -121,7 +121,7 @@ class Data(DTPHandler):  # type: ignore[misc]
         self._resp = self._resp if self._resp and self._resp[0][0] == "4" else ("426 Transfer broken off.", log.debug)
 
     def _was_ended(self) -> bool:
-        """Over TLS the sender says that it is done; a reset looks the same to pyftpdlib, and loses what was on its way."""
+        """Over TLS the sender says that it is done; a reset, which loses bytes, looks the same to pyftpdlib."""
         connection = self.socket
         return not isinstance(connection, SSL.Connection) or bool(connection.get_shutdown() & SSL.RECEIVED_SHUTDOWN)
 
