@@ -154,7 +154,7 @@ class Carrying:
         """Carries what is open on a route, in order, until something must wait."""
         tried: set[int] = set()
         while not self._stopping():
-            found = self._journal.ledger.open_messages(route.name, BATCH_FILES)
+            found = self._journal.ledger.open_messages(route.name, most_at_once([route]))
             batch = self._due(found, passed, patient, tried)
             if not batch:
                 return
@@ -198,6 +198,11 @@ class Carrying:
 def blocked_in(route: Route, passed: Passed) -> bool:
     """Whether a message of the route waits for its time or for a person, and those behind it with it."""
     return any(message.route == route.name for message, _ in passed.stopped.values())
+
+
+def most_at_once(routes: Sequence[Route]) -> int:
+    """How many messages share a batch: of `unique` records, what one message delivers must be known to the next."""
+    return 1 if any(route.source.unique for route in routes) else BATCH_FILES
 
 
 def batches(items: Sequence[_T], size: Callable[[_T], int], most: int) -> Iterator[list[_T]]:

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import TypeVar
 
-from cegid_daemon.carrying import BATCH_FILES, SWEEP, Carrying, Passed, batches, blocked_in
+from cegid_daemon.carrying import SWEEP, Carrying, Passed, batches, blocked_in, most_at_once
 from cegid_daemon.endpoints import many
 from cegid_daemon.endpoints.many import Fetched
 from cegid_daemon.endpoints.protocol import Endpoint
@@ -97,11 +97,19 @@ class Source:
                 "%s is no regular file (a link, pipe or folder) and stays where it lies", self._subject(odd.name)
             )
         files = [ready.file for ready in look.ready]
-        chosen = list(batches(files, lambda file: file.identity.size, self._batch_files()))
-        if len(chosen) == 1:
-            self._finish(self._take(chosen[0], passed), passed)
-        elif chosen:
+        at_once = most_at_once(self.routes)
+        chosen = list(batches(files, lambda file: file.identity.size, at_once))
+        if len(chosen) > 1 and at_once > 1:
             self._take_many(chosen, passed)
+        else:
+            self._take_in_turn(chosen, passed)
+
+    def _take_in_turn(self, batches: Sequence[Sequence[Listed]], passed: Passed) -> None:
+        for batch in batches:
+            if self._stopping():
+                passed.next_look = self._clock()
+                return
+            self._finish(self._take(batch, passed), passed)
 
     def _take_many(self, batches: Sequence[Sequence[Listed]], passed: Passed) -> None:
         """Takes and rewrites the next batch while the last one is delivered: one waits for workers, one for disks."""
@@ -145,10 +153,6 @@ class Source:
         )
         fresh = [one for one in listing if one.name not in known and (one.name, one.identity) not in left]
         return self._settling.look(fresh, now)
-
-    def _batch_files(self) -> int:
-        """Records delivered once must be known before the next file is rewritten: then one file at a time."""
-        return 1 if any(route.source.unique for route in self.routes) else BATCH_FILES
 
     def _take(self, batch: Sequence[Listed], passed: Passed) -> list[Prepared]:
         """Reads, claims and rewrites some files; those that cannot be read now stay where they are."""

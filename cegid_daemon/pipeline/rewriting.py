@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import TypeGuard
 
@@ -58,34 +58,32 @@ class Rewriting:
 
         Raises JournalError or Transient if nothing could be recorded now: all of it is to be done again.
         """
-        failed, able = self._sort_out_killers(batch)
+        failed, able = _sort_out_killers(batch, self._started)
+        for together in _apart(able, self._started):
+            failed += self._rewrite_together(route, together, raws, now)
+        return failed
+
+    def _rewrite_together(
+        self, route: Route, batch: Sequence[Message], raws: Mapping[int, bytes], now: datetime
+    ) -> list[tuple[Message, CegidDaemonError]]:
+        self._count_start(batch)
         revision = self._journal.book.current_revision()
-        orders = [self._order(route, message, raws.get(message.id), revision) for message in able]
-        results = self._workshop.rewrite(orders) if orders else []
+        orders = [self._order(route, message, raws.get(message.id), revision) for message in batch]
+        results = self._workshop.rewrite(orders)
         try:
-            failed += self._record_all(route, able, orders, results, now)
+            failed = self._record_all(route, batch, orders, results, now)
         finally:
             for result in results:
                 if isinstance(result, Finished):
                     result.discard()
-        self._started.difference_update(message.id for message in able)
+        self._started.difference_update(message.id for message in batch)
         return failed
 
-    def _sort_out_killers(
-        self, batch: Sequence[Message]
-    ) -> tuple[list[tuple[Message, CegidDaemonError]], list[Message]]:
-        failed: list[tuple[Message, CegidDaemonError]] = []
-        able: list[Message] = []
-        again = [message for message in batch if message.id not in self._started]
-        for message in batch:
-            if message in again and message.rewrite_starts >= MOST_STARTS:
-                failed.append((message, _killer(message)))
-            else:
-                able.append(message)
-        if counted := [message.id for message in again if message in able]:
-            self._journal.ledger.start_rewriting(counted)
-            self._started.update(counted)
-        return failed, able
+    def _count_start(self, batch: Sequence[Message]) -> None:
+        """Counts a start that this process has not counted yet, durably, before it begins."""
+        if uncounted := [message.id for message in batch if message.id not in self._started]:
+            self._journal.ledger.start_rewriting(uncounted)
+            self._started.update(uncounted)
 
     def _order(self, route: Route, message: Message, raw: bytes | None, revision: int) -> Order:
         recipe = self._recipes[route.name] if message.recipe is None else self._journal.recipes.one(message.recipe)
@@ -207,6 +205,22 @@ def _text(result: Finished) -> str:
 def failure_fault(error: CegidDaemonError, route: Route, message: Message) -> Fault:
     """The fault of a message, with its route and file named."""
     return Fault.of(error.at(route=route.name, file=message.file_name))
+
+
+def _sort_out_killers(
+    batch: Sequence[Message], started: Collection[int]
+) -> tuple[list[tuple[Message, CegidDaemonError]], list[Message]]:
+    """Those that are not tried again, with the reason, and the others. `started`: those this process has begun."""
+    killers = {one.id for one in batch if one.id not in started and one.rewrite_starts >= MOST_STARTS}
+    failed: list[tuple[Message, CegidDaemonError]] = [(one, _killer(one)) for one in batch if one.id in killers]
+    return failed, [one for one in batch if one.id not in killers]
+
+
+def _apart(batch: Sequence[Message], started: Collection[int]) -> list[list[Message]]:
+    """Those that a kill interrupted each by itself, then the others at once: who was only beside is not to blame."""
+    interrupted = {one.id for one in batch if one.id not in started and one.rewrite_starts}
+    others = [one for one in batch if one.id not in interrupted]
+    return [[one] for one in batch if one.id in interrupted] + ([others] if others else [])
 
 
 def _killer(message: Message) -> LimitExceeded:

@@ -240,3 +240,16 @@ def runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def test_a_record_delivered_once_is_not_sent_twice_by_messages_that_waited_together(tmp_path: Path) -> None:
+    shop = Shop(tmp_path, route_table("orders", source=', unique = "r.ID"'))
+    shop.call("once")
+    shop.outbox.rmdir()
+    for name in ("1.csv", "2.csv", "3.csv"):
+        shop.drop(name, rows("first" if name == "1.csv" else "second"))
+        assert shop.call("once").returncode == 1
+    shop.outbox.mkdir()
+    assert shop.call("once").returncode == 0
+    assert shop.out() == {"1.txt": b"first;0\n", "2.txt": b"second;0\n"}
+    assert shop.states() == {"done": 3}

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +16,7 @@ import pytest
 
 from cegid_daemon.journal.connection import Connection
 from cegid_daemon.model import RetryPolicy, Route
+from cegid_daemon.workshop import Order
 from tests.unit.spine import Failing, Spine, route
 
 
@@ -197,6 +198,48 @@ def test_what_the_journal_keeps_in_memory_stays_bounded_over_many_messages(spine
 
 class Killed(BaseException):
     """The process ends here."""
+
+
+def test_a_file_that_ends_the_daemon_fails_and_those_beside_it_do_not(spine: Spine) -> None:
+    for name in ("S1", "KILLER", "S3", "S4"):
+        spine.drop(f"{name}.csv", name.encode())
+    kills = 0
+    while "failed" not in spine.states():
+        echo = spine.workshop.rewrite
+
+        def rewrite(orders: Sequence[Order], echo: Any = echo) -> Any:
+            if any(order.job.source_name == "KILLER.csv" for order in orders):
+                raise Killed
+            return echo(orders)
+
+        spine.workshop.rewrite = rewrite  # type: ignore[method-assign]
+        try:
+            spine.look()
+        except Killed:
+            kills += 1
+            spine.restart()
+    assert kills == 3
+    assert sorted(spine.states()) == ["done", "done", "done", "failed"]
+    assert spine.out() == {"S1.xml": b"S1", "S3.xml": b"S3", "S4.xml": b"S4"}
+    assert "again and again" in spine.filed("failed")["KILLER.csv.error.txt"].decode()
+
+
+def test_records_delivered_once_are_rewritten_one_message_after_the_other(spine_of: Any) -> None:
+    """What was claimed while the route waited too: rewritten together, two messages would both send the record."""
+    spine = spine_of(route(source_unique="r.Order"))
+    spine.outbox.drop_folder("out")
+    spine.drop("A.csv", b"a")
+    spine.look()
+    for name in ("B", "C"):
+        spine.drop(f"{name}.csv", name.encode())
+    spine.look()
+    assert spine.states() == ["waiting", "received", "received"]
+    spine.outbox.make_folder("out")
+    together: list[int] = []
+    echo = spine.workshop.rewrite
+    spine.workshop.rewrite = lambda orders: [together.append(len(orders)), echo(orders)][1]  # type: ignore[method-assign]
+    spine.look(patient=False)
+    assert (together, spine.states()) == ([1, 1], ["done"] * 3)
 
 
 class World:
