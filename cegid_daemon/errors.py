@@ -22,6 +22,7 @@ CegidDaemonError
 │   └── JournalUnavailable    full or read-only disk, or locked: wait and try again
 ├── AlreadyRunning            another daemon holds the state folder
 └── Refused                   an operator asked for something that cannot be done
+    └── NotThere              … that does not exist, or no longer
 """
 
 from __future__ import annotations
@@ -181,3 +182,7 @@ class AlreadyRunning(CegidDaemonError):
 
 class Refused(CegidDaemonError):
     """An operator asked for something that cannot be done."""
+
+
+class NotThere(Refused):
+    """An operator asked for something that does not exist, or no longer."""

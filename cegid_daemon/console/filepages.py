@@ -18,7 +18,7 @@ from cegid_daemon.console import texts
 from cegid_daemon.console.logpages import download
 from cegid_daemon.console.visit import Visit
 from cegid_daemon.endpoints import Endpoint, open_endpoint
-from cegid_daemon.errors import Absent, EndpointError, Refused
+from cegid_daemon.errors import Absent, EndpointError, NotThere, Refused
 from cegid_daemon.journal.words import HEAD, encoding_of
 from cegid_daemon.logs import masked
 from cegid_daemon.model import EndpointSpec, Listed, Route, escape_name, unescape_name
@@ -106,7 +106,7 @@ def _route(visit: Visit) -> Route:
     name = str(visit.request.path_params["route"])
     route = visit.ground.config.routes.get(name)
     if route is None:
-        raise Refused(f"there is no route {name!r}", remedy="Choose one from the list of files.")
+        raise NotThere(f"there is no route {name!r}", remedy="Choose one from the list of files.")
     if visit.ground.config.endpoints[route.source.endpoint].scheme in ("http", "https"):
         raise Refused(
             f"route {name} takes its messages from an API", remedy="There are no files; its log shows all of it."
@@ -124,7 +124,7 @@ def _folder(route: Route, which: str, day: str) -> str:
     source = route.source
     below = {"inbox": "", "failed": "failed", "processed": source.archive or f"processed/{day}".rstrip("/")}
     if which not in below:
-        raise Refused(f"a route has no folder {which!r}", remedy="Choose inbox, processed or failed.")
+        raise NotThere(f"a route has no folder {which!r}", remedy="Choose inbox, processed or failed.")
     return "/".join(part for part in (source.folder, below[which]) if part)
 
 
@@ -182,7 +182,7 @@ def _chosen(visit: Visit) -> _Chosen:
     name = unescape_name(visit.asked("name"))
     found = next((one for one in _listed(visit, route, which, day) if one.name == name and one.regular), None)
     if found is None:
-        raise Refused("there is no such file any more", remedy="Open the folder again.")
+        raise NotThere("there is no such file any more", remedy="Open the folder again.")
     return _Chosen(route, _folder(route, which, day), which, day, found)
 
 

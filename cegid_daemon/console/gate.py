@@ -1,11 +1,12 @@
 """The gate in front of every page: host names, methods, sizes, and the headers that every answer carries.
 
-Refuses a request whose Host is not ours (DNS rebinding), one sent by a foreign page, and one that is too large, before
-any page sees it. Knows no page and no session.
+Refuses a request whose Host is not ours (DNS rebinding), one sent by a foreign page, and one that is too large or does
+not come to its end, before any page sees it. Knows no page and no session.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from collections.abc import Collection
 
@@ -28,24 +29,32 @@ _HEADERS = {
 }
 LARGEST_BODY = 32 << 20  # bytes: an import of about a million buffers
 _SMALL_BODY = 64 << 10
+_SECONDS, _LARGE_SECONDS = 20.0, 600.0  # until a body must have come: a form, a file over a slow line
 _METHODS = ("GET", "HEAD", "POST")
 
 
 class Gate:
     """Wraps the console's pages."""
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str], *, https: bool, large: Collection[str] = ()) -> None:
+    def __init__(
+        self, app: ASGIApp, hosts: Collection[str], *, https: bool, large: Collection[str] = (),
+        seconds: float = _SECONDS,
+    ) -> None:  # fmt: skip
         self._app = app
         self._hosts = frozenset(host.lower().rstrip(".") for host in hosts)
         self._https = https
         self._large = frozenset(large)  # paths that take files
+        self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request, or passes it on."""
         if scope["type"] != "http":
             return
         refusal = self._refusal(scope)
-        bounded = _Bounded(receive, LARGEST_BODY if scope["path"] in self._large else _SMALL_BODY)
+        is_large = scope["path"] in self._large
+        bounded = _Bounded(
+            receive, LARGEST_BODY if is_large else _SMALL_BODY, _LARGE_SECONDS if is_large else self._seconds
+        )
         sealed = self._sealed(send)
         if refusal is not None:
             await refusal(scope, receive, sealed)
@@ -92,20 +101,32 @@ class Gate:
 
 
 class _Bounded:
-    """Receives a body and ends the request when it grows beyond a size."""
+    """Receives a body and ends the request when it grows beyond a size, or takes longer than it may."""
 
-    def __init__(self, receive: Receive, most: int) -> None:
+    def __init__(self, receive: Receive, most: int, seconds: float) -> None:
         self._receive = receive
         self._left = most
+        self._seconds = seconds
+        self._until: float | None = None
+        self._whole = False
 
     async def receive(self) -> Message:
         """The next piece."""
-        message = await self._receive()
-        if message["type"] == "http.request":
-            self._left -= len(message.get("body", b""))
-            if self._left < 0:
-                return {"type": "http.disconnect"}
-        return message
+        if self._whole:
+            return await self._receive()  # that the client leaves may be waited for as long as the answer takes
+        message = await self._in_time()
+        self._whole = not message.get("more_body", False)
+        self._left -= len(message.get("body", b""))
+        return message if self._left >= 0 else {"type": "http.disconnect"}
+
+    async def _in_time(self) -> Message:
+        if self._until is None:
+            self._until = asyncio.get_running_loop().time() + self._seconds
+        try:
+            async with asyncio.timeout_at(self._until):
+                return await self._receive()
+        except TimeoutError:
+            return {"type": "http.disconnect"}
 
 
 def _refuse(status: int, text: str) -> PlainTextResponse:

@@ -12,7 +12,7 @@ from cegid_daemon.console.ground import Ground, Reading
 from cegid_daemon.console.logpages import download
 from cegid_daemon.console.visit import Visit, back
 from cegid_daemon.desk import Desk
-from cegid_daemon.errors import Refused
+from cegid_daemon.errors import NotThere, Refused
 from cegid_daemon.journal.log import LogEntry
 from cegid_daemon.journal.words import HEAD, encoding_of
 from cegid_daemon.model import CLOSED, State, unescape_name
@@ -23,6 +23,7 @@ _DECISIONS = {
     "discard": ("Discard", "What is left of the message is never sent."),
 }
 _LONGEST_REASON = 500
+_SAVED = 1 << 20  # bytes of a download that are read at once
 _ANSWERS = "SELECT id, at, step FROM attempt WHERE message = ? AND answer IS NOT NULL ORDER BY id"
 _ANSWER = """
     SELECT a.at, a.message, a.answer, p.size, m.route FROM attempt a JOIN payload p ON p.id = a.answer
@@ -59,7 +60,7 @@ def _number(visit: Visit) -> int:
 def _known(reading: Reading, number: int) -> Mapping[str, Any]:
     known = reading.log.message(number)
     if known is None:
-        raise Refused(f"there is no message {number}", remedy="The API Integration Log lists the messages there are.")
+        raise NotThere(f"there is no message {number}", remedy="The API Integration Log lists the messages there are.")
     return known
 
 
@@ -101,7 +102,7 @@ def decide_form(visit: Visit) -> Response:
 def _decision(visit: Visit) -> str:
     what = str(visit.request.path_params["what"])
     if what not in _DECISIONS:
-        raise Refused(f"nothing is called {what!r} here", remedy="Open the message again.")
+        raise NotThere(f"nothing is called {what!r} here", remedy="Open the message again.")
     return what
 
 
@@ -146,7 +147,7 @@ def answer(visit: Visit) -> Response:
     with visit.reading() as reading:
         row = reading.connection.one(_ANSWER, (_number(visit),))
         if row is None:
-            raise Refused("there is no such answer", remedy="Open the message again.")
+            raise NotThere("there is no such answer", remedy="Open the message again.")
         _refuse_unmasked(visit, reading, row["route"], row["answer"])
         body = reading.payloads.slice(row["answer"], 0, texts.PAGE)
     text = texts.indented(texts.decoded(body, encoding_of(body[:HEAD])))
@@ -191,8 +192,8 @@ def entry(visit: Visit) -> Response:
 def _entry(reading: Reading, number: int) -> LogEntry:
     found = reading.log.entry(number)
     if found is None:
-        raise Refused(f"there is no entry {number}", why="it was never there, or its days are over",
-                      remedy="The API Integration Log lists the entries there are.")  # fmt: skip
+        raise NotThere(f"there is no entry {number}", why="it was never there, or its days are over",
+                       remedy="The API Integration Log lists the entries there are.")  # fmt: skip
     return found
 
 
@@ -207,5 +208,9 @@ def save(visit: Visit) -> Response:
 
 
 def _bytes(ground: Ground, found: LogEntry) -> Iterator[bytes]:
-    with ground.readers.lend() as reading:
-        yield from reading.log.payload_of(found)
+    """A piece at a time, so that a slow browser keeps no reader from others. Raises Refused once it is pruned."""
+    assert found.payload is not None
+    for offset in range(0, found.size, _SAVED):
+        with ground.readers.lend() as reading:
+            piece = reading.payloads.slice(found.payload, offset, _SAVED)
+        yield piece

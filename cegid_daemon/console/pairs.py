@@ -17,7 +17,7 @@ from cegid_daemon.console import texts
 from cegid_daemon.console.ground import Reading
 from cegid_daemon.console.pairing import Tracer
 from cegid_daemon.console.visit import Visit
-from cegid_daemon.errors import MessageError, Refused
+from cegid_daemon.errors import MessageError, NotThere, Refused
 from cegid_daemon.journal.log import LogEntry
 from cegid_daemon.journal.rows import Message
 from cegid_daemon.journal.words import HEAD, encoding_of
@@ -73,7 +73,7 @@ def pair(visit: Visit) -> Response:
     with visit.reading() as reading:
         message = reading.ledger.message(number)
         if message is None:
-            raise Refused(
+            raise NotThere(
                 f"there is no message {number}", remedy="The API Integration Log lists the messages there are."
             )
         recipe, revision, then = _made_with(visit, reading, message)

@@ -20,6 +20,7 @@ from cegid_daemon.console.filepages import Places
 from cegid_daemon.console.ground import Ground, Readers
 from cegid_daemon.console.importpages import sweep
 from cegid_daemon.console.pairing import Tracer
+from cegid_daemon.console.patience import PatientProtocol
 from cegid_daemon.console.sessions import LoginLimit, Sessions
 from cegid_daemon.daemon import Daemon
 
@@ -68,8 +69,8 @@ class ConsoleService:
             return
         self._server = uvicorn.Server(
             uvicorn.Config(
-                self._app, log_config=None, access_log=False, lifespan="off", ws="none", http="h11", loop="asyncio",
-                proxy_headers=False, server_header=False, date_header=True, limit_concurrency=100, backlog=64,
+                self._app, log_config=None, access_log=False, lifespan="off", ws="none", http=PatientProtocol,
+                loop="asyncio", proxy_headers=False, server_header=False, date_header=True, limit_concurrency=250, backlog=64,
                 timeout_keep_alive=15, timeout_graceful_shutdown=_DRAIN, h11_max_incomplete_event_size=32 << 10,
             )
         )  # fmt: skip

@@ -25,7 +25,7 @@ from cegid_daemon.console import rendering
 from cegid_daemon.console.gate import LARGEST_BODY
 from cegid_daemon.console.ground import Ground, Reading
 from cegid_daemon.console.sessions import LoginLimit, Role, Session, Sessions
-from cegid_daemon.errors import CegidDaemonError, JournalUnavailable, Refused
+from cegid_daemon.errors import CegidDaemonError, JournalUnavailable, NotThere, Refused
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 Page = Callable[["Visit"], Response]
@@ -33,6 +33,7 @@ Page = Callable[["Visit"], Response]
 MultiPartParser.spool_max_size = LARGEST_BODY  # an upload stays in memory: temporary files belong into the spool
 _MOST_FIELDS = 40
 _LONGEST_FIELD = 64 << 10
+_STATUS = {NotThere: 404, Refused: 409, JournalUnavailable: 503}
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ async def typed_form(request: Request) -> FormData:
     try:
         return await request.form(max_files=1, max_fields=_MOST_FIELDS, max_part_size=_LONGEST_FIELD)
     except ClientDisconnect as exc:
-        raise HTTPException(413, "The form is too large.") from exc
+        raise HTTPException(413, "The form is too large, or did not come in time.") from exc
 
 
 def same_token(typed: str, expected: str) -> bool:
@@ -185,7 +186,7 @@ async def _answer(page: Page, visit: Visit) -> Response:
 
 
 def _told(error: CegidDaemonError, visit: Visit) -> Response:
-    status = 503 if isinstance(error, JournalUnavailable) else 409 if isinstance(error, Refused) else 500
+    status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
     return visit.page(
         "error.html", status, title=error.what, why=error.why, remedy=error.remedy, where=str(error.where)
     )

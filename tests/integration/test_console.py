@@ -6,9 +6,10 @@ import csv
 import io
 import json
 import re
+import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from html import unescape
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -22,7 +23,8 @@ from cegid_daemon.model import Fault, State
 from tests.integration.console_site import Browser, Site, eventually
 
 HOSTILE = "<img src=x onerror=alert(1)>\u202e&\"'.csv"
-BROKEN = "GA_CODEARTICLE;GA_CODEBARRE;GQ_DEPOT;GQ_PHYSIQUE;GQ_RESERVECLI;GQ_PREPACLI;GQ_CLOTURE\n1;2;1;<b>x</b>;;;-\n"
+STOCK = "GA_CODEARTICLE;GA_CODEBARRE;GQ_DEPOT;GQ_PHYSIQUE;GQ_RESERVECLI;GQ_PREPACLI;GQ_CLOTURE\n"
+BROKEN = f"{STOCK}1;2;1;<b>x</b>;;;-\n"
 
 
 @pytest.fixture(scope="module")
@@ -190,8 +192,8 @@ def test_what_cannot_be_decided_is_refused_with_what_to_do(browser):
     done = message_of(browser, "ORDERS.xml")
     assert browser.get(f"/message/{done}/release").status == 409
     assert browser.post(f"/message/{done}/discard", browser.token(f"/message/{done}/replay"), reason="r").status == 409
-    assert browser.get(f"/message/{done}/explode").status == 409
-    assert browser.get("/message/999999").status == 409
+    assert browser.get(f"/message/{done}/explode").status == 404
+    assert browser.get("/message/999999").status == 404
 
 
 def test_a_changed_buffer_is_used_for_the_next_file_and_its_history_says_who(site, browser):
@@ -276,14 +278,14 @@ def test_a_failed_file_stands_with_the_text_that_explains_it(browser):
 @pytest.mark.parametrize("what", ["view", "save"])
 def test_no_address_reads_outside_of_the_folders_of_a_route(browser, what, query):
     answer = browser.get(f"/files/inventory/{what}?{query}")
-    assert answer.status == 409
+    assert answer.status == 404
     assert "endpoint.inbox" not in answer.text
 
 
 def test_a_symlink_in_an_inbox_is_never_followed(site, browser):
     (site.folder / "inbox" / "inventory" / "link.csv").symlink_to(site.folder / "cegid-daemon.toml")
     try:
-        assert browser.get("/files/inventory/view?in=inbox&name=link.csv").status == 409
+        assert browser.get("/files/inventory/view?in=inbox&name=link.csv").status == 404
         assert "not a regular file" in browser.get("/files/inventory").text
     finally:
         (site.folder / "inbox" / "inventory" / "link.csv").unlink()
@@ -546,7 +548,7 @@ def test_what_the_receiver_answered_is_shown_escaped_and_in_lines(tmp_path: Path
         assert "&lt;Ack&gt;\n&lt;script&gt;alert(1)" in text
         assert "Only the beginning is shown" in text
         assert "<script>alert" not in text
-        assert browser.get("/answer/999999").status == 409
+        assert browser.get("/answer/999999").status == 404
 
 
 def test_a_second_daemon_on_the_same_port_says_so_and_its_messages_go_on(tmp_path: Path):
@@ -561,3 +563,25 @@ def test_a_second_daemon_on_the_same_port_says_so_and_its_messages_go_on(tmp_pat
         second.drop("STOCK.csv", "inventory")
         assert list((second.folder / "outbox").rglob("*.xml"))
         assert "STOCK.csv" not in first.browser().get("/log").text
+
+
+def test_many_clients_that_say_nothing_lock_nobody_out(tmp_path: Path):
+    """A probe that got no answer would have the daemon killed."""
+    with Site(tmp_path).running() as site, ExitStack() as ends:
+        for _ in range(300):
+            silent = ends.enter_context(closing(socket.create_connection(("127.0.0.1", site.port))))
+            silent.sendall(b"GET / HTTP/1.1\r\n")
+        eventually(lambda: site.browser().get("/health/live").status == 200)
+
+
+def test_slow_downloads_keep_no_reader_from_others(tmp_path: Path):
+    big = STOCK + "".join(f"{one:06};2{one:012};001;5,000;;;-\n" for one in range(150_000))
+    with Site(tmp_path).running() as site, ExitStack() as ends:
+        site.write(big, "inventory", "BIG.csv")
+        for _ in range(8):
+            slow = ends.enter_context(closing(socket.socket()))
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            slow.connect(("127.0.0.1", site.port))
+            slow.sendall(f"GET /entry/1/save HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\n\r\n".encode())
+            assert slow.recv(12) == b"HTTP/1.1 200"
+        assert site.browser().get("/log").status == 200

@@ -101,3 +101,18 @@ def test_every_answer_forbids_foreign_scripts_frames_and_guessed_types():
 
 def test_behind_https_browsers_are_told_to_stay_there():
     assert "strict-transport-security" in ask({"host": "localhost"}, https=True)[1]
+
+
+def test_a_body_that_does_not_come_to_its_end_ends_the_request():
+    async def receive() -> MutableMapping[str, Any]:
+        if not pieces:
+            await asyncio.Event().wait()
+        return {"type": "http.request", "body": pieces.pop(), "more_body": True}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        raise AssertionError(message)
+
+    pieces = [b"a"]
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": [(b"host", b"localhost")]}
+    with pytest.raises(ClientDisconnect):
+        asyncio.run(Gate(_echo, {"localhost"}, https=False, seconds=0.05)(scope, receive, send))

@@ -1,0 +1,57 @@
+"""How long the console bears with a slow client: one that sends no whole request, or does not take its answer.
+
+Owns the clocks of a connection. Without them a few dozen idle connections would keep everybody out, the probes that
+decide whether the daemon lives among them. How long a form may take to come is the gate's to say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+HEAD = 10.0  # seconds from the first byte, or from the connection, to the end of a request's head
+TAKING = 30.0  # seconds in which a client takes nothing of an answer
+
+
+class PatientProtocol(H11Protocol):
+    """HTTP/1.1 with an end to waiting."""
+
+    _clock: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client is there, and is to ask for something."""
+        super().connection_made(transport)
+        self._wait(HEAD)
+
+    def data_received(self, data: bytes) -> None:
+        """Some of a request; once its head is whole, the clock stands still."""
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._stop()
+        elif self._clock is None:
+            self._wait(HEAD)
+
+    def pause_writing(self) -> None:
+        """The client takes its answer more slowly than it is made."""
+        super().pause_writing()
+        self._wait(TAKING)
+
+    def resume_writing(self) -> None:
+        """It has taken some of it."""
+        super().resume_writing()
+        self._stop()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone."""
+        self._stop()
+        super().connection_lost(exc)
+
+    def _wait(self, seconds: float) -> None:
+        self._stop()
+        self._clock = self.loop.call_later(seconds, self.transport.abort)
+
+    def _stop(self) -> None:
+        if self._clock is not None:
+            self._clock.cancel()
+            self._clock = None
