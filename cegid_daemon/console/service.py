@@ -70,7 +70,8 @@ class ConsoleService:
         self._server = uvicorn.Server(
             uvicorn.Config(
                 self._app, log_config=None, access_log=False, lifespan="off", ws="none", http=PatientProtocol,
-                loop="asyncio", proxy_headers=False, server_header=False, date_header=True, limit_concurrency=250, backlog=64,
+                loop="asyncio", proxy_headers=False, server_header=False, date_header=True, backlog=64,
+                limit_concurrency=250,
                 timeout_keep_alive=15, timeout_graceful_shutdown=_DRAIN, h11_max_incomplete_event_size=32 << 10,
             )
         )  # fmt: skip
