@@ -13,6 +13,7 @@ CegidDaemonError
 │   ├── Absent                what was asked for is not there
 │   ├── Exists                the name is taken and may not be replaced
 │   ├── Untrusted             the other side is not who it should be
+│   ├── Barred                the other side does not let us in: a person repairs, then it goes on by itself
 │   └── Unsure                the answer was lost: it may or may not have happened
 ├── SourceChanged             the file is not, or no longer, what was listed: look again later
 ├── JournalError              the journal cannot be used
@@ -146,6 +147,10 @@ class Exists(EndpointError):
 
 class Untrusted(EndpointError):
     """The other side is not who it should be (host key, certificate)."""
+
+
+class Barred(EndpointError):
+    """The other side does not let us in: a person repairs login or server, then it goes on by itself."""
 
 
 class Unsure(EndpointError):

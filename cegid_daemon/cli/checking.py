@@ -180,7 +180,7 @@ def _answer(name: str, endpoint: Reachable, ask: Callable[[], dict[str, int]], *
     abilities = endpoint.abilities
     found: dict[str, Any] = {
         "endpoint": name, "place": endpoint.where, "renames": abilities.renames, "replaces": abilities.replaces,
-        "remote": abilities.remote, "folders": {}, "error": None,
+        "remote": abilities.remote, "posts": abilities.posts, "folders": {}, "error": None,
     }  # fmt: skip
     try:
         found["folders"] = ask()
@@ -226,6 +226,8 @@ def _said(part: dict[str, str]) -> str:
 
 
 def _abilities(one: dict[str, Any]) -> str:
+    if one["posts"]:
+        return f"answers at {one['place']}: takes requests; its token is tried with the first of them"
     folders = ", ".join(f"{folder or '.'} ({plural(count, 'entry').replace('entrys', 'entries')})"
                         for folder, count in one["folders"].items())  # fmt: skip
     renames = "renames" if one["renames"] else "cannot rename"

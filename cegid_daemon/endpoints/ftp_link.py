@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from cegid_daemon.endpoints.net import connected, guard, net_error
 from cegid_daemon.endpoints.remote import Server
 from cegid_daemon.endpoints.trust import tls_context
-from cegid_daemon.errors import EndpointError, Permanent, Place, Transient, Unsure
+from cegid_daemon.errors import Barred, EndpointError, Permanent, Place, Transient, Unsure
 
 RECEIVE = 1 << 18
 _BROKEN_LINE = (OSError, EOFError, ftplib.error_proto, ftplib.error_reply)
@@ -38,7 +38,7 @@ class FtpLink:
     """One logged-in connection, lent to one caller at a time."""
 
     def __init__(self, server: Server) -> None:
-        """Connects and logs in. Untrusted, Permanent or Transient if that fails."""
+        """Connects and logs in. Untrusted, Barred or Transient if that fails."""
         self.in_transfer = False
         self._server = server
         self._broken = False
@@ -55,6 +55,9 @@ class FtpLink:
                 self.features = self._ask_features()
                 self.command("TYPE I")
                 self.root = self._find_root()
+        except Permanent as error:  # no message is at fault that the server does not let us in
+            self._ftp.close()
+            raise Barred(error.what, where=error.where, why=error.why, remedy=error.remedy) from error
         except BaseException:
             self._ftp.close()
             raise
@@ -249,13 +252,28 @@ class FtpLink:
         server, tls, where = self._server, self._tls, self._server.where
         user, password = self.said(server.user), self.said(server.password.reveal() if server.password else "")
         if tls is not None and server.scheme == "ftps":
-            with self.telling("cannot begin TLS", where), _replies():
-                tls.auth()
+            self._begin_tls(tls)
         with self.telling("cannot log in", where), _replies():
             ftplib.FTP.login(self._ftp, user, password)  # noqa: S321
         if tls is not None:
             with self.telling("cannot encrypt the data connections", where), _replies():
                 tls.prot_p()
+
+    def _begin_tls(self, tls: _Tls) -> None:
+        where = self._server.where
+        with self.telling("cannot begin TLS", where):
+            try:
+                with _replies():
+                    tls.auth()
+            except Refusal as refusal:
+                if refusal.code < 500:
+                    raise
+                raise Barred(
+                    "the server offers no TLS here",
+                    where=Place(file=where),
+                    why=refusal.reply,
+                    remedy="Have it offer explicit TLS; ftp:// sends the password and all files in the clear.",
+                ) from refusal
 
     def _ask_features(self) -> frozenset[str]:
         """The words of FEAT in capitals; none where the server does not know FEAT."""
@@ -337,9 +355,11 @@ def _meaning(code: int) -> tuple[type[EndpointError], str]:
     if 400 <= code < 500:
         return Transient, "It is tried again by itself."
     if code in {530, 331, 332}:
-        return Permanent, "Check the user in the url and the password; the server's log says more."
+        return Barred, "Check the user in the url and the password; the server's log says more."
     if code == 550:
         return Transient, "Give the user the right on the server. It goes on by itself afterwards."
-    if code == 553:
-        return Permanent, "The server does not take this name: use a shorter or plainer one."
+    if code == 553:  # vsftpd says so whatever keeps it from making a file
+        return Transient, (
+            "Give the user the right on the server, or use a shorter or plainer name. It goes on by itself afterwards."
+        )
     return Permanent, "The server does not do this; docs/endpoints.md says what a server needs."

@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import ssl
 
-from cegid_daemon.errors import EndpointError, Permanent, Place, Transient, Untrusted
+from cegid_daemon.errors import Barred, EndpointError, Place, Transient, Untrusted
 
 _AGAIN = "It is tried again by itself."
 _KEEPALIVE = 15  # seconds between two questions whether an idle peer is still there
@@ -65,7 +65,7 @@ def _why(error: Exception) -> str:
 def _tls_error(error: ssl.SSLError, what: str, place: Place) -> EndpointError:
     reason = error.reason or str(error)
     if reason in {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"}:
-        return Permanent(
+        return Barred(
             f"{what}: the server does not speak TLS here",
             where=place,
             why=reason,
@@ -73,7 +73,7 @@ def _tls_error(error: ssl.SSLError, what: str, place: Place) -> EndpointError:
         )
     if reason in {"UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION", "NO_PROTOCOLS_AVAILABLE", "DH_KEY_TOO_SMALL",
                   "EE_KEY_TOO_SMALL", "CA_MD_TOO_WEAK", "NO_CIPHERS_AVAILABLE"}:  # fmt: skip
-        return Permanent(
+        return Barred(
             f"{what}: the server offers only TLS that is no longer safe",
             where=place,
             why=reason,

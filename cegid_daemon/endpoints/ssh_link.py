@@ -17,7 +17,7 @@ import paramiko
 from cegid_daemon.endpoints.net import connected, net_error
 from cegid_daemon.endpoints.remote import Server
 from cegid_daemon.endpoints.trust import HostKey, KnownHosts
-from cegid_daemon.errors import CegidDaemonError, ConfigurationError, Permanent, Place
+from cegid_daemon.errors import Barred, CegidDaemonError, ConfigurationError, Place
 
 WINDOW = 1 << 23  # bytes the server may send ahead on a channel
 _KEEPALIVE = 15  # seconds
@@ -30,7 +30,7 @@ class SshLink:
     """An authenticated SSH connection; channels may be opened and used from several threads."""
 
     def __init__(self, server: Server) -> None:
-        """Connects and logs in. Untrusted, Permanent or Transient if that fails."""
+        """Connects and logs in. Untrusted, Barred or Transient if that fails."""
         self._server = server
         known = KnownHosts.read(server)
         try:
@@ -113,7 +113,7 @@ class SshLink:
                     if not self.alive or not self._was_answered(error):
                         raise
                     refusals.append(str(error))
-        raise Permanent(
+        raise Barred(
             "the server refused the login",
             where=Place(file=self._server.where),
             why="; ".join(dict.fromkeys(refusals)) or "no password, private_key or agent key to offer",
@@ -187,7 +187,7 @@ def _translating(link: SshLink, what: str) -> Iterator[None]:
     except CegidDaemonError:
         raise
     except paramiko.ssh_exception.IncompatiblePeer as error:
-        raise Permanent(
+        raise Barred(
             f"{what}: the server knows only algorithms that are no longer safe",
             where=Place(file=link.where),
             why=f"{error}; offered: {link.offered}",

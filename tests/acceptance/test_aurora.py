@@ -445,7 +445,10 @@ def test_what_cegid_refuses_is_tied_to_its_message(shop: Shop) -> None:
 
 def test_check_says_whether_the_api_is_there(shop: Shop) -> None:
     shop.once()
-    assert shop.call("check", "--live").returncode == 0
+    here = shop.call("check", "--live")
+    assert here.returncode == 0
+    [line] = [one for one in here.stdout.splitlines() if one.startswith("endpoint      aurora:")]
+    assert line.endswith(": takes requests; its token is tried with the first of them")
     shop.configure(url="http://127.0.0.1:1/1.4")
     gone = shop.call("check", "--live")
     assert gone.returncode == 1

@@ -14,7 +14,7 @@ import pytest
 
 from cegid_daemon.endpoints import open_endpoint
 from cegid_daemon.endpoints.sftp import SftpEndpoint
-from cegid_daemon.errors import ConfigurationError, Permanent, Transient, Untrusted
+from cegid_daemon.errors import Barred, ConfigurationError, Permanent, Transient, Untrusted
 from cegid_daemon.model import EndpointSpec
 from tests.servers import sftp
 from tests.servers.places import HOST, Hidden, Place, free_port, make_key, program
@@ -125,8 +125,8 @@ def test_a_key_file_that_is_not_there_is_a_configuration_fault(sshd: Place) -> N
         lists(sshd, private_key="/nowhere/key")
 
 
-def test_a_key_the_server_does_not_know_is_refused_for_good(sshd: Place, tmp_path: Path) -> None:
-    with pytest.raises(Permanent, match="refused the login"):
+def test_a_key_the_server_does_not_know_bars_the_way(sshd: Place, tmp_path: Path) -> None:
+    with pytest.raises(Barred, match="refused the login"):
         lists(sshd, private_key=str(make_key(tmp_path / "stranger")))
 
 
@@ -134,7 +134,7 @@ def test_the_agent_s_keys_are_used_where_nothing_else_is_configured(
     sshd: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    with pytest.raises(Permanent, match="no password, private_key or agent key"):
+    with pytest.raises(Barred, match="no password, private_key or agent key"):
         lists(sshd, private_key="")
     socket = tmp_path / "agent"
     agent = subprocess.Popen(
@@ -151,8 +151,8 @@ def test_the_agent_s_keys_are_used_where_nothing_else_is_configured(
         agent.wait()
 
 
-def test_a_wrong_password_is_refused_for_good_and_not_shown(asyncssh_server: Place) -> None:
-    with pytest.raises(Permanent) as raised:
+def test_a_wrong_password_bars_the_way_and_is_not_shown(asyncssh_server: Place) -> None:
+    with pytest.raises(Barred) as raised:
         lists(asyncssh_server, password=Hidden("falsches-geheimnis"))
     assert "falsches-geheimnis" not in f"{raised.value}{raised.value.__cause__!r}"
 
@@ -162,7 +162,7 @@ def test_a_wrong_password_is_refused_for_good_and_not_shown(asyncssh_server: Pla
 
 def test_a_server_that_knows_only_sha1_is_named_as_such(tmp_path: Path) -> None:
     old = "diffie-hellman-group14-sha1"
-    with sftp.in_process(tmp_path / "server", kex_algs=[old]) as place, pytest.raises(Permanent) as raised:
+    with sftp.in_process(tmp_path / "server", kex_algs=[old]) as place, pytest.raises(Barred) as raised:
         lists(place)
     assert "no longer safe" in raised.value.what
     assert old in raised.value.why

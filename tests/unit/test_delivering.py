@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from cegid_daemon.endpoints.memory import MemoryEndpoint
-from cegid_daemon.errors import Absent, Permanent, Refused, Transient, Unsure
+from cegid_daemon.errors import Absent, Barred, Permanent, Refused, Transient, Unsure
 from cegid_daemon.model import RetryPolicy
 from tests.unit.spine import Failing, Spine, route
 
@@ -171,6 +171,24 @@ def test_a_part_already_delivered_is_not_called_cancelled_when_the_message_gives
     assert spine.sql("SELECT name, state FROM delivery") == [("S-1.xml", "delivered"), ("S-2.xml", "cancelled")]
     assert spine.states() == ["failed"]
     assert set(spine.out()) == {"S-1.xml"}
+
+
+def test_a_login_that_is_refused_is_no_message_s_fault_and_tried_once_a_pass(spine: Spine) -> None:
+    drop_three(spine)
+    endpoint = failing(spine)
+    tried: list[object] = []
+
+    def bar(*args: object, **_: object) -> None:
+        tried.append(args)
+        raise Barred("the server refused the login")
+
+    endpoint.on["put"] = bar
+    spine.look()
+    assert (spine.states(), len(tried)) == (["waiting", "rewritten", "rewritten"], 1)
+    endpoint.on.clear()
+    spine.after(minutes=1)
+    spine.look()
+    assert (spine.out(), spine.states()) == (ALL, ["done"] * 3)
 
 
 @pytest.mark.parametrize("happened", [True, False])
