@@ -1,13 +1,19 @@
 """What systemd is told: ready, reloading, stopping, alive. Says nothing where no systemd listens.
 
-The protocol is one datagram of lines to the socket in NOTIFY_SOCKET (sd_notify(3)); no kept library is smaller.
+The protocol is one datagram of lines to the socket in NOTIFY_SOCKET (sd_notify(3)); no kept library is smaller. A
+manager that does not hear (it is busy, or starts anew itself) is never a reason for the daemon to end.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
+
+log = logging.getLogger(__name__)
+
+_PATIENCE = 1.0  # seconds: longer, and a manager that is stuck would hold up the answers to signals
 
 
 class Notifier:
@@ -16,12 +22,7 @@ class Notifier:
     def __init__(self, environment: dict[str, str] | None = None) -> None:
         environment = dict(os.environ) if environment is None else environment
         self._address = environment.get("NOTIFY_SOCKET", "").replace("@", "\0", 1)
-        self._watchdog_us = int(environment.get("WATCHDOG_USEC", "0") or 0)
-
-    @property
-    def watchdog_seconds(self) -> float:
-        """How long systemd waits for a sign of life; 0 = it does not."""
-        return self._watchdog_us / 1e6
+        self._unheard = False
 
     def ready(self) -> None:
         """The daemon works."""
@@ -39,13 +40,16 @@ class Notifier:
         """Work gets on."""
         self._tell("WATCHDOG=1")
 
-    def status(self, text: str) -> None:
-        """One line for `systemctl status`."""
-        self._tell(f"STATUS={text}")
-
     def _tell(self, message: str) -> None:
         if not self._address:
             return
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
-            channel.settimeout(1)
-            channel.sendto(message.encode(), self._address)
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+                channel.settimeout(_PATIENCE)
+                channel.sendto(message.encode(), self._address)
+        except OSError as error:
+            if not self._unheard:
+                log.warning("systemd does not hear that the daemon works (%s); it goes on, and goes on telling", error)
+            self._unheard = True
+        else:
+            self._unheard = False
