@@ -38,6 +38,7 @@ class Housekeeping:
         self._policies = policies
         self._clock = clock
         self._stopping = stopping
+        self._beat = beat
         self._prune_at = clock()
         self._redacting = Redacting(journal, stopping, beat)
         self._troubles = Troubles()
@@ -60,7 +61,12 @@ class Housekeeping:
         indexed = self._journal.search.index_slice() + self._journal.search.words.index_slice()
         if now >= self._prune_at and not self._stopping():
             self._prune_at = now + _PRUNE_EVERY
-            report = self._journal.retention.prune(now, self._policies, go_on=lambda: not self._stopping())
+            report = self._journal.retention.prune(now, self._policies, go_on=self._goes_on)
             if any(dataclasses.astuple(report)):
                 log.info("Retention: %s", report)
         return bool(masked or indexed)
+
+    def _goes_on(self) -> bool:
+        """Asked between two slices of long work: it gets on, and is to go on unless the daemon stops."""
+        self._beat()
+        return not self._stopping()

@@ -189,6 +189,10 @@ class Connection:
         """Whether a transaction is open on this connection, of whatever thread."""
         return self._raw.in_transaction
 
+    def changes(self) -> int:
+        """Rows changed by this connection so far."""
+        return self._raw.total_changes
+
     def checkpoint(self) -> None:
         """Moves the write-ahead log into the file as far as readers allow. Never fails because of a reader."""
         with self._lock, self._translated():

@@ -72,6 +72,8 @@ class Retention:
                 self._prune_payloads(route, _days_before(now, policy.payload_days), report, go_on)
             if policy.entry_days is not None:
                 self._prune_entries(route, _days_before(now, policy.entry_days), report, go_on)
+        if report.payloads:
+            self._search.words.compact(go_on)
         report.freed = self._shrink(go_on)
         return report
 

@@ -8,7 +8,7 @@ once more.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from cegid_daemon.errors import JournalDamaged
@@ -97,7 +97,7 @@ class WordIndex:
                     self._db.execute("INSERT INTO search_word (rowid, words) VALUES (?, ?)", (payload, one.words))
             self._db.executemany("DELETE FROM search_word_due WHERE message = ?", [(message,) for message in seen])
         if contents:
-            self._db.execute("INSERT INTO search_word (search_word, rank) VALUES ('merge', ?)", (_MERGED,))
+            self._merge(_MERGED)
 
     def _keep_edition(self) -> None:
         """Where the index was made by other rules, or never, everything is due."""
@@ -123,6 +123,23 @@ class WordIndex:
                 "INSERT INTO search_word (search_word, rowid, words) VALUES ('delete', ?, ?)",
                 (payload, self._words(payload)),
             )
+
+    def compact(self, go_on: Callable[[], bool]) -> None:
+        """Gives up the room of words that were taken out: until parts are merged, each stands there twice."""
+        with self._db.transaction():
+            if self._db.one("SELECT 1 FROM search_word_content LIMIT 1") is None:
+                self._db.execute("INSERT INTO search_word (search_word) VALUES ('delete-all')")
+                return
+        pages = -_MERGED  # negative: all parts are to become one; further calls go on with it
+        while go_on() and self._merge(pages):
+            pages = _MERGED
+
+    def _merge(self, pages: int) -> bool:
+        """Writes some pages anew; whether there is more to do (fts5: a call with nothing to do changes one row)."""
+        with self._db.transaction():
+            before = self._db.changes()
+            self._db.execute("INSERT INTO search_word (search_word, rank) VALUES ('merge', ?)", (pages,))
+            return self._db.changes() - before > 1
 
     def find(self, text: str, limit: int) -> Iterator[tuple[int, str]]:
         """Messages whose contents hold every word of `text`, and how: `word`, or `word beginning` of the last one.

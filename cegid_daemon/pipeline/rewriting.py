@@ -82,6 +82,7 @@ class Rewriting:
     def _count_start(self, batch: Sequence[Message]) -> None:
         """Counts a start that this process has not counted yet, durably, before it begins."""
         if uncounted := [message.id for message in batch if message.id not in self._started]:
+            self._workshop.await_ready()  # a kill before then is no message's fault
             self._journal.ledger.start_rewriting(uncounted)
             self._started.update(uncounted)
 

@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
+from typing import TypeVar
 
 from cegid_daemon.errors import CegidDaemonError, Transient
 from cegid_daemon.rewrite.recipe import Recipe
@@ -35,6 +36,7 @@ _START = 60.0  # seconds the nursery may take to import the rewriting
 _ANSWER = 30.0  # seconds for a fork, or for the kernel to take a worker apart
 _ENV = ("PATH", "HOME", "TZ", "LANG", "LD_LIBRARY_PATH")  # all else, secrets above all, stays with the daemon
 _ENV_PREFIXES = ("LC_", "PYTHON")
+_T = TypeVar("_T")
 _MOST_RECIPES = 100  # a worker that knows more is replaced
 
 
@@ -174,13 +176,20 @@ class Nursery:
 
     def spawn(self) -> Worker:
         """A new worker. Raises Transient if none can be started now."""
+        return self._ask(self._spawn)
+
+    def await_ready(self) -> None:
+        """Waits until it has imported the rewriting. Raises Transient if it cannot be started now."""
+        self._ask(self._await_ready)
+
+    def _ask(self, something: Callable[[_Running], _T]) -> _T:
         with self._lock:
             try:
-                return self._spawn(self._launch())
+                return something(self._launch())
             except (OSError, wire.Lost):  # it was killed since: once more with a new one
                 self._close()
             try:
-                return self._spawn(self._launch())
+                return something(self._launch())
             except (OSError, wire.Lost) as exc:
                 self._close()
                 raise Transient(
@@ -213,11 +222,14 @@ class Nursery:
         wire.send(ours, wire.Kind.ORDERS, self._bench)
         return self._running
 
-    def _spawn(self, running: _Running) -> Worker:
+    def _await_ready(self, running: _Running) -> None:
         if not running.ready:
             running.control.settimeout(_START)
             self._number(running)
             running.ready = True
+
+    def _spawn(self, running: _Running) -> Worker:
+        self._await_ready(running)
         running.control.settimeout(_ANSWER)
         ours, theirs = socket.socketpair()
         with theirs:

@@ -77,6 +77,10 @@ class Workshop:
             else:
                 path.unlink()
 
+    def await_ready(self) -> None:
+        """Waits until workers can be had: just after a start that takes longer than a rewriting. Raises Transient."""
+        self._nursery.await_ready()
+
     def rewrite(self, orders: Sequence[Order]) -> list[Finished | MessageError]:
         """Each order's result, in order.
 

@@ -33,6 +33,9 @@ class Echo:
         self._journal = journal
         self.seen: list[int] = []
 
+    def await_ready(self) -> None:
+        """It always is."""
+
     def rewrite(self, orders: Sequence[Order]) -> list[Finished | BadInput]:
         return [self._one(order) for order in orders]
 

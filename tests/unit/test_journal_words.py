@@ -70,6 +70,9 @@ class Room:
     def count(self, table: str) -> int:
         return int(self.connection.query(f"SELECT count(*) FROM {table}")[0][0])
 
+    def bytes_of_index(self) -> int:
+        return int(self.connection.query("SELECT sum(length(block)) FROM search_word_data")[0][0])
+
     def words(self) -> list[str]:
         return [row["term"] for row in self.connection.query("SELECT term FROM search_word_term")]
 
@@ -159,6 +162,22 @@ def test_pruned_contents_lose_their_words_and_shared_ones_keep_them(room: Room) 
     assert room.found("umbrella") == []
     assert room.found("scarf") == [3]
     assert room.count("search_word_content") == 1
+
+
+@pytest.mark.parametrize("kept", [0, 8])
+def test_words_of_pruned_contents_give_their_room_back(kept: int, room: Room) -> None:
+    for number in range(1, 41):
+        chance = random.Random(number)
+        body = b" ".join(chance.randbytes(8).hex().encode() for _ in range(2_000))
+        room.add(number, body, at=NOON if number <= kept else NOON - timedelta(days=40))
+    room.index()
+    room.connection.checkpoint()
+    before, index = room.connection.path.stat().st_size, room.bytes_of_index()
+    room.retention.prune(NOON, {"stock": LogPolicy(payload_days=30, entry_days=400)})
+    assert room.bytes_of_index() < index * (kept + 1) // 40
+    assert room.connection.path.stat().st_size < before * (kept + 10) // 40
+    assert room.count("search_word_content") == kept
+    assert room.found(random.Random(1).randbytes(8).hex()) == ([1] if kept else [])
 
 
 def test_a_message_without_entries_is_no_longer_found_by_its_words(room: Room) -> None:

@@ -1,0 +1,28 @@
+"""Housekeeping as a task: what it does shows that it gets on."""
+
+from __future__ import annotations
+
+from cegid_daemon.housekeeping import Housekeeping
+from cegid_daemon.model import LogPolicy
+from tests.unit.spine import Spine
+
+
+def test_long_pruning_shows_progress_between_slices(spine: Spine) -> None:
+    """Or the watchdog would end the daemon amid it, and at every start again."""
+    for number in range(250):
+        spine.drop(f"S{number}.csv", b"%d" % number)
+    spine.look()
+    spine.after(days=40)
+    beats: list[int] = []
+    policies = {"inventory": LogPolicy(payload_days=30, entry_days=30)}
+    house = Housekeeping(
+        spine.journal, policies, lambda: spine.now, lambda: False, beat=lambda: beats.append(left(spine))
+    )
+    house.turn()
+    assert left(spine) == 0
+    assert {250, 150, 50} <= set(beats)
+
+
+def left(spine: Spine) -> int:
+    """Messages whose bytes are still kept."""
+    return int(spine.sql("SELECT count(*) FROM message WHERE payload IS NOT NULL")[0][0])
