@@ -40,14 +40,14 @@ listen = ""
 url = "{url}"
 private_key = "{key}"
 known_hosts = "{hosts}"
-[endpoint.out]
-url = "file:out"
+[endpoint.near]
+url = "file:near"
 [route.stock]
 store = "main"
-source = {{ endpoint = "far", folder = "stock", match = "*.csv", settle = "0s" }}
+source = {{ endpoint = "{source}", folder = "stock", match = "*.csv", settle = "0s" }}
 layout = "y2-stock-csv"
 template = "aurora/inventory-import.xml.j2"
-target = {{ endpoint = "out", name = "{{{{ source.stem }}}}.xml" }}
+target = {{ endpoint = "{target}", folder = "made", name = "{{{{ source.stem }}}}.xml" }}
 """
 
 
@@ -87,8 +87,16 @@ def many_small_over_sftp(folder: Path, place: Place) -> None:
         runs = iter(range(ROUNDS))
         told(
             "the same through `cegid-daemon once`, filed away as well", "lftp mirror -P 4", theirs,
-            lambda: carried(folder / f"once{next(runs)}", place, line.url),
+            lambda: taken(folder / f"taken{next(runs)}", place, line.url),
             prepare=lambda: stock(place.root / "stock"),
+        )  # fmt: skip
+        (place.root / "made").mkdir()
+        more = iter(range(ROUNDS))
+        told(
+            "100 files out of a folder by `cegid-daemon once`", "lftp mirror -R -P 4",
+            lambda: mirror_back(folder, place, line.url),
+            lambda: delivered(folder / f"delivered{next(more)}", place, line.url),
+            prepare=lambda: emptied(place.root / "made"),
         )  # fmt: skip
 
 
@@ -106,19 +114,32 @@ def delayed(place: Place) -> Iterator[Place]:
 def mirror(folder: Path, place: Place, url: str) -> None:
     """lftp fetches the small files."""
     target = Path(tempfile.mkdtemp(dir=folder))
+    lftp(*opened(place, url), f"mirror -P 4 {place.root}/small {target}")
+    assert len(list(target.iterdir())) == FILES
+
+
+def mirror_back(folder: Path, place: Place, url: str) -> None:
+    """lftp sends as many files, each aside and renamed as it would have to be."""
+    source = Path(tempfile.mkdtemp(dir=folder))
+    stock(source)
+    aside = ("set xfer:use-temp-file yes", "set xfer:temp-file-name .part-*")
+    lftp(*aside, *opened(place, url), f"mirror -R -P 4 {source} {place.root}/made")
+    assert len(list((place.root / "made").iterdir())) == FILES
+
+
+def opened(place: Place, url: str) -> tuple[str, str]:
+    """lftp's words for a connection."""
     user, _, rest = url.partition("://")[2].partition("@")
-    lftp(
+    return (
         f"set sftp:connect-program 'ssh -a -x -i {place.options['private_key']} "
         f"-o StrictHostKeyChecking=yes -o UserKnownHostsFile={place.options['known_hosts']}'",
         f"open sftp://{user}:x@{rest.partition('/')[0]}",
-        f"mirror -P 4 {place.root}/small {target}",
     )
-    assert len(list(target.iterdir())) == FILES
 
 
 def stock(folder: Path) -> None:
     """Stock files of about 4 KB each, as the sender lays them."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for number in range(FILES):
         rows = (
             f"{synthesis.product(item)};{synthesis.sku(item)};001;{synthesis.physical(item)},000;0,000;;-"
@@ -127,15 +148,32 @@ def stock(folder: Path) -> None:
         (folder / f"{number:03}.csv").write_text("\r\n".join((TITLES, *rows, "")))
 
 
-def carried(root: Path, place: Place, url: str) -> None:
-    """The daemon's `once`, from its start to its end."""
-    (root / "out").mkdir(parents=True)
-    (root / "cegid-daemon.toml").write_text(
-        CONFIGURATION.format(url=url, key=place.options["private_key"], hosts=place.options["known_hosts"])
-    )
-    subprocess.run([sys.executable, "-m", "cegid_daemon", "once"], cwd=root, check=True, capture_output=True)
-    assert len(list((root / "out").iterdir())) == FILES
+def taken(root: Path, place: Place, url: str) -> None:
+    """From the server into a folder."""
+    (root / "near" / "made").mkdir(parents=True)
+    once(root, place, url, "far", "near")
+    assert len(list((root / "near" / "made").iterdir())) == FILES
     assert not list((place.root / "stock").glob("*.csv"))
+
+
+def delivered(root: Path, place: Place, url: str) -> None:
+    """From a folder to the server."""
+    stock(root / "near" / "stock")
+    once(root, place, url, "near", "far")
+    assert len(list((place.root / "made").iterdir())) == FILES
+
+
+def once(root: Path, place: Place, url: str, source: str, target: str) -> None:
+    """The daemon's `once`, from its start to its end."""
+    options = {"key": place.options["private_key"], "hosts": place.options["known_hosts"]}
+    (root / "cegid-daemon.toml").write_text(CONFIGURATION.format(url=url, source=source, target=target, **options))
+    subprocess.run([sys.executable, "-m", "cegid_daemon", "once"], cwd=root, check=True, capture_output=True)
+
+
+def emptied(folder: Path) -> None:
+    """Nothing in it, as a receiver leaves it."""
+    for path in folder.iterdir():
+        path.unlink()
 
 
 def large_over_sftp(folder: Path, place: Place) -> None:

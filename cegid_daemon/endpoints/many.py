@@ -28,6 +28,14 @@ class Fetched:
 
 
 @dataclass(frozen=True, slots=True)
+class Small:
+    """A small file to write: less than `SMALL` bytes."""
+
+    name: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Move:
     """A file to rename."""
 
@@ -44,6 +52,9 @@ class Many(Protocol):
 
     def read_many(self, folder: str, files: Sequence[Listed]) -> Iterator[Fetched]:
         """As `read` for each of these listed files."""
+
+    def put_many(self, folder: str, files: Sequence[Small]) -> Sequence[EndpointError | None]:
+        """As `put` for each; None where it succeeded."""
 
     def rename_many(
         self, folder: str, to_folder: str, moves: Sequence[Move], *, replace: bool
@@ -62,6 +73,13 @@ def read_many(endpoint: Endpoint, folder: str, files: Sequence[Listed]) -> Itera
     if isinstance(endpoint, Many):
         return endpoint.read_many(folder, files)
     return (read_one(endpoint, folder, file.name) for file in files)
+
+
+def put_many(endpoint: Endpoint, folder: str, files: Sequence[Small]) -> Sequence[EndpointError | None]:
+    """Writes files whole; for each its error, None where it succeeded."""
+    if isinstance(endpoint, Many):
+        return endpoint.put_many(folder, files)
+    return [put_one(endpoint, folder, file) for file in files]
 
 
 def rename_many(
@@ -94,6 +112,15 @@ def read_one(endpoint: Endpoint, folder: str, name: str) -> Fetched:
             return Fetched(name, reading.identity, b"".join(reading))
     except (EndpointError, SourceChanged) as fault:
         return Fetched(name, fault=fault)
+
+
+def put_one(endpoint: Endpoint, folder: str, file: Small) -> EndpointError | None:
+    """A single file written, its error as a value."""
+    try:
+        endpoint.put(folder, file.name, [file.body])
+    except EndpointError as error:
+        return error
+    return None
 
 
 def rename_one(endpoint: Endpoint, folder: str, to_folder: str, move: Move, *, replace: bool) -> EndpointError | None:

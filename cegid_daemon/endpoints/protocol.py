@@ -26,6 +26,7 @@ class Abilities:
     renames: bool = True  # rename within the endpoint is atomic for whoever lists
     replaces: bool = True  # rename over an existing name works, atomically
     remote: bool = False  # settle by two equal listings, poll instead of events
+    together: bool = False  # many small files at once cost hardly more than one, and are taken in their order
     posts: bool = False  # takes requests and answers them (`Poster`), instead of holding files (`Endpoint`)
 
 

@@ -7,23 +7,19 @@ threads at once; `close` from any of them ends what the others wait for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
-from itertools import groupby, zip_longest
 
-from cegid_daemon.endpoints.many import SMALL, Fetched, Looked, Move, read_one, rename_one
 from cegid_daemon.endpoints.paths import checked_name, folder_parts, is_plain
 from cegid_daemon.endpoints.protocol import Abilities
 from cegid_daemon.endpoints.remote import Server
-from cegid_daemon.endpoints.sftp_many import Small, look_at, read_small
-from cegid_daemon.endpoints.sftp_packets import Attributes, Code, Status
-from cegid_daemon.endpoints.sftp_session import POSIX_RENAME, SftpSession, SftpSessions, status_error
+from cegid_daemon.endpoints.sftp_batches import SftpBatches
+from cegid_daemon.endpoints.sftp_packets import FSYNC, POSIX_RENAME, Attributes, Code, Status
+from cegid_daemon.endpoints.sftp_session import SftpSession, SftpSessions
 from cegid_daemon.endpoints.sftp_transfer import Download, Upload
 from cegid_daemon.errors import (
     Absent,
     ConfigurationError,
-    EndpointError,
     Exists,
     Permanent,
     Place,
@@ -33,16 +29,15 @@ from cegid_daemon.errors import (
 from cegid_daemon.model import EndpointSpec, Identity, Listed
 
 _AHEAD = 8  # folder reads under way at once
-_TOGETHER = 64  # files renamed, looked at or removed at once
 
 
-class SftpEndpoint:
+class SftpEndpoint(SftpBatches):
     """Files on an SFTP server."""
 
     def __init__(self, server: Server) -> None:
         """Nothing is connected yet."""
+        super().__init__(SftpSessions(server))
         self._server = server
-        self._sessions = SftpSessions(server)
 
     @classmethod
     def of(cls, spec: EndpointSpec) -> SftpEndpoint:
@@ -60,7 +55,8 @@ class SftpEndpoint:
     @property
     def abilities(self) -> Abilities:
         """Replacing is believed possible until a server says otherwise."""
-        return Abilities(remote=True, replaces=self._sessions.can_replace)
+        can_replace = self._sessions.can_replace
+        return Abilities(remote=True, replaces=can_replace, together=can_replace)
 
     @property
     def where(self) -> str:
@@ -76,7 +72,7 @@ class SftpEndpoint:
                 "software": link.software,
                 "host key": f"{link.host_key.kind} {link.host_key.fingerprint}",
                 "posix-rename": "yes" if POSIX_RENAME in extensions else "no",
-                "fsync": "yes" if b"fsync@openssh.com" in extensions else "no",
+                "fsync": "yes" if FSYNC in extensions else "no",
             }
 
     def list(self, folder: str) -> list[Listed]:
@@ -119,7 +115,7 @@ class SftpEndpoint:
         path, text = self._sessions.path(folder, name), self._sessions.text(folder, name)
         what = "cannot write the file"
         with self._sessions.lend() as session:
-            with self._explaining(session, what, folder, name):
+            with session.explaining(what, path, text):
                 session.in_transfer = True
                 upload = Upload(session.wire, path)
             for chunk in chunks:  # an error of the caller's passes as it is; the session is then given up
@@ -141,54 +137,19 @@ class SftpEndpoint:
         checked_name(name)
         checked_name(to_name)
         path, to = self._sessions.path(folder, name), self._sessions.path(to_folder, to_name)
-        what = f"cannot rename the file to {self._sessions.text(to_folder, to_name)}"
-        with self._sessions.lend() as session, self._explaining(session, what, folder, name, to=to):
-            by = self._renames_by(session, replace=replace)
+        text, to_text = self._sessions.text(folder, name), self._sessions.text(to_folder, to_name)
+        what = f"cannot rename the file to {to_text}"
+        with self._sessions.lend() as session, session.explaining(what, path, text, to):
+            by = session.renames_by(replace=replace)
             if by is None and session.look(to) is not None:
-                raise Exists("the name is taken", where=Place(file=self._sessions.text(to_folder, to_name)))
-            session.ask_once((by or session.wire.rename)(path, to), what, self._sessions.text(folder, name))
-
-    def read_many(self, folder: str, files: Sequence[Listed]) -> Iterator[Fetched]:
-        """Reads listed files whole; neighbours that are small share their round trips."""
-        for small, run in groupby(files, lambda file: file.regular and file.identity.size < SMALL):
-            if small:
-                yield from self._read_small(folder, [file.name for file in run])
-            else:
-                yield from (read_one(self, folder, file.name) for file in run)
-
-    def rename_many(
-        self, folder: str, to_folder: str, moves: Sequence[Move], *, replace: bool
-    ) -> Sequence[EndpointError | None]:
-        """Renames with all requests under way at once, where one request is all that a rename takes."""
-        outcomes: dict[Move, EndpointError | None] = {}
-        for at in range(0, len(moves), _TOGETHER):
-            with self._sessions.lend() as session:
-                if self._renames_by(session, replace=replace) is not None:
-                    outcomes |= self._rename_together(session, folder, to_folder, moves[at : at + _TOGETHER], replace)
-        return [
-            outcomes[move] if move in outcomes else rename_one(self, folder, to_folder, move, replace=replace)
-            for move in moves
-        ]
-
-    def stat_many(self, folder: str, names: Sequence[str]) -> Sequence[Looked]:
-        """Looks with all requests under way at once."""
-        looked: list[Looked] = []
-        for at in range(0, len(names), _TOGETHER):
-            looked += self._look_together(folder, names[at : at + _TOGETHER])
-        return looked
-
-    def remove_many(self, folder: str, names: Sequence[str]) -> Sequence[EndpointError | None]:
-        """Removes with all requests under way at once."""
-        outcomes: list[EndpointError | None] = []
-        for at in range(0, len(names), _TOGETHER):
-            outcomes += self._remove_together(folder, names[at : at + _TOGETHER])
-        return outcomes
+                raise Exists("the name is taken", where=Place(file=to_text))
+            session.ask_once((by or session.wire.rename)(path, to), what, text)
 
     def remove(self, folder: str, name: str) -> None:
         """Removes a file."""
         checked_name(name)
-        path = self._sessions.path(folder, name)
-        with self._sessions.lend() as session, self._explaining(session, "cannot remove the file", folder, name):
+        path, text = self._sessions.path(folder, name), self._sessions.text(folder, name)
+        with self._sessions.lend() as session, session.explaining("cannot remove the file", path, text):
             session.wire.done(session.wire.remove(path))
 
     def make_folder(self, folder: str) -> None:
@@ -208,89 +169,6 @@ class SftpEndpoint:
         """Ends the connection, and whatever another thread waits for on it."""
         self._sessions.close()
 
-    def _renames_by(self, session: SftpSession, *, replace: bool) -> Callable[[bytes, bytes], int] | None:
-        """The one request that does it; None where the new name has to be looked at before."""
-        if replace and POSIX_RENAME in session.wire.extensions:
-            return partial(session.wire.extended, POSIX_RENAME)
-        return session.wire.rename if session.trusted_rename else None
-
-    def _rename_together(
-        self, session: SftpSession, folder: str, to_folder: str, moves: Sequence[Move], replace: bool
-    ) -> dict[Move, EndpointError | None]:
-        by = self._renames_by(session, replace=replace)
-        assert by is not None
-        paths = self._sessions.path
-        asked = [(move, by(paths(folder, move.name), paths(to_folder, move.to_name))) for move in moves]
-        outcomes: dict[Move, EndpointError | None] = {}
-        for move, number in asked:
-            what = f"cannot rename the file to {self._sessions.text(to_folder, move.to_name)}"
-            to = paths(to_folder, move.to_name)
-            try:
-                with self._explaining(session, what, folder, move.name, to=to):
-                    session.ask_once(number, what, self._sessions.text(folder, move.name))
-                outcomes[move] = None
-            except EndpointError as error:
-                outcomes[move] = error
-        return outcomes
-
-    def _look_together(self, folder: str, names: Sequence[str]) -> Sequence[Looked]:
-        try:
-            with (
-                self._sessions.lend() as session,
-                session.telling("cannot look at the files", self._sessions.text(folder)),
-            ):
-                paths = [self._sessions.path(folder, checked_name(name)) for name in names]
-                found = look_at(session.wire, self._sessions.path(folder), paths)
-        except EndpointError as error:
-            return [error] * len(names)
-        return [self._looked(folder, name, one) for name, one in zip(names, found, strict=True)]
-
-    def _looked(self, folder: str, name: str, found: Attributes | Status) -> Looked:
-        if isinstance(found, Attributes):
-            return Listed(name, found.identity, found.regular)
-        if found.code == Code.NO_SUCH_FILE:
-            return None
-        return status_error(found, "cannot look at the file", self._sessions.text(folder, name))
-
-    def _remove_together(self, folder: str, names: Sequence[str]) -> Sequence[EndpointError | None]:
-        outcomes: list[EndpointError | None] = []
-        try:
-            with self._sessions.lend() as session:
-                asked = [session.wire.remove(self._sessions.path(folder, checked_name(name))) for name in names]
-                for name, number in zip(names, asked, strict=True):
-                    try:
-                        with self._explaining(session, "cannot remove the file", folder, name):
-                            session.wire.done(number)
-                        outcomes.append(None)
-                    except EndpointError as error:
-                        outcomes.append(error)
-        except EndpointError as error:  # no connection
-            return [error] * len(names)
-        return outcomes
-
-    def _read_small(self, folder: str, names: Sequence[str]) -> Iterator[Fetched]:
-        """Names whose file turns out to be neither small nor at rest go the ordinary way."""
-        found: list[Small] = []
-        fault: EndpointError | None = None
-        paths = [self._sessions.path(folder, name) for name in names]
-        try:
-            with (
-                self._sessions.lend() as session,
-                session.telling("cannot read the files", self._sessions.text(folder)),
-            ):
-                session.in_transfer = True
-                found.extend(read_small(session.wire, paths, SMALL))
-                session.in_transfer = False
-        except EndpointError as error:
-            fault = error
-        for name, small in zip_longest(names, found):
-            if small is None:
-                yield Fetched(name, fault=fault)
-            elif small.status is not None or small.changed:
-                yield read_one(self, folder, name)
-            else:
-                yield Fetched(name, small.attributes.identity, small.body)
-
     def _make(self, session: SftpSession, folder: str) -> None:
         try:
             session.wire.done(session.wire.mkdir(self._sessions.path(folder)))
@@ -307,32 +185,6 @@ class SftpEndpoint:
             if status.code == Code.NO_SUCH_FILE:
                 return False
             raise
-
-    @contextmanager
-    def _explaining(
-        self, session: SftpSession, what: str, folder: str, name: str, *, to: bytes | None = None
-    ) -> Iterator[None]:
-        """As `telling`, but where the server's answer leaves open why, looks at what lies there."""
-        text = self._sessions.text(folder, name)
-        with session.telling(what, text):
-            try:
-                yield
-            except Status as status:
-                raise self._explained(session, status, what, folder, name, to) from status
-
-    def _explained(
-        self, session: SftpSession, status: Status, what: str, folder: str, name: str, to: bytes | None
-    ) -> EndpointError:
-        text = self._sessions.text(folder, name)
-        if status.code == Code.FAILURE:
-            found = session.look(self._sessions.path(folder, name))
-            if to is not None and found is not None and session.look(to) is not None:
-                return Exists(f"{what}: the name is taken", where=Place(file=text), why=status.text)
-            if to is not None and found is None:
-                return Absent(what, where=Place(file=text), why=status.text)
-            if to is None and found is not None and found.folder:
-                return Permanent(what, where=Place(file=text), why="it is a folder", remedy="Move the folder away.")
-        return status_error(status, what, text)
 
 
 class SftpReading:

@@ -56,6 +56,8 @@ class Code(IntEnum):
     FILE_ALREADY_EXISTS = 11  # of later versions, sent by some all the same
 
 
+POSIX_RENAME = b"posix-rename@openssh.com"
+FSYNC = b"fsync@openssh.com"
 READ = 0x01
 WRITE_NEW = 0x02 | 0x08 | 0x20  # write, create, fail if it is there
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 
 import paramiko
 
@@ -17,12 +18,10 @@ from cegid_daemon.endpoints.connections import Connections, Logins
 from cegid_daemon.endpoints.net import net_error
 from cegid_daemon.endpoints.paths import checked_name, folder_parts
 from cegid_daemon.endpoints.remote import Server
-from cegid_daemon.endpoints.sftp_packets import Attributes, Code, Status, WireError
+from cegid_daemon.endpoints.sftp_packets import POSIX_RENAME, Attributes, Code, Status, WireError
 from cegid_daemon.endpoints.sftp_wire import Wire
 from cegid_daemon.endpoints.ssh_link import SshLink
 from cegid_daemon.errors import Absent, EndpointError, Exists, Permanent, Place, Transient, Unsure
-
-POSIX_RENAME = b"posix-rename@openssh.com"
 
 _BROKEN_LINE = (OSError, EOFError, WireError, struct.error, paramiko.SSHException)
 _IS_IT_THERE = 5.0  # seconds an idle session may take to answer
@@ -42,7 +41,7 @@ class SftpSession:
 
     def __init__(self, link: SshLink) -> None:
         """Opens a session on a live connection."""
-        self.trusted_rename = "OpenSSH" in link.software  # its plain rename never replaces
+        self._trusted_rename = "OpenSSH" in link.software  # its plain rename never replaces
         self.in_transfer = False
         self._link = link
         self._broken = False
@@ -86,12 +85,44 @@ class SftpSession:
             self._give_up()
             raise net_error(error, what, path or self._link.where) from error
 
+    @contextmanager
+    def explaining(self, what: str, path: bytes, text: str, to: bytes | None = None) -> Iterator[None]:
+        """As `telling`, but where the server's answer leaves open why, looks at what lies at `path` and `to`."""
+        with self.telling(what, text):
+            try:
+                yield
+            except Status as status:
+                raise self._explained(status, what, path, text, to) from status
+
+    def _explained(self, status: Status, what: str, path: bytes, text: str, to: bytes | None) -> EndpointError:
+        if status.code == Code.FAILURE:
+            found = self.look(path)
+            if to is not None and found is not None and self.look(to) is not None:
+                return Exists(f"{what}: the name is taken", where=Place(file=text), why=status.text)
+            if to is not None and found is None:
+                return Absent(what, where=Place(file=text), why=status.text)
+            if to is None and found is not None and found.folder:
+                return Permanent(what, where=Place(file=text), why="it is a folder", remedy="Move the folder away.")
+        return status_error(status, what, text)
+
+    def renames_by(self, *, replace: bool) -> Callable[[bytes, bytes], int] | None:
+        """The one request that renames; None where the new name has to be looked at before."""
+        if replace and POSIX_RENAME in self.wire.extensions:
+            return partial(self.wire.extended, POSIX_RENAME)
+        return self.wire.rename if self._trusted_rename else None
+
     def ask_once(self, number: int, what: str, path: str) -> None:
         """Waits for the success of a request that must not be sent twice. Unsure if its answer is lost."""
         with self.telling(what, path):
             self.wire.flush()
-        try:
+        with self.once(what, path):
             self.wire.done(number)
+
+    @contextmanager
+    def once(self, what: str, path: str) -> Iterator[None]:
+        """What was asked for in here may have happened when the line breaks: Unsure."""
+        try:
+            yield
         except _BROKEN_LINE as error:
             self._give_up()
             lost = net_error(error, what, path)

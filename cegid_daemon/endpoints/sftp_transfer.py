@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
-from cegid_daemon.endpoints.sftp_packets import READ, WRITE_NEW, Attributes, Code, Status
+from cegid_daemon.endpoints.sftp_packets import FSYNC, READ, WRITE_NEW, Attributes, Code, Status
 from cegid_daemon.endpoints.sftp_wire import Wire
 
 AHEAD = 1 << 22  # bytes asked for or sent, and not answered yet
 MOST_REQUESTS = 64  # some servers hang beyond
-_FSYNC = b"fsync@openssh.com"
 
 
 class Download:
@@ -99,7 +98,7 @@ class Upload:
         """Waits for every answer, has the server sync where it can, reads the attributes back, closes."""
         while self._unanswered:
             self._take_answer()
-        synced = self._wire.extended(_FSYNC, self._handle) if _FSYNC in self._wire.extensions else None
+        synced = self._wire.extended(FSYNC, self._handle) if FSYNC in self._wire.extensions else None
         asked = self._wire.fstat(self._handle)
         closed = self._wire.close(self._handle)
         if synced is not None:

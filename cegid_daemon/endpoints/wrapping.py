@@ -16,6 +16,9 @@ from cegid_daemon.endpoints.many import (
     Fetched,
     Looked,
     Move,
+    Small,
+    put_many,
+    put_one,
     read_many,
     read_one,
     remove_many,
@@ -79,6 +82,10 @@ class Wrapped:
     ) -> Sequence[EndpointError | None]:
         """As inside."""
         return rename_many(self._inner, folder, to_folder, moves, replace=replace)
+
+    def put_many(self, folder: str, files: Sequence[Small]) -> Sequence[EndpointError | None]:
+        """As inside."""
+        return put_many(self._inner, folder, files)
 
     def stat_many(self, folder: str, names: Sequence[str]) -> Sequence[Looked]:
         """As inside."""
@@ -177,6 +184,10 @@ class Paced(Wrapped):
     def read_many(self, folder: str, files: Sequence[Listed]) -> Iterator[Fetched]:
         """One after the other, each when its turn has come."""
         return (read_one(self, folder, file.name) for file in files)
+
+    def put_many(self, folder: str, files: Sequence[Small]) -> Sequence[EndpointError | None]:
+        """One after the other, each when its turn has come."""
+        return [put_one(self, folder, file) for file in files]
 
     def put(self, folder: str, name: str, chunks: Iterable[bytes]) -> Identity:
         """As inside, when its turn has come."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from cegid_daemon.endpoints.folder import CHUNK
-from cegid_daemon.endpoints.many import Move, read_many, remove_many, rename_many, stat_many
+from cegid_daemon.endpoints.many import SMALL, Move, Small, put_many, read_many, remove_many, rename_many, stat_many
 from cegid_daemon.errors import Absent, EndpointError, Exists, SourceChanged
 from tests.contract.worlds import World
 
@@ -236,6 +236,23 @@ def test_many_files_read_from_a_folder_that_is_gone_are_absent(world: World) -> 
     listed = world.endpoint.list("gone")
     world.drop_folder("gone")
     assert [type(one.fault) for one in read_many(world.endpoint, "gone", listed)] == [Absent]
+
+
+def test_many_files_are_written_each_for_itself_over_what_lies_there(world: World) -> None:
+    bodies = {f"{number:03}.csv": bytes([number]) * number for number in range(150)}
+    bodies["070.csv"] = b"x" * (SMALL - 1)
+    world.lay("in", "010.csv", b"half of an earlier try")
+    world.endpoint.make_folder("in/020.csv")
+    outcomes = put_many(world.endpoint, "in", [Small(name, body) for name, body in bodies.items()])
+    failed = dict(zip(bodies, outcomes, strict=True))
+    assert isinstance(failed.pop("020.csv"), EndpointError)
+    assert set(failed.values()) == {None}
+    assert world.content("in") == {name: bodies[name] for name in failed}
+
+
+def test_many_files_written_to_a_folder_that_is_gone_are_absent(world: World) -> None:
+    outcomes = put_many(world.endpoint, "gone", [Small("a.csv", b"x"), Small("b.csv", b"y")])
+    assert [type(one) for one in outcomes] == [Absent, Absent]
 
 
 @pytest.mark.parametrize("replacing", [True, False])

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from cegid_daemon.endpoints import Endpoint, open_endpoint
-from cegid_daemon.endpoints.many import Move, read_many, rename_many
+from cegid_daemon.endpoints.many import Move, Small, put_many, read_many, remove_many, rename_many
 from cegid_daemon.errors import EndpointError, SourceChanged, Transient, Unsure
 from tests.servers import ftp, sftp
 from tests.servers.places import Place
@@ -289,3 +289,32 @@ def test_many_files_on_a_line_that_breaks_fail_each_for_itself(bench: Bench) -> 
             assert (bench.root / move.to_name).exists()
         if isinstance(outcome, Transient):
             assert (bench.root / move.name).exists()
+
+
+@pytest.mark.parametrize("bound", [500, 20_000, 60_000])
+def test_many_long_names_on_a_line_that_breaks_while_they_are_sent_fail_each_for_itself(
+    bench: Bench, bound: int
+) -> None:
+    names = [f"{number:02}{'n' * 240}" for number in range(64)]
+    bench.endpoint.list("")
+    bench.line.passed_up, bench.line.cut_up = 0, bound
+    outcomes = put_many(bench.endpoint, "", [Small(name, b"x" * 2000) for name in names])
+    assert {type(one) for one in outcomes} <= {Transient, type(None)}
+    for name, outcome in zip(names, outcomes, strict=True):
+        if outcome is None:
+            assert (bench.root / name).read_bytes() == b"x" * 2000
+    bench.line.heal()
+    assert set(put_many(bench.endpoint, "", [Small(name, b"y" * 2000) for name in names])) == {None}
+    bench.line.passed_up, bench.line.cut_up = 0, bound
+    moves = [Move(name, f"{name}.done") for name in names]
+    for move, outcome in zip(moves, rename_many(bench.endpoint, "", "", moves, replace=True), strict=True):
+        assert isinstance(outcome, Transient | Unsure | None)
+        if outcome is None:
+            assert (bench.root / move.to_name).exists()
+        if isinstance(outcome, Transient):
+            assert (bench.root / move.name).exists()
+    bench.line.heal()
+    left = [name for name in names if (bench.root / name).exists()]
+    bench.line.passed_up, bench.line.cut_up = 0, bound
+    assert all(isinstance(one, Transient | None) for one in remove_many(bench.endpoint, "", left))
+    bench.line.heal()

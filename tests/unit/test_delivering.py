@@ -15,6 +15,11 @@ from tests.unit.spine import Failing, Spine, route
 Build = Callable[..., Spine]
 
 
+@pytest.fixture(params=[False, True], ids=["one by one", "together"])
+def together(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
 def failing(spine: Spine) -> Failing:
     endpoint = spine.endpoints["outbox"] = Failing(spine.outbox)
     spine.restart()
@@ -104,6 +109,60 @@ def test_a_folder_under_the_final_name_is_waited_out(spine: Spine) -> None:
     assert spine.out() == {"0.xml": b"0"}
 
 
+def test_nothing_goes_before_a_message_that_a_folder_keeps_from_its_name(spine: Spine) -> None:
+    spine.outbox.make_folder("out/1.xml")
+    drop_three(spine)
+    spine.look()
+    assert spine.states() == ["done", "waiting", "rewritten"]
+    assert {name for name in spine.out() if name.endswith(".xml")} == {"0.xml"}
+    spine.outbox.drop_folder("out/1.xml")
+    spine.after(minutes=1)
+    spine.look()
+    assert (spine.out(), spine.states()) == (ALL, ["done"] * 3)
+
+
+@pytest.mark.parametrize("error", [Transient("busy"), Unsure("the answer was lost")])
+def test_a_rename_that_fails_among_others_is_made_up_for_and_none_is_sent_twice(
+    spine: Spine, together: bool, error: Exception
+) -> None:
+    drop_three(spine)
+    endpoint = failing(spine)
+
+    def fail_second(*args: object, **_: object) -> None:
+        if args[3] == "1.xml":
+            raise error
+
+    endpoint.on["rename"] = fail_second
+    spine.look()
+    assert spine.states() == ["done", "waiting", "done" if together else "rewritten"]
+    assert set(spine.lying()) == ({"1.csv"} if together else {"1.csv", "2.csv"}), "what arrived is filed away"
+    for name in ("0.xml", "2.xml"):
+        if name in spine.out():
+            spine.outbox.remove("out", name)
+    endpoint.on.clear()
+    spine.after(minutes=1)
+    spine.look()
+    assert spine.states() == ["done"] * 3
+    assert spine.out() == ({"1.xml": b"1"} if together else {"1.xml": b"1", "2.xml": b"2"})
+
+
+def test_of_two_that_replace_the_same_file_the_later_never_goes_first(spine_of: Build) -> None:
+    spine = spine_of(route(source_match=("*.csv", "*.CSV")))
+    spine.drop("S.CSV", b"earlier")
+    spine.drop("S.csv", b"later")
+    endpoint = failing(spine)
+
+    def fail_once(*_: object, **__: object) -> None:
+        endpoint.on.clear()
+        raise Transient("busy")
+
+    endpoint.on["rename"] = fail_once
+    spine.look()
+    spine.after(minutes=1)
+    spine.look()
+    assert (spine.out(), spine.states()) == ({"S.xml": b"later"}, ["done"] * 2)
+
+
 def test_versions_count_up_within_a_batch_and_beside_what_lies_there(spine_of: Build) -> None:
     spine = spine_of(route(target_exists="version", source_match=("*.csv", "*.CSV")))
     spine.outbox.lay("out", "S.xml", b"not yet collected")
@@ -173,18 +232,16 @@ def test_a_part_already_delivered_is_not_called_cancelled_when_the_message_gives
     assert set(spine.out()) == {"S-1.xml"}
 
 
-def test_a_login_that_is_refused_is_no_message_s_fault_and_tried_once_a_pass(spine: Spine) -> None:
+def test_a_login_that_is_refused_is_no_message_s_fault_and_nothing_is_lost(spine: Spine) -> None:
     drop_three(spine)
     endpoint = failing(spine)
-    tried: list[object] = []
 
-    def bar(*args: object, **_: object) -> None:
-        tried.append(args)
+    def bar(*_: object, **__: object) -> None:
         raise Barred("the server refused the login")
 
     endpoint.on["put"] = bar
     spine.look()
-    assert (spine.states(), len(tried)) == (["waiting", "rewritten", "rewritten"], 1)
+    assert spine.states() == ["waiting", "rewritten", "rewritten"]
     endpoint.on.clear()
     spine.after(minutes=1)
     spine.look()

@@ -1,0 +1,152 @@
+"""Parts renamed to their final names, in order: the moment at which they arrive.
+
+Owns what the answer to each rename means, and the look at what an earlier run put aside: still there → rename; gone →
+it arrived. Small groups go together where the endpoint can; where not, nothing is renamed behind a failure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+from cegid_daemon.endpoints.many import Looked, Move, rename_many, rename_one, stat_many
+from cegid_daemon.errors import Absent, EndpointError, Exists, Permanent, Place, Transient, Unsure
+from cegid_daemon.journal import Journal
+from cegid_daemon.journal.rows import Delivery
+from cegid_daemon.model import DeliveryState, Listed, Route
+from cegid_daemon.pipeline.aside import Aside, Names
+from cegid_daemon.pipeline.targets import Targets, policy, runs
+
+_TOGETHER = 64  # renames under way at once
+
+
+class Arriving:
+    """Renames what was put aside."""
+
+    def __init__(self, journal: Journal, targets: Targets, aside: Aside, beat: Callable[[], None]) -> None:
+        self._journal = journal
+        self._targets = targets
+        self._aside = aside
+        self._beat = beat
+
+    # -- what an earlier run put aside ------------------------------------------------------------------------------
+
+    def look(self, deliveries: Sequence[Delivery]) -> dict[int, Looked]:
+        """What lies under the temporary names of these, by delivery, where many can be asked in one go."""
+        looks: dict[int, Looked] = {}
+        for (endpoint, folder), some in self._targets.by_folder(deliveries):
+            if endpoint.abilities.together:
+                found = stat_many(endpoint, folder, [one.temporary for one in some])
+                looks |= {one.id: look for one, look in zip(some, found, strict=True)}
+        return looks
+
+    def is_still_aside(self, delivery: Delivery, looks: Mapping[int, Looked], now: datetime) -> bool:
+        """Whether a part that was put aside in an earlier run is still waiting there under its temporary name."""
+        endpoint = self._targets.endpoint(delivery)
+        if endpoint.where != delivery.place:
+            self._journal.outgoing.set_state([delivery.id], DeliveryState.UNSURE, now)
+            raise Unsure(
+                f"the endpoint {delivery.endpoint} was changed while {delivery.name!r} was on its way",
+                where=Place(file=f"{delivery.place}/{delivery.folder}"),
+                why=f"it now is {endpoint.where}",
+                remedy="Look whether the file arrived at the old place, then `release` (send it) or `discard` it.",
+            )
+        with self._aside.minding_the_folder(endpoint, delivery):
+            there = looks[delivery.id] if delivery.id in looks else endpoint.stat(delivery.folder, delivery.temporary)
+            if isinstance(there, EndpointError):
+                raise there
+        if there is None and delivery.state is DeliveryState.UNSURE:
+            raise Unsure(
+                f"nobody can tell whether {delivery.name!r} arrived",
+                where=Place(file=f"{delivery.place}/{delivery.folder}"),
+                why=f"its folder was gone for a while, and {delivery.temporary} with it",
+                remedy="Look whether the receiver got the file, then `release` (send it again) or `discard` it.",
+            )
+        return there is not None
+
+    # -- renames ----------------------------------------------------------------------------------------------------
+
+    def rename(
+        self, route: Route, deliveries: Sequence[Delivery], untouched: dict[int, Delivery]
+    ) -> dict[int, EndpointError | None]:
+        """Renames in order; what came of each, None where it arrived.
+
+        Ends behind the first group with an error that is not for good: those without an outcome were not begun. A part
+        is taken out of `untouched` before its rename is sent, and comes back where it was certainly not renamed.
+        """
+        outcomes: dict[int, EndpointError | None] = {}
+        refused: set[int] = set()  # messages of which a part may never arrive: their other parts need not
+        for run in runs(self._targets, deliveries, _TOGETHER, self._doubtful(route, deliveries)):
+            self._beat()
+            wanted = [one for one in run if one.message not in refused]
+            found = self._rename_run(route, wanted, untouched) if wanted else {}
+            outcomes |= found
+            refused |= {one.message for one in wanted if isinstance(found[one.id], Permanent)}
+            if any(error is not None and not isinstance(error, Permanent) for error in found.values()):
+                break
+        return outcomes
+
+    def _doubtful(self, route: Route, deliveries: Sequence[Delivery]) -> set[int]:
+        """Those that may be kept from their names by something that is no file: none behind them goes before them."""
+        doubtful: set[int] = set()
+        for (endpoint, folder), some in self._targets.by_folder(deliveries):
+            if endpoint.abilities.together and self._replaces(route, some[0]):
+                looks = zip(some, stat_many(endpoint, folder, [one.name for one in some]), strict=True)
+                doubtful |= {one.id for one, look in looks if isinstance(look, Listed) and not look.regular}
+        return doubtful
+
+    def _rename_run(
+        self, route: Route, run: Sequence[Delivery], untouched: dict[int, Delivery]
+    ) -> dict[int, EndpointError | None]:
+        endpoint, folder = self._targets.endpoint(run[0]), run[0].folder
+        first = {one.id for one in run if untouched.pop(one.id, None) is not None}
+        moves = [Move(one.temporary, one.name) for one in run]
+        errors = rename_many(endpoint, folder, folder, moves, replace=self._replaces(route, run[0]))
+        outcomes: dict[int, EndpointError | None] = {}
+        for one, error in zip(run, errors, strict=True):
+            outcomes[one.id] = told = error and self._explained(route, one, error)
+            if isinstance(told, _Gone) and one.id in first:
+                untouched[one.id] = one
+        return outcomes
+
+    def _replaces(self, route: Route, delivery: Delivery) -> bool:
+        return policy(route) == "replace" and self._targets.endpoint(delivery).abilities.replaces
+
+    def _explained(self, route: Route, delivery: Delivery, error: EndpointError) -> EndpointError | None:
+        """What an error of a rename means; None if the part arrived after all, under another number."""
+        endpoint = self._targets.endpoint(delivery)
+        match error:
+            case Exists() if not self._replaces(route, delivery):
+                return self._rename_to_the_next(route, delivery)
+            case Unsure():
+                return Transient(
+                    error.what, where=error.where, why=error.why,
+                    remedy="It is looked at soon: the temporary file tells whether it arrived.",
+                )  # fmt: skip
+            case Absent():
+                return _Gone(
+                    f"{delivery.temporary} is gone from {endpoint.where}/{delivery.folder}",
+                    why=f"it was put aside there, to become {delivery.name!r}",
+                    remedy="Leave files with that name alone; make the folder again if it is missing. "
+                    "The message is then sent by itself.",
+                )
+        return error
+
+    def _rename_to_the_next(self, route: Route, delivery: Delivery) -> EndpointError | None:
+        """Somebody else has taken the name since it was chosen."""
+        endpoint = self._targets.endpoint(delivery)
+        try:
+            name = self._aside.final_name(endpoint, policy(route), delivery, Names())
+        except EndpointError as error:
+            return error
+        self._journal.outgoing.rename(delivery.id, name, endpoint.where)
+        move = Move(delivery.temporary, name)
+        failed = rename_one(endpoint, delivery.folder, delivery.folder, move, replace=False)
+        return failed and self._explained(route, delivery, failed)
+
+
+class _Gone(Transient):
+    """A temporary is gone. If no rename of it was sent before, it certainly did not arrive.
+
+    Else an earlier one, whose answer was lost, may have come late: the next look tells.
+    """
