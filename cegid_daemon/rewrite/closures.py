@@ -27,6 +27,7 @@ _ORDER: dict[str, Callable[[Any, Any], bool]] = {
     "gt": operator.gt,
     "gteq": operator.ge,
 }
+_OTHER_FILTERS = ("default", "length", *words.NUMBERS, *words.EXTREMES)  # beside those that see text
 _ARITHMETIC = (nodes.Add, nodes.Sub, nodes.Mul, nodes.Div, nodes.FloorDiv, nodes.Mod, nodes.Neg, nodes.Pos)
 
 
@@ -71,6 +72,11 @@ class Closures:
             return Term(lambda _: exact, numeric=True)
         constant = "" if value is None else value
         return Term(lambda _: constant)
+
+    def _name(self, node: nodes.Name) -> Term:
+        if node.name == "r":
+            raise self._refused("r is the whole record; a field of it is r.NAME")
+        raise self._unknown(node.name)
 
     def _list(self, node: nodes.List | nodes.Tuple) -> Term:
         items = [self._as_text(self._term(item)) for item in node.items]
@@ -119,7 +125,7 @@ class Closures:
         """How to get to the record a node stands for (`r`, `r.parent`, `r.raw`); None: it stands for no record."""
         if isinstance(node, nodes.Name):
             if node.name != "r":
-                raise self._refused(f"{node.name!r} is not known; an expression sees only the record r")
+                raise self._unknown(node.name)
             return terms.itself
         if isinstance(node, nodes.Getattr) and node.attr in ("parent", "raw"):
             outer = self._record(node.node)
@@ -158,7 +164,7 @@ class Closures:
 
     def _not(self, node: nodes.Not) -> Term:
         inner = self._term(node.node).evaluate
-        return Term(lambda r: not inner(r))
+        return Term(lambda r: not inner(r), answer=True)
 
     def _condexpr(self, node: nodes.CondExpr) -> Term:
         test, one = self._term(node.test).evaluate, self._term(node.expr1).evaluate
@@ -171,8 +177,8 @@ class Closures:
             pairs.append(self._pair(operand.op, left, operand.expr))
             left = operand.expr
         if len(pairs) == 1:
-            return Term(pairs[0])
-        return Term(lambda r: all(pair(r) for pair in pairs))
+            return Term(pairs[0], answer=True)
+        return Term(lambda r: all(pair(r) for pair in pairs), answer=True)
 
     def _pair(self, how: str, left: nodes.Expr, right: nodes.Expr) -> Callable[[Record], bool]:
         if how in _ORDER:
@@ -205,7 +211,7 @@ class Closures:
             return self._default(inner, *given)
         if node.name in ("length", "count"):
             return Term(self._length(inner), numeric=True, field=inner.field)
-        return self._word(words.FILTERS, f"the filter {node.name!r}", node.name, inner, given)
+        return self._word(words.FILTERS, f"the filter {node.name!r}", node.name, inner, given, more=_OTHER_FILTERS)
 
     def _numeric(self, change: Callable[[Decimal], Decimal], inner: Term) -> Term:
         number = self._as_number(inner)
@@ -243,10 +249,12 @@ class Closures:
         path = str(given[0])
         return Term(lambda r: tuple(record(r).each(path)))
 
-    def _word(self, known: words.Words, what: str, name: str, inner: Term, given: list[Any]) -> Term:
+    def _word(
+        self, known: words.Words, what: str, name: str, inner: Term, given: list[Any], more: Collection[str] = ()
+    ) -> Term:
         word, text = known.get(name), self._as_text(inner)
         if word is None:
-            raise self._refused(f"{what} is not known; there are {', '.join(sorted(known))}")
+            raise self._refused(f"{what} is not known; there are {', '.join(sorted({*known, *more}))}")
         try:
             word("", *given)
         except (TypeError, ValueError) as error:
@@ -268,12 +276,12 @@ class Closures:
         present, evaluate = inner.present or terms.always, inner.evaluate
         if node.name in ("defined", "undefined"):
             wanted = node.name == "defined"
-            return Term(lambda r: present(r) is wanted)
+            return Term(lambda r: present(r) is wanted, answer=True)
         if node.name == "none":
-            return Term(lambda r: evaluate(r) in (None, ""))
+            return Term(lambda r: evaluate(r) in (None, ""), answer=True)
         if node.name == "in" and len(given) == 1:
             text, pool = self._as_text(inner), given[0]
-            return Term(lambda r: text(r) in pool)
+            return Term(lambda r: text(r) in pool, answer=True)
         raise self._refused(f"the test {node.name!r} is not known; there are defined, in, none, undefined")
 
     def _given(self, node: nodes.Filter | nodes.Test | nodes.Call) -> list[Any]:
@@ -322,6 +330,8 @@ class Closures:
         evaluate, read, field = term.evaluate, self._read, term.field
         if term.numeric:
             return evaluate
+        if term.answer:
+            raise self._refused("a number is wanted, and a comparison gives yes or no")
 
         def number(r: Record) -> Decimal | None:
             value = evaluate(r)
@@ -346,6 +356,9 @@ class Closures:
             if name and isinstance(name, str):
                 return name
         return ""
+
+    def _unknown(self, name: str) -> ConfigurationError:
+        return self._refused(f"{name!r} is not known; an expression sees only the record r, a field as r.NAME")
 
     def _refused(self, why: str) -> ConfigurationError:
         return ConfigurationError(

@@ -104,6 +104,12 @@ def fields_of(source: str, layout: Layout) -> frozenset[str]:
     return frozenset(used - {""})
 
 
+def reaches_parent(source: str, layout: Layout) -> bool:
+    """Whether the expression reads the record that `r` stands in."""
+    tree = parse(source, layout)
+    return any(_field(node) == "parent" for node in (tree, *tree.find_all(nodes.Getattr)))
+
+
 def faults(layout: Layout) -> list[ConfigurationError]:
     """What is wrong with the layout's own expressions, all of it; an empty list: nothing."""
     texts = [layout.sku, layout.product, layout.stock, layout.buffer, *layout.skip]
@@ -132,6 +138,7 @@ def _parsed(source: str, layout: str) -> nodes.Expr:
         tree = parser.parse_expression()
         if not parser.stream.eos:
             raise TemplateSyntaxError(f"{parser.stream.current.value!r} was not expected", 1)
+        tree.set_environment(_ENVIRONMENT)  # constant arguments are computed by it
     except (TemplateSyntaxError, RecursionError) as error:
         raise _unreadable(source, layout, _why(error)) from error
     return tree
@@ -143,8 +150,8 @@ def _why(error: TemplateSyntaxError | RecursionError) -> str:
 
 def _unreadable(source: str, layout: str, why: str) -> ConfigurationError:
     return ConfigurationError(
-        f"the expression {source!r} of layout {layout!r} cannot be read",
-        where=Place(field=f"layout.{layout}"),
+        f"the expression {source!r}{f' of layout {layout!r}' if layout else ''} cannot be read",
+        where=Place(field=f"layout.{layout}" if layout else ""),
         why=why,
         remedy="Write it as a Jinja expression over the record r, as in r.GQ_PHYSIQUE - r.GQ_RESERVECLI",
     )

@@ -48,6 +48,8 @@ def reader(mark: str) -> Callable[[str], Decimal | None]:
 
 def _why(digits: str, mark: str) -> str:
     shown = digits if len(digits) <= 60 else f"{digits[:60]}…"
+    if len(digits) > DIGITS:
+        return f"{shown!r} is longer than the {DIGITS} characters a number may have"
     return f"{shown!r} is not a number with the decimal mark {mark!r}"
 
 

@@ -23,6 +23,7 @@ class Term:
     numeric: bool = False
     field: str = ""
     present: Callable[[Record], bool] | None = None  # for fields: whether the record has it at all
+    answer: bool = False  # whether it is a yes or no, of which no number can be made
 
 
 def always(_: Record) -> bool:
@@ -70,7 +71,7 @@ def no_number(r: Record, field: str, source: str, error: Exception) -> BadInput:
     """The error for a text that is read as a number and is none."""
     return BadInput(
         "a value is no number",
-        where=Place(line=r.line, record=r.number, field=field),
+        where=_place(r, field),
         why=f"{error}; the expression {source!r} reads it",
         remedy="Have the sender correct the file, or the layout's decimal mark",
     )
@@ -80,6 +81,11 @@ def not_computed(r: Record, field: str, source: str, error: ArithmeticError) -> 
     """The error for arithmetic without an exact result."""
     why = "division by zero" if isinstance(error, ZeroDivisionError) else "the exact result has too many digits"
     return BadInput(
-        f"{source!r} cannot be computed", where=Place(line=r.line, record=r.number, field=field), why=why,
+        f"{source!r} cannot be computed", where=_place(r, field), why=why,
         remedy="Have the sender correct the file, or correct the layout",
     )  # fmt: skip
+
+
+def _place(r: Record, field: str) -> Place:
+    """Where a field is; what stands inside a record is found by the number of that one."""
+    return Place(line=r.line, record=r.number or (r.parent.number if r.parent is not None else 0), field=field)

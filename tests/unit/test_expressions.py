@@ -232,3 +232,39 @@ def test_every_faulty_expression_of_a_layout_is_found() -> None:
     )
     assert len(faults(layout)) == 5
     assert faults(Layout("x", "xml", sku="r.A")) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ("B - C", "'B' is not known; an expression sees only the record r, a field as r.NAME"),
+        ("r", "r is the whole record; a field of it is r.NAME"),
+        ("r.A|round", "abs, capitalize, default, first, float, int, last, length, lower, max, min, replace"),
+        ("'%05d'|format(r.A|int)", "arguments are constants"),
+        ("r.A|default(r.B|trim, true)", "arguments are constants"),
+    ],
+)
+def test_a_refusal_says_what_would_do(source: str, why: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        compile_text(source, LAYOUT)
+    assert why in caught.value.why
+
+
+@pytest.mark.parametrize("source", ["r.A == r.B", "not r.A", "r.A is defined", "r.A in ['1']", "(r.A == 'X') * 5"])
+def test_yes_or_no_is_no_number_and_that_shows_before_any_file_comes(source: str) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be used") as caught:
+        compile_number(source, LAYOUT)
+    assert "a comparison gives yes or no" in caught.value.why
+
+
+def test_a_value_inside_a_record_is_placed_by_the_number_of_that_record() -> None:
+    inner = Record({"Q": "two"})
+    inner.line, inner.parent = 9, R
+    with pytest.raises(BadInput) as caught:
+        compile_number("r.Q", LAYOUT)(inner)
+    assert (caught.value.where.line, caught.value.where.record, caught.value.where.field) == (9, 3, "Q")
+
+
+def test_a_number_of_endless_digits_is_refused_for_its_length() -> None:
+    with pytest.raises(BadInput, match="longer than the 100 characters a number may have"):
+        compile_number("r.A", LAYOUT)(record(A="1" * 101))

@@ -61,7 +61,7 @@ def test_a_line_without_an_end_is_marked() -> None:
     ("body", "encoding", "line", "why"),
     [
         (b"a\nb\n\xff;1\n", "utf-8", 3, "byte 5"),
-        (b"a\nb\x81\n", "cp1252", 2, "byte 4"),
+        (b"a\nb\x81\n", "cp1252", 2, "byte 4 of the file does not fit the encoding cp1252"),
         (b"a\nb\xc3", "utf-8", 2, "byte 4"),
         (b"a\nb\0c\n", "auto", 2, "another encoding"),
         (b"a\nb\rc\n", "auto", 2, "LF or CRLF"),

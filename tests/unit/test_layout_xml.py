@@ -236,3 +236,9 @@ def test_a_declared_count_is_checked_against_the_roots_attributes() -> None:
     assert len(read('<F count="1"><Product/></F>', layout)) == 1
     with pytest.raises(BadInput, match="not whole"):
         read('<F count="2"><Product/></F>', layout)
+
+
+def test_a_root_that_declares_no_number_is_told_so() -> None:
+    layout = Layout("products", "xml", record="Product", proof=Proof(count="r['@count']"))
+    with pytest.raises(BadInput, match="it declares no number of records and holds 1"):
+        read("<F><Product/></F>", layout)

@@ -76,7 +76,8 @@ def _check_count(layout: Layout, line: Line, read: int) -> None:
     r.line = line[0]
     declared = compile_number(layout.proof.count, layout, r.keys())(r)
     if declared != read:
-        raise _incomplete("the file is not whole", f"it declares {text(declared)} records and holds {read}", line[0])
+        why = f"it declares {text(declared) or 'no number of'} records and holds {read}"
+        raise _incomplete("the file is not whole", why, line[0])
 
 
 def _by_place(line: str, delimiter: str) -> dict[str, str]:

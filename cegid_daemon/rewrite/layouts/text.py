@@ -64,7 +64,8 @@ def _unix(texts: Iterable[str]) -> Iterator[str]:
 
 def decoded(source: Source, encoding: str) -> Iterator[str]:
     """The file's text in pieces, without a byte order mark. `encoding`: a Python name, or `auto`."""
-    decoder = _decoder(detect(source()) if encoding == "auto" else encoding, source)
+    encoding = detect(source()) if encoding == "auto" else encoding
+    decoder = _decoder(encoding, source)
     offset, number, first = 0, 1, True
     for chunk in _and_end(source()):
         try:
@@ -73,7 +74,7 @@ def decoded(source: Source, encoding: str) -> Iterator[str]:
             before = bytes(error.object[: error.start])
             at = offset + len(chunk) - len(error.object) + error.start
             number += before.decode(error.encoding, "ignore").count("\n")
-            why = f"byte {at + 1} of the file does not fit the encoding {error.encoding} ({error.reason})"
+            why = f"byte {at + 1} of the file does not fit the encoding {encoding} ({error.reason})"
             raise _broken("the file cannot be decoded", why, number) from error
         if "\0" in text:
             number += text.count("\n", 0, text.index("\0"))

@@ -208,7 +208,7 @@ class _Reading:
             attributes = Record(_attributes(self._root))
             declared = compile_number(layout.proof.count, layout)(attributes)
             if declared != tally.read:
-                why = f"it declares {as_text(declared)} records and holds {tally.read}"
+                why = f"it declares {as_text(declared) or 'no number of'} records and holds {tally.read}"
                 raise BadInput("the file is not whole", why=why, remedy="Have the sender send the file again")
 
 
