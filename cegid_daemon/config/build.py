@@ -26,6 +26,7 @@ from cegid_daemon.config.schema import (
     SourceTable,
     TargetTable,
 )
+from cegid_daemon.config.schemas import schema_named, schema_text
 from cegid_daemon.config.settings import AlertSpec, Config, ConsoleSpec
 from cegid_daemon.config.sites import sites_of
 from cegid_daemon.config.tables import Table
@@ -57,10 +58,6 @@ class Folders:
     here: Path
     templates: Path
     _frozen: dict[str, Templates] = field(default_factory=dict)  # many routes share a template
-
-    def read(self, name: str) -> str:
-        """The text of a file named in the configuration."""
-        return (self.here / name).read_text(encoding="utf-8")
 
     def freeze(self, name: str) -> Templates:
         """The template with all it stands on; raises TemplateFault if it cannot be used."""
@@ -203,14 +200,14 @@ def _recipe(route: RouteTable, root: Root, folders: Folders, title: str) -> Reci
 
 def _output(table: OutputTable, template: str, folders: Folders) -> Output:
     check = table.check or ("xml" if template.endswith(".xml.j2") else "none")
-    schema_name = check.removeprefix("xsd:") if check.startswith("xsd:") else ""
+    schema_name = schema_named(check)
     return Output(
         encoding=table.encoding,
         transliterate=table.transliterate,
         newline=table.newline,
         bom=table.bom,
         check="xsd" if schema_name else check,
-        schema=folders.read(schema_name) if schema_name else "",
+        schema=schema_text(folders.here / schema_name) if schema_name else "",
         schema_name=schema_name,
         batch=table.batch,
         separator=table.separator,

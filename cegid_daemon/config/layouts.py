@@ -1,23 +1,22 @@
 """Layouts: the shipped presets, own layouts that extend them, and the frozen `Layout` with its expressions tried.
 
-Owns the way from a `[layout.NAME]` table to `rewrite.recipe.Layout`, and which keys mean something to which kind.
+Owns the way from a `[layout.NAME]` table to `rewrite.recipe.Layout`, and which keys mean something to which kind. What
+keys say together is looked at in `geometry`, expressions in `expressions`.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from cegid_daemon import resources
+from cegid_daemon.config.expressions import troubles_of_expressions
 from cegid_daemon.config.faults import Trouble, closest
+from cegid_daemon.config.geometry import troubles_of_geometry, troubles_of_stocks
 from cegid_daemon.config.layout_tables import LayoutTable
 from cegid_daemon.config.lines import KeyPath
-from cegid_daemon.errors import CegidDaemonError
-from cegid_daemon.rewrite.expressions import compile_condition, compile_number, compile_text
 from cegid_daemon.rewrite.recipe import Field, Layout, Proof, Stocks
-
-Compiler = Callable[[str, Layout, Collection[str] | None], object]
 
 _ONLY = {  # keys that mean something to some kinds only
     "delimiter": {"delimited", "records"},
@@ -103,38 +102,6 @@ def troubles_in(name: str, table: LayoutTable) -> Iterator[Trouble]:
         yield Trouble((*path, "sum_by"), "records are summed by SKU only", "", 'Write sum_by = "sku".')
     elif table.sum_by and not table.sku:
         yield Trouble((*path, "sum_by"), "sum_by needs a sku", "", f"Set layout.{name}.sku.")
-    yield from _expression_troubles(path, frozen(name, table))
-
-
-def expression_trouble(path: KeyPath, text: str, compiled: Compiler, layout: Layout) -> Iterator[Trouble]:
-    """The fault of the expression at `path`, if compiling it finds one; a blank one has none."""
-    try:
-        if text:
-            compiled(text, layout, _fields_of(layout))
-    except CegidDaemonError as error:
-        yield Trouble(path, error.what, error.why, error.remedy)
-
-
-def _fields_of(layout: Layout) -> Collection[str] | None:
-    """The fields a record can have, where the layout alone says so."""
-    if layout.kind == "fixed":
-        return [*(field.name for field in layout.fields), *(["@mark"] if layout.head else [])]
-    return layout.columns if layout.columns and not layout.header else None
-
-
-def _expression_troubles(path: KeyPath, layout: Layout) -> Iterator[Trouble]:
-    for place, text, compiled in _expressions(layout):
-        yield from expression_trouble((*path, *place), text, compiled, layout)
-
-
-def _expressions(layout: Layout) -> Iterator[tuple[KeyPath, str, Compiler]]:
-    yield ("sku",), layout.sku, compile_text
-    yield ("product",), layout.product, compile_text
-    yield ("buffer",), layout.buffer, compile_text
-    yield ("stock",), layout.stock, compile_number
-    yield ("proof", "count"), layout.proof.count if layout.proof else "", compile_number
-    for number, text in enumerate(layout.skip):
-        yield ("skip", number), text, compile_condition
-    for number, stocks in enumerate(layout.stocks):
-        yield ("stocks", number, "sku"), stocks.sku, compile_text
-        yield ("stocks", number, "stock"), stocks.stock, compile_number
+    yield from troubles_of_geometry(path, table)
+    yield from troubles_of_stocks(path, table)
+    yield from troubles_of_expressions(path, frozen(name, table))

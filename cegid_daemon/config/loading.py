@@ -1,7 +1,7 @@
 """Reads a configuration file: TOML text → checked tables → frozen objects, with every fault at once.
 
-Owns the order of the checks, and that a fault in one table hides none in another: tables with faults are set aside and
-the rules go over the rest.
+Owns the order of the checks, and that a fault in one table hides none in another: unknown keys are set aside, then
+tables with other faults, and the rules go over the rest.
 """
 
 from __future__ import annotations
@@ -129,8 +129,22 @@ def _validated(document: Document, surroundings: Surroundings) -> tuple[Root, li
     try:
         return Root.model_validate(document, context=surroundings), []
     except ValidationError as error:
-        faulty = {one["loc"][:2] for one in error.errors(include_input=False, include_context=False)}
-        return Root.model_validate(_without(document, faulty), context=surroundings), troubles_of(error, Root)
+        found = error.errors(include_input=False, include_context=False)
+        unknown = {one["loc"] for one in found if one["type"] == "extra_forbidden"}
+        faulty = {one["loc"][:2] for one in found if one["loc"] not in unknown}
+        kept = _without(_without_keys(document, unknown), faulty)
+        return Root.model_validate(kept, context=surroundings), troubles_of(error, Root)
+
+
+def _without_keys(value: Any, keys: Collection[tuple[int | str, ...]]) -> Any:
+    """The document without single keys, named by their paths: an unknown key hides no other fault of its table."""
+    below = {path[0] for path in keys if len(path) == 1}
+    deeper = {part: {path[1:] for path in keys if path[0] == part and len(path) > 1} for part in {k[0] for k in keys}}
+    if isinstance(value, dict):
+        return {key: _without_keys(one, deeper.get(key, ())) for key, one in value.items() if key not in below}
+    if isinstance(value, list):
+        return [_without_keys(one, deeper.get(at, ())) for at, one in enumerate(value)]
+    return value
 
 
 def _without(document: Document, faulty: set[tuple[int | str, ...]]) -> Document:
@@ -146,7 +160,7 @@ def _without(document: Document, faulty: set[tuple[int | str, ...]]) -> Document
 
 
 def _ruled(root: Root, folders: Folders) -> Iterator[Trouble]:
-    yield from troubles_of_tables(root, folders.read)
+    yield from troubles_of_tables(root)
     yield from troubles_of_sites(root, folders.here)
     yield from crossing.troubles_between(crossings(root, folders))
 

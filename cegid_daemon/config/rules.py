@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import codecs
 import ipaddress
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from cegid_daemon.config.answers import troubles_of_apis
+from cegid_daemon.config.expressions import troubles_of_unique
 from cegid_daemon.config.faults import Trouble, dotted
 from cegid_daemon.config.layout_tables import LayoutTable
-from cegid_daemon.config.layouts import expression_trouble, frozen, troubles_in
+from cegid_daemon.config.layouts import frozen, troubles_in
 from cegid_daemon.config.lines import KeyPath
 from cegid_daemon.config.schema import OPTIONS, ConsoleTable, EndpointTable, OutputTable, Root, RouteTable
 from cegid_daemon.config.values import names_in
-from cegid_daemon.errors import ConfigurationError
-from cegid_daemon.rewrite.expressions import compile_text
+from cegid_daemon.rewrite.recipe import WITH_MARKS
 
 
-def troubles_of_tables(root: Root, read: Callable[[str], str]) -> Iterator[Trouble]:
-    """What is wrong with each endpoint, layout and route by itself; `read` gives the text of a file or OSError."""
+def troubles_of_tables(root: Root) -> Iterator[Trouble]:
+    """What is wrong with each endpoint, layout and route by itself."""
     yield from _console(root.console)
     for name, endpoint in root.endpoint.items():
         yield from _endpoint(("endpoint", name), endpoint)
@@ -30,7 +30,9 @@ def troubles_of_tables(root: Root, read: Callable[[str], str]) -> Iterator[Troub
     yield from troubles_of_apis(root)
     for name, route in root.route.items():
         yield from _route(("route", name), route, root.layout.get(route.layout))
-        yield from _output(("route", name, "output"), route.output, read)
+        yield from _output(("route", name, "output"), route.output)
+        if route.target is not None and route.target.reply is not None:
+            yield from _output(("route", name, "target", "reply", "output"), route.target.reply.output)
 
 
 def _console(console: ConsoleTable) -> Iterator[Trouble]:
@@ -67,7 +69,7 @@ def _route(path: KeyPath, route: RouteTable, layout: LayoutTable | None) -> Iter
         yield Trouble((*path, "target", "name"), "output.batch needs a name with `part`", why, remedy)
     if layout is not None:
         at = (*path, "source", "unique")
-        yield from expression_trouble(at, route.source.unique, compile_text, frozen(route.layout, layout))
+        yield from troubles_of_unique(at, route.source.unique, frozen(route.layout, layout))
 
 
 def _making(path: KeyPath, route: RouteTable, layout: LayoutTable | None) -> Iterator[Trouble]:
@@ -84,25 +86,7 @@ def _making(path: KeyPath, route: RouteTable, layout: LayoutTable | None) -> Ite
         yield Trouble(path, f"a route with a {there} needs a {lacking}", "", f"Set {dotted((*path, lacking))}.")
 
 
-def _output(path: KeyPath, output: OutputTable, read: Callable[[str], str]) -> Iterator[Trouble]:
-    if output.bom and not codecs.lookup(output.encoding).name.startswith("utf"):
-        why = f"{output.encoding} has none"
-        yield Trouble((*path, "bom"), "there is no byte order mark to write", why, "Remove bom.")
-    check = output.check or "none"
-    if check.startswith("xsd:"):
-        yield from _schema((*path, "check"), check.removeprefix("xsd:"), read)
-    elif check not in ("xml", "columns", "none"):
-        remedy = 'Write "xml", "xsd:FILE", "columns" or "none".'
-        yield Trouble((*path, "check"), f"there is no check {check!r}", "", remedy)
-
-
-def _schema(path: KeyPath, name: str, read: Callable[[str], str]) -> Iterator[Trouble]:
-    from cegid_daemon.rewrite.checks import xml_schema  # loads lxml, which few commands need
-
-    try:
-        xml_schema(read(name), name)
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        yield Trouble(path, f"schema {name!r} cannot be read", why, "Create it, or mend the path.")
-    except ConfigurationError as error:
-        yield Trouble(path, error.what, error.why, error.remedy)
+def _output(path: KeyPath, output: OutputTable) -> Iterator[Trouble]:
+    if output.bom and codecs.lookup(output.encoding).name not in WITH_MARKS:
+        why, remedy = f"{output.encoding} has none", "Remove bom, or take utf-8 or utf-16."
+        yield Trouble((*path, "bom"), "there is no byte order mark to write", why, remedy)

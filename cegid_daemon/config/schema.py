@@ -31,6 +31,7 @@ from cegid_daemon.config.values import (
     Masks,
     Name,
     NameTemplate,
+    OutputCheck,
     SecretText,
     Size,
     StoreName,
@@ -148,7 +149,7 @@ class OutputTable(Table):
     transliterate: bool = key(False, "write such a character with others instead (é as e)")
     newline: Literal["keep", "lf", "crlf"] = key("keep", "line ends")
     bom: bool = key(False, "begin with a byte order mark")
-    check: Annotated[str | None, Kind('`"xml"`, `"xsd:FILE"`, `"columns"` or `"none"`')] = key(
+    check: OutputCheck | None = key(
         None,
         "well-formed XML; valid by a schema; every row the same number of separators; nothing",
         shown='`"xml"` for `.xml.j2`, else `"none"`',

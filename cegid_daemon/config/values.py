@@ -20,9 +20,11 @@ from jinja2 import meta
 from pydantic import AfterValidator, BeforeValidator, StringConstraints, ValidationInfo
 
 from cegid_daemon.config.faults import closest, refuse
+from cegid_daemon.config.schemas import schema_named, try_schema
 from cegid_daemon.config.secrets import Secret, read_secret
 from cegid_daemon.errors import CegidDaemonError
-from cegid_daemon.rewrite.recipe import Templates
+from cegid_daemon.rewrite.expressions import compile_text
+from cegid_daemon.rewrite.recipe import Layout, Templates
 from cegid_daemon.rewrite.sandbox import Sandbox
 from cegid_daemon.rewrite.templates import compile as compile_template
 
@@ -175,6 +177,21 @@ def _name_template(value: str) -> str:
     return value
 
 
+def _expression(value: str) -> str:
+    if value:
+        _tried(lambda: compile_text(value, Layout("", "xml")))
+    return value
+
+
+def _output_check(value: str, info: ValidationInfo) -> str:
+    name = schema_named(value)
+    if name:
+        try_schema(_surroundings(info).folder, name)
+    elif value not in ("xml", "columns", "none"):
+        refuse(f"there is no check {value!r}", remedy='Write "xml", "xsd:FILE", "columns" or "none".')
+    return value
+
+
 def _tried(attempt: Callable[[], object]) -> None:
     try:
         attempt()
@@ -227,6 +244,11 @@ StoreName = Annotated[str, _reference("store"), Kind("name of a store")]
 LayoutName = Annotated[str, _reference("layout"), Kind("name of a layout")]
 TemplateName = Annotated[str, AfterValidator(_template), Kind("template file")]
 NameTemplate = Annotated[str, AfterValidator(_name_template), Kind("name template")]
-Expression = Annotated[str, Kind("expression")]
-Expressions = Annotated[tuple[str, ...], BeforeValidator(texts), Kind("expression, or list of expressions")]
+Expression = Annotated[str, AfterValidator(_expression), Kind("expression")]
+Expressions = Annotated[
+    tuple[Annotated[str, AfterValidator(_expression)], ...],
+    BeforeValidator(texts),
+    Kind("expression, or list of expressions"),
+]
+OutputCheck = Annotated[str, AfterValidator(_output_check), Kind('`"xml"`, `"xsd:FILE"`, `"columns"` or `"none"`')]
 SecretText = Annotated[Secret, BeforeValidator(_secret), Kind("secret")]

@@ -79,6 +79,10 @@ class Templates:
     texts: Mapping[str, str]
 
 
+WITH_MARKS = frozenset({"utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"})
+"""The encodings, by Python's names, that an output can begin with a byte order mark in."""
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """How the rewritten text becomes bytes, and what is checked before anything leaves."""

@@ -145,6 +145,101 @@ CASES = {
         "layout.x.sum_by",
         "by SKU only",
     ),
+    "mark of an encoding that has one of no kind we write": (
+        BASE + ROUTE + 'output = { encoding = "utf-32", bom = true }',
+        "route.stock.output.bom",
+        "utf-32 has none",
+    ),
+    "schema that is none": (
+        BASE + ROUTE + 'output = { check = "xsd:cegid-daemon.toml" }',
+        "route.stock.output.check",
+        "cannot be used",
+    ),
+    "column named twice": (
+        '[layout.x]\nkind = "delimited"\ncolumns = ["A", "B", "A"]',
+        "layout.x.columns",
+        "'A' is named 2 times",
+    ),
+    "field named twice": (
+        '[layout.x]\nkind = "fixed"\nfields = [{ name = "A", at = 1, width = 2 }, { name = "A", at = 3, width = 2 }]',
+        "layout.x.fields",
+        "'A' is named 2 times",
+    ),
+    "column of a record type named twice": (
+        '[layout.x]\nkind = "records"\n[layout.x.types]\nCCM = ["A", "A"]',
+        "layout.x.types.CCM",
+        "'A' is named 2 times",
+    ),
+    "no title row and no columns": (
+        '[layout.x]\nkind = "delimited"\nheader = false',
+        "layout.x.header",
+        "the columns have no names",
+    ),
+    "head that is no record type": (
+        '[layout.x]\nkind = "records"\nhead = "X"\n[layout.x.types]\nCCM = ["A"]',
+        "layout.x.head",
+        "'X' is none of the record types",
+    ),
+    "proof that proves nothing": ('[layout.x]\nkind = "delimited"\nproof = {}', "layout.x.proof", "proves nothing"),
+    "count that no line declares": (
+        '[layout.x]\nkind = "delimited"\nproof = { count = "r.text" }',
+        "layout.x.proof.count",
+        "there is no line that declares it",
+    ),
+    "trailer of XML": (
+        '[layout.x]\nkind = "xml"\nrecord = "A"\nproof = { trailer = "</A>" }',
+        "layout.x.proof.trailer",
+        "means nothing to kind 'xml'",
+    ),
+    "sum over rows that hold stocks": (
+        '[layout.x]\nkind = "xml"\nrecord = "A"\nsku = "r.B"\nsum_by = "sku"\n'
+        '[[layout.x.stocks]]\neach = "C"\nstock = "r.D"',
+        "layout.x.sum_by",
+        "does not go with stocks inside records",
+    ),
+    "two stocks of the record itself": (
+        '[layout.x]\nkind = "xml"\nrecord = "A"\n'
+        '[[layout.x.stocks]]\nstock = "r.B"\n[[layout.x.stocks]]\nstock = "r.C"',
+        "layout.x.stocks[2]",
+        "the record itself has a stock already",
+    ),
+    "two stocks of the same elements": (
+        '[layout.x]\nkind = "xml"\nrecord = "A"\n[[layout.x.stocks]]\neach = "V"\nstock = "r.B"\n'
+        '[[layout.x.stocks]]\neach = "V"\nstock = "r.C"',
+        "layout.x.stocks[2]",
+        "each = 'V' has a stock already",
+    ),
+    "a stock said twice": (
+        '[layout.x]\nkind = "xml"\nrecord = "A"\nstock = "r.B"\n[[layout.x.stocks]]\nstock = "r.C"',
+        "layout.x.stocks[1].stock",
+        "'stock' stands twice",
+    ),
+    "stocks of no record type": (
+        '[layout.x]\nkind = "records"\n[layout.x.types]\nCCM = ["A"]\n[[layout.x.stocks]]\neach = "CCL"\nstock = "r.A"',
+        "layout.x.stocks[1].each",
+        "'CCL' is none of the record types",
+    ),
+    "unknown column of a record type": (
+        '[layout.x]\nkind = "records"\nsku = "r.B"\n[layout.x.types]\nCCM = ["A"]',
+        "layout.x.sku",
+        "there is no column B",
+    ),
+    "unknown column of inner rows": (
+        '[layout.x]\nkind = "records"\n[layout.x.types]\nCCM = ["A"]\nCCL = ["B"]\n'
+        '[[layout.x.stocks]]\neach = "CCL"\nstock = "r.A"',
+        "layout.x.stocks[1].stock",
+        "there is no column A",
+    ),
+    "unknown column behind a title row that is passed over": (
+        '[layout.x]\nkind = "delimited"\nheader = true\ncolumns = ["A"]\nsku = "r.B"',
+        "layout.x.sku",
+        "there is no column B",
+    ),
+    "parent of a record that has none": (
+        '[layout.x]\nkind = "xml"\nrecord = "A"\nsku = "r.parent.B"',
+        "layout.x.sku",
+        "the record stands inside no other",
+    ),
     "archive that is not used": (
         BASE + ROUTE.replace('folder = "stock" }', 'archive = "x", after = "delete" }', 1),
         "route.stock.source.archive",
@@ -236,3 +331,71 @@ def test_a_remote_endpoint_is_taken_and_keys_that_mean_nothing_to_it_are_not(tmp
 
 def test_a_console_that_is_switched_off_is_no_fault(tmp_path):
     assert configured(tmp_path, BASE + ROUTE + '[console]\nlisten = ""').console.listen == ""
+
+
+def test_a_fault_hides_no_other_of_the_same_table(tmp_path):
+    found = faults(
+        tmp_path,
+        BASE
+        + """
+[route.stock]
+stoer = "main"
+store = "main"
+source = { endpoint = "inbox", folder = "stock", unique = "r." }
+layout = "mine"
+template = "no.xml.j2"
+target = { endpoint = "outbox", name = "{{ x" }
+output = { check = "xsd:no.xsd", batch = -1 }
+[layout.mine]
+kind = "delimited"
+decmal = ","
+encoding = "klingon"
+skip = ["r.A ==", "b.C"]
+stock = "r.A ** 2"
+""",
+    )
+    assert set(found) == {
+        "route.stock.stoer",
+        "route.stock.source.unique",
+        "route.stock.template",
+        "route.stock.target.name",
+        "route.stock.output.check",
+        "route.stock.output.batch",
+        "layout.mine.decmal",
+        "layout.mine.encoding",
+        "layout.mine.skip[1]",
+        "layout.mine.skip[2]",
+        "layout.mine.stock",
+    }
+
+
+def test_an_unknown_key_hides_no_broken_rule(tmp_path):
+    text = (
+        BASE + ROUTE + 'output = { batch = 5, chek = "xml" }\n[layout.x]\nkind = "xml"\n[[layout.x.stocks]]\nstok = 1\n'
+    )
+    text += 'stock = "r.A"\n'
+    assert set(faults(tmp_path, text)) == {
+        "route.stock.output.chek", "route.stock.target.name", "layout.x.stocks[1].stok", "layout.x",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        'kind = "fixed"\nfields = [{ name = "A", at = 1, width = 3 }]\n'
+        'proof = { trailer = "END", count = "r.text[3:]" }',
+        'kind = "delimited"\ncolumns = ["A"]\nproof = { trailer = "END", count = "r[\'2\']" }',
+        'kind = "records"\nlead = 1\nproof = { count = "r.text" }\n[layout.x.types]\nCCM = ["A"]',
+    ],
+)
+def test_a_declared_count_reads_its_line_and_no_column(tmp_path, layout):
+    assert configured(tmp_path, f"[layout.x]\n{layout}\n").layouts["x"].proof.count
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_schema_may_begin_with_a_byte_order_mark(tmp_path, encoding):
+    schema = '<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema"><xs:element name="a"/></xs:schema>'
+    declared = f'<?xml version="1.0" encoding="{encoding}"?>{schema}'
+    (tmp_path / "a.xsd").write_bytes(declared.encode(encoding.replace("utf-8", "utf-8-sig")))
+    output = configured(tmp_path, BASE + ROUTE + 'output = { check = "xsd:a.xsd" }').recipes["stock"].output
+    assert output.schema == declared
