@@ -165,9 +165,8 @@ class Nursery:
         self._running: _Running | None = None
 
     def launch(self) -> None:
-        """Starts the process unless it runs; does not wait until it is ready."""
-        with self._lock:
-            self._launch()
+        """Starts the process unless it runs; does not wait until it is ready. Raises Transient if that cannot be."""
+        self._ask(lambda _running: None)
 
     def alive(self) -> bool:
         """Whether the process runs."""
@@ -212,11 +211,11 @@ class Nursery:
         self._close()
         ours, theirs = socket.socketpair()
         with theirs:
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _BOOT, json.dumps(sys.path), str(theirs.fileno())],
-                pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                env=_environment(self._bench), start_new_session=True,
-            )  # fmt: skip
+            try:
+                process = _start_process(theirs, self._bench)
+            except OSError:
+                ours.close()
+                raise
         self._running = _Running(process, ours)
         ours.settimeout(_START)
         wire.send(ours, wire.Kind.ORDERS, self._bench)
@@ -271,6 +270,14 @@ class Nursery:
                 running.process.wait(_ANSWER)
             except subprocess.TimeoutExpired:
                 running.process.kill()
+
+
+def _start_process(theirs: socket.socket, bench: Bench) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-P", "-c", _BOOT, json.dumps(sys.path), str(theirs.fileno())],
+        pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=_environment(bench),
+        start_new_session=True,
+    )  # fmt: skip
 
 
 def _environment(bench: Bench) -> dict[str, str]:

@@ -272,6 +272,15 @@ def test_a_killed_nursery_takes_its_workers_along_and_is_replaced(open_workshop,
     assert workshop.alive()
 
 
+def test_a_nursery_that_cannot_be_started_is_told_as_such(state, monkeypatch):
+    workshop = Workshop(state / "journal.sqlite", state / "spool")
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "executable", str(state / "gone"))
+        with pytest.raises(Transient, match="no worker can be started"):
+            workshop.start()
+    workshop.stop()
+
+
 def test_signals_meant_for_the_daemon_do_not_end_workers(open_workshop):
     workshop = open_workshop()
     both = pids(workshop)
