@@ -22,6 +22,7 @@ from cegid_daemon.console import (
     pairs,
     rendering,
     settingpages,
+    told,
 )
 from cegid_daemon.console.address import Address
 from cegid_daemon.console.filepages import Places
@@ -65,6 +66,7 @@ def _reading() -> list[Route]:
         "/message/{number:int}/pair": pairs.pair,
         "/message/{number:int}/{what}": messages.decide_form,
         "/buffers": bufferpages.buffers,
+        "/buffers/told": told.told,
         "/buffers/history": bufferpages.history,
         "/buffers/export.csv": bufferpages.export,
         _IMPORTS: importpages.ask,

@@ -23,7 +23,7 @@ LEVELS = ("variation", "product", "store")
 _PAGE = 100
 _MEMBERS = 50
 _ROWS_AT_ONCE = 2_000
-_LONGEST_KEY = 200
+LONGEST_KEY = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class LevelRow:
 
 def buffers(visit: Visit) -> Response:
     """A key with its levels, or the list of what is set."""
-    store, key = the_store(visit, visit.asked("store")), trimmed(visit.asked("key"))[:_LONGEST_KEY]
+    store, key = the_store(visit, visit.asked("store")), trimmed(visit.asked("key"))[:LONGEST_KEY]
     with visit.reading() as reading:
         names = _of_key(reading, store, key) if key else _of_list(reading, visit, store)
     return visit.page("buffers.html", store=store, stores=list(visit.ground.config.stores), key=key, **names)
@@ -87,7 +87,7 @@ def _of_list(reading: Reading, visit: Visit, store: str) -> dict[str, object]:
 
 def change(visit: Visit) -> Response:
     """Sets or unsets one buffer."""
-    store, level, key = the_store(visit, visit.typed("store")), visit.typed("level"), visit.typed("key")[:_LONGEST_KEY]
+    store, level, key = the_store(visit, visit.typed("store")), visit.typed("level"), visit.typed("key")[:LONGEST_KEY]
     value, ground = visit.typed("value"), visit.ground
     if trimmed(value) and parse(value) is None:
         raise Refused(f"{value!r} is not a stock buffer", why="a buffer is zero or a positive whole number of units",

@@ -17,7 +17,9 @@ from starlette.responses import Response, StreamingResponse
 from cegid_daemon.console.ground import Ground, Reading
 from cegid_daemon.console.rendering import query
 from cegid_daemon.console.visit import Visit
+from cegid_daemon.journal.log import LogEntry
 from cegid_daemon.journal.paging import Page, Wanted
+from cegid_daemon.journal.search import Hit
 
 SIZES = (25, 50, 100, 200)
 OUTCOMES = ("ok", "failed", "waiting", "held", "unsure")
@@ -112,24 +114,35 @@ def listing(visit: Visit) -> Response:
     """A page of entries."""
     chosen = Filter.of(visit)
     with visit.reading() as reading:
-        hits = _hits(reading, chosen)
+        found = _found(reading, chosen)
+        hits = _messages(found)
         behind = visit.number("behind", 0, 1 << 62) or None
         page = Page([]) if hits == () else reading.pages.page(
             chosen.wanted(visit.ground.clock(), hits), limit=chosen.size, behind=behind,
             by=chosen.sorting[0], newest_first=chosen.sorting[1], go_on=visit.within(_LIST_SECONDS),
         )  # fmt: skip
         routes = list(dict.fromkeys([*visit.ground.config.routes, *reading.pages.routes()]))
+        known_to = [one for one in visit.ground.config.stores if chosen.q and reading.book.knows(one, chosen.q)]
     return visit.page(
         "log.html", chosen=chosen, entries=page.entries, page=page, behind=behind, hits=hits, routes=routes,
         stores=list(visit.ground.config.stores), sizes=SIZES, outcomes=OUTCOMES, orders=ORDERS, most_hits=_HITS,
+        keys=_keys(found or (), page.entries), known_to=known_to,
     )  # fmt: skip
 
 
-def _hits(reading: Reading, chosen: Filter) -> tuple[int, ...] | None:
-    """The messages a search found by key, name or word; None: nothing is searched for."""
-    if not chosen.q:
-        return None
-    return tuple(hit.message for hit in reading.search.find(chosen.q, limit=_HITS))
+def _found(reading: Reading, chosen: Filter) -> Sequence[Hit] | None:
+    """What a search found by key, name or word; None: nothing is searched for."""
+    return reading.search.find(chosen.q, limit=_HITS) if chosen.q else None
+
+
+def _messages(found: Sequence[Hit] | None) -> tuple[int, ...] | None:
+    return None if found is None else tuple(hit.message for hit in found)
+
+
+def _keys(found: Sequence[Hit], entries: Sequence[LogEntry]) -> dict[int, str]:
+    """The key by which the pair of a message is looked into; a file's name is none."""
+    names = {entry.file_name for entry in entries}
+    return {hit.message: hit.key for hit in found if hit.how in ("exact", "beginning", "part") and hit.key not in names}
 
 
 def scan(visit: Visit) -> Response:
@@ -187,7 +200,7 @@ def export(visit: Visit) -> Response:
 def _csv(ground: Ground, chosen: Filter) -> Iterator[bytes]:
     """A page at a time, so that a slow browser keeps no reader from others."""
     with ground.readers.lend() as reading:
-        hits = _hits(reading, chosen)
+        hits = _messages(_found(reading, chosen))
     wanted, last, left = chosen.wanted(ground.clock(), hits), None, _MOST_EXPORTED
     yield _lines([{name: name for name in _COLUMNS}])
     while left > 0 and hits != ():

@@ -10,6 +10,7 @@ from datetime import datetime
 from starlette.responses import Response
 
 from cegid_daemon.console.ground import Reading
+from cegid_daemon.console.messages import allowed
 from cegid_daemon.console.plots import Plot, bars
 from cegid_daemon.console.visit import Visit
 from cegid_daemon.journal.overview import Contact
@@ -21,8 +22,8 @@ _ASIDE = 25  # messages listed that need a person or wait
 _HOURS = 24
 _KEPT_FOR = 15.0  # seconds the figures of the plots are good for
 NEEDS_A_PERSON = ("failed", "held", "unsure")
-_SET_ASIDE = (*NEEDS_A_PERSON, "waiting")
 _ON_THE_WAY = ("received", "rewritten", "delivered")
+_URGENCY = {state: place for place, state in enumerate((*NEEDS_A_PERSON, "waiting"))}  # these routes come first
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +91,16 @@ def _names(visit: Visit) -> dict[str, object]:
     with visit.reading() as reading:
         counts = reading.overview.counts()
         rows = [_route_row(name, visit, reading, counts) for name in dict.fromkeys([*config.routes, *sorted(counts)])]
-        aside = reading.overview.aside(_ASIDE)
+        people = reading.overview.aside(_ASIDE, NEEDS_A_PERSON)
+        waiting = reading.overview.aside(_ASIDE, ("waiting",))
         contacts = {contact.endpoint: contact for contact in reading.overview.contacts()}
         hours = figures.hours(reading, now)
     return {
-        "rows": rows,
-        "people": [message for message in aside if message.state in NEEDS_A_PERSON],
-        "waiting": [message for message in aside if message.state not in NEEDS_A_PERSON],
-        "more": sum(one.get(state, 0) for one in counts.values() for state in _SET_ASIDE) - len(aside),
+        "rows": sorted(rows, key=lambda row: _URGENCY.get(row.state, len(_URGENCY))),
+        "people": people,
+        "waiting": waiting,
+        "in_need": sum(one.get(state, 0) for one in counts.values() for state in NEEDS_A_PERSON),
+        "decisions": {state: allowed(state) for state in NEEDS_A_PERSON},
         "endpoints": [EndpointRow(name, spec.url, contacts.get(name)) for name, spec in config.endpoints.items()],
         "plots": _plots(hours),
         "well": visit.ground.well(),

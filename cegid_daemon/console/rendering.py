@@ -53,6 +53,13 @@ def moment(value: datetime | str | None) -> Markup:
     )
 
 
+def hour(at: datetime) -> Markup:
+    """The time of day on a plot's axis: in UTC here, in the reader's zone by the shipped script."""
+    return Markup('<time class="hour" datetime="{}" title="{} UTC">{}</time>').format(
+        utc_text(at), f"{at:%Y-%m-%d %H:%M}", f"{at:%H:%M}"
+    )
+
+
 def amount(count: int) -> str:
     """A number in groups of three: `1 234 567`."""
     return f"{count:,}".replace(",", "\u202f")
@@ -100,7 +107,7 @@ def environment() -> Environment:
         loader=FileSystemLoader(HERE / "pages"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    found.filters.update(visible=visible, moment=moment, amount=amount, size=size, took=took)
+    found.filters.update(visible=visible, moment=moment, hour=hour, amount=amount, size=size, took=took)
     found.globals.update(query=query, static_version=static_version())
     return found
 

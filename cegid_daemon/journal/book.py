@@ -169,6 +169,17 @@ class BufferBook:
         )
         return str(row["product"]) or None if row else None
 
+    def knows(self, store: str, key: str) -> bool:
+        """Whether the catalogue or a buffer of a store names a key, as variation or as product."""
+        row = self._connection.one(
+            "SELECT 1 WHERE EXISTS (SELECT 1 FROM catalogue WHERE store = :store AND variation = :key) "
+            "OR EXISTS (SELECT 1 FROM catalogue WHERE store = :store AND product = :key) "
+            "OR EXISTS (SELECT 1 FROM buffer WHERE store = :store AND level IN ('variation', 'product') "
+            "AND key = :key)",
+            {"store": store, "key": trimmed(key)},
+        )
+        return row is not None
+
     def catalogue(self, store: str | None = None, *, revision: int | None = None) -> Iterator[tuple[str, str, str]]:
         """Rows `(store, variation, product)` as they apply, in order; read by the page."""
         at = {"store": store or "", "variation": ""}

@@ -101,6 +101,14 @@ class LogBook:
             LogEntry(*row) for row in self._connection.query(f"{_ENTRY} WHERE message_id = ? ORDER BY id", (message,))
         ]
 
+    def refusals(self, message: int) -> list[str]:
+        """What the receiver's answers to a message refused, a text each."""
+        found = self._connection.query(
+            "SELECT detail FROM attempt WHERE message = ? AND step = 'answer' AND outcome = 'refused' ORDER BY id",
+            (message,),
+        )
+        return [str(row[0]) for row in found]
+
     def message(self, message: int) -> Mapping[str, Any] | None:
         """Everything known about a message, ready for JSON; None if there is none.
 

@@ -12,6 +12,7 @@ from cegid_daemon.journal import rows
 from cegid_daemon.journal.connection import Connection
 from cegid_daemon.journal.rows import Message
 
+ASIDE = ("waiting", "held", "unsure", "failed")
 _NO_REPLAY = "NOT EXISTS (SELECT 1 FROM message r WHERE r.replay_of = message.id)"
 _UNANSWERED = f"state NOT IN ('done') AND state <> 'discarded' AND {_NO_REPLAY}"
 
@@ -47,10 +48,12 @@ class Overview:
         """The newest message of a route."""
         return next(iter(self._messages("WHERE route = ? ORDER BY seq DESC LIMIT 1", (route,))), None)
 
-    def aside(self, limit: int) -> Sequence[Message]:
-        """The oldest messages that wait, are held, unsure or failed."""
-        states = "state IN ('waiting', 'held', 'unsure', 'failed')"
-        return self._messages(f"WHERE {_UNANSWERED} AND {states} ORDER BY id LIMIT ?", (limit,))
+    def aside(self, limit: int, states: Sequence[str] = ASIDE) -> Sequence[Message]:
+        """The oldest messages that are held, unsure or failed, then those that wait; or some of these states only."""
+        marks = ", ".join("?" * len(states))
+        return self._messages(
+            f"WHERE {_UNANSWERED} AND state IN ({marks}) ORDER BY state = 'waiting', id LIMIT ?", (*states, limit)
+        )
 
     def refused(self, limit: int) -> Sequence[Message]:
         """The newest messages of which CEGID put a file into its rejects folder."""

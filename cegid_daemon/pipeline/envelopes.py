@@ -7,6 +7,7 @@ out; the same guarded XML reader as for files.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,7 @@ _LATER = frozenset({"deferred", "queued", "pending", "processing", "accepted for
 _KEYS = ("VariationReference", "OrderID", "ProductReference", "VariationEAN", "ProductEAN", "CustomerID")
 _REASONS = frozenset({"error", "errors", "errormessage", "errortext", "errordescription", "message", "reason"})
 _LONGEST_REASON = 300
+_WRITTEN = re.compile(rf"RequestID (?P<id>.*?)(?:, (?P<name>{'|'.join(_KEYS)}) (?P<key>.*?))?: (?P<reason>.*)", re.S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,12 @@ class Refusal:
     def __str__(self) -> str:
         about = f", {self.key.name} {self.key.value}" if self.key.name else ""
         return f"RequestID {self.request_id}{about}: {self.reason}"
+
+    @classmethod
+    def read(cls, text: str) -> Refusal | None:
+        """The refusal that was written down as this text; None: it is none. A key ends at the first `: `."""
+        found = _WRITTEN.fullmatch(text)
+        return cls(found["id"], Key(found["name"] or "", found["key"] or ""), found["reason"]) if found else None
 
 
 @dataclass(slots=True)

@@ -204,7 +204,9 @@ class _Witness:
 
     def _is_complete(self, record: Record) -> bool:
         job = self._job
-        return len(self._rows) >= job.count if job.key else record.number >= job.first + job.count
+        if job.key:  # records are read ahead of being taken
+            return len(self._rows) >= job.count and record.number > max(self._rows)
+        return record.number >= job.first + job.count
 
     def prints(self, text: str) -> None:
         row = self._printing

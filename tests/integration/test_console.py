@@ -585,3 +585,52 @@ def test_slow_downloads_keep_no_reader_from_others(tmp_path: Path):
             slow.sendall(f"GET /entry/1/save HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\n\r\n".encode())
             assert slow.recv(12) == b"HTTP/1.1 200"
         assert site.browser().get("/log").status == 200
+
+
+def test_what_the_store_was_told_of_a_sku_stands_with_the_number_the_shop_counted(browser):
+    text = browser.get("/buffers/told?key=2000000000022").text
+    assert re.search(r'counted" class="num">2</td>.*Store buffer 2.*<strong>0</strong>', text, re.S)
+    assert re.search(r'href="/message/\d+/pair\?key=2000000000022">STOCK.csv', text)
+    assert "/buffers/told?store=main&amp;key=2000000000022&amp;part=1" in browser.get("/buffers?key=2000000000022").text
+    assert "<html" not in browser.get("/buffers/told?key=2000000000022&part=1").text
+    assert "No stored message with stock speaks of" in browser.get("/buffers/told?key=nothing").text
+    eventually(lambda: "left out" in browser.get("/buffers/told?key=2000000000046").text)  # its words are indexed late
+
+
+def test_of_a_large_file_any_sku_is_told(tmp_path: Path):
+    big = STOCK + "".join(f"{one:06};2{one:012};001;{one % 50},000;;;-\n" for one in range(20_000))
+    with Site(tmp_path).running() as site:
+        site.write(big, "inventory", "BIG.csv")
+        browser = site.browser()
+        number = message_of(browser, "BIG.csv")
+        eventually(lambda: "badge is-done" in browser.get(f"/message/{number}").text)
+        assert "<strong>47</strong>" in browser.get("/buffers/told?key=2000000019999").text
+        assert "No stored message with stock" in browser.get("/buffers/told?key=2000000020000").text
+
+
+def test_what_was_searched_for_leads_to_its_record_and_its_buffers(browser):
+    text = browser.get("/log?q=0000100046").text
+    assert re.search(r'href="/message/\d+/pair\?key=0000100046"', text)
+    assert "what store" not in text
+    assert re.search(r'href="/message/\d+/pair"', browser.get("/log?q=STOCK.csv").text)
+    browser.post(
+        "/buffers", browser.token("/buffers?key=KNOWN"), store="main", level="variation", key="KNOWN", value="1"
+    )
+    assert "what store main was told" in browser.get("/log?q=KNOWN").text
+
+
+def test_a_record_that_the_receiver_rejected_says_so_in_the_pair(tmp_path: Path):
+    shop = Site(tmp_path)
+    with shop.running() as site:
+        site.drop("STOCK.csv", "inventory")
+    with opened(shop) as journal:
+        refusal = "RequestID 2, VariationReference 2000000000022: archived <b>"
+        journal.ledger.note(1, "answer", "refused", refusal, datetime.now(UTC))
+    with shop.running() as site:
+        browser = site.browser()
+        text = browser.get("/message/1/pair").text
+        assert text.count("rejected: archived &lt;b&gt;") == 1
+        assert 'rejected 1 of these: <a href="/message/1/pair?key=2000000000022">' in text
+        told = browser.get("/buffers/told?key=2000000000022").text
+        assert "archived &lt;b&gt;" in told
+        assert "<strong>" not in told

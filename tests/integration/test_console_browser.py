@@ -35,10 +35,17 @@ PAGES = {
     "overview": "/", "log": "/log", "log without a hit": "/log?q=nothing", "message": "/message/1", "entry": "/entry/1",
     "bytes": "/entry/1?as=bytes", "pair": "/message/1/pair", "failed": "/message/3", "failed pair": "/message/3/pair",
     "decision": "/message/3/replay", "buffers": "/buffers", "levels": "/buffers?key=2000000000015",
+    "told": "/buffers/told?key=2000000000015",
     "import": "/buffers/import", "settings": "/settings", "files": "/files/inventory?in=failed",
     "scan": "/log/scan?q=XXL",
     "alerts": "/alerts", "error": "/nothing",
 }  # fmt: skip
+
+LABELS_OVER_VALUES = """
+    return [...document.querySelectorAll(".stack td[data-label]")]
+        .filter((cell) => cell.offsetParent && parseFloat(getComputedStyle(cell).paddingLeft) < 80)
+        .map((cell) => cell.outerHTML)
+"""
 
 pytestmark = [
     pytest.mark.slow,
@@ -134,6 +141,21 @@ def test_an_order_is_found_and_followed_to_its_pair(site, driver):
     shows(driver, "The right side stands in what was sent")
 
 
+def test_from_any_page_an_order_is_two_steps_away(site, driver):
+    driver.get(f"{site.base}/settings")
+    driver.find_element(By.CSS_SELECTOR, "header input[name=q]").send_keys("0000100046", Keys.ENTER)
+    WebDriverWait(driver, 10).until(lambda one: one.find_elements(By.LINK_TEXT, "pair"))
+    follow(driver, "pair")
+    shows(driver, "record 2")
+    assert "0000100045" not in main_text(driver)
+
+
+def test_why_the_store_shows_a_number_stands_beside_its_buffers(site, driver):
+    driver.get(f"{site.base}/buffers?key=2000000000039")
+    shows(driver, "The store was told")
+    assert "4.5 Store buffer 2 2.5 done STOCK.csv" in main_text(driver).replace("\n", " ")
+
+
 def test_a_buffer_is_changed_and_the_next_file_uses_it(site, driver):
     driver.get(f"{site.base}/buffers")
     driver.find_element(By.NAME, "key").send_keys("2000000000022", Keys.ENTER)
@@ -154,7 +176,7 @@ def test_a_buffer_is_changed_and_the_next_file_uses_it(site, driver):
 
 def test_a_failed_message_is_replayed_with_a_reason(site, driver):
     driver.get(site.base)
-    follow(driver, "Message 3")
+    follow(driver, HOSTILE)
     follow(driver, "Replay")
     send(driver, "Replay")
     shows(driver, "Replay message 3?")  # the browser asks for a reason first
@@ -184,6 +206,19 @@ def test_times_are_the_readers_own_with_utc_on_hover(site, driver):
         hour = driver.execute_script("return new Date(arguments[0]).getHours()", at)
         assert f"{hour:02}:" in shown.text
         assert shown.get_attribute("title") == f"{at[:10]} {at[11:19]} UTC"
+    finally:
+        driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": ""})
+
+
+def test_a_typed_time_is_the_readers_own_and_goes_into_the_address_in_utc(site, driver):
+    driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": "Asia/Kolkata"})
+    try:
+        driver.get(f"{site.base}/log?since=2026-01-02T03:04")
+        field = driver.find_element(By.NAME, "since")
+        assert field.get_attribute("value") == "2026-01-02T08:34"
+        send(driver, "Show")
+        WebDriverWait(driver, 10).until(lambda one: "since=2026-01-02T03%3A04" in one.current_url)
+        assert "until=" not in driver.current_url
     finally:
         driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": ""})
 
@@ -226,6 +261,7 @@ def test_no_page_is_wider_than_a_phone(site, driver, path):
     try:
         driver.get(site.base + path)
         assert driver.execute_script("return document.documentElement.scrollWidth") <= 390
+        assert driver.execute_script(LABELS_OVER_VALUES) == []
     finally:
         phone(driver, on=False)
 

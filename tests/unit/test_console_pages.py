@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -11,12 +12,14 @@ from cegid_daemon.console.address import Address
 from cegid_daemon.console.importpages import rows_of
 from cegid_daemon.console.logpages import download, typed_moment
 from cegid_daemon.console.machines import basic_password
-from cegid_daemon.console.pairs import Change, _marks, _masked
+from cegid_daemon.console.marking import Change, marks_of, masked, rejected, row_of
 from cegid_daemon.console.plots import bars
 from cegid_daemon.console.rendering import amount, environment, moment, size, took, visible
 from cegid_daemon.errors import Refused
 from cegid_daemon.journal.words import HEAD, encoding_of
+from cegid_daemon.pipeline.envelopes import Key, Refusal
 from cegid_daemon.rewrite.masking.fields import Fields
+from cegid_daemon.rewrite.recipe import Layout, Recipe
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -103,10 +106,10 @@ def test_each_word_of_the_output_is_marked_with_its_cause():
     change = Change("A1", "P", "10", "8", "Store buffer 2", changed=True)
     piece = "<U><Ref>A1</Ref><Stock>8</Stock><Id>1</Id><Label>a &amp; b</Label></U>"
     marks = {
-        mark.text: mark.kind for mark in _marks(piece, {"A1", "a & b"}, [change], "t.xml.j2") if mark.kind != "markup"
+        mark.text: mark.kind for mark in marks_of(piece, {"A1", "a & b"}, [change], "t.xml.j2") if mark.kind != "markup"
     }
     assert marks == {"A1": "same", "8": "buffer", "1": "template", "a &amp; b": "same"}
-    assert not list(_marks("", set(), [], "t"))
+    assert not list(marks_of("", set(), [], "t"))
 
 
 def test_an_address_knows_whether_others_reach_it():
@@ -143,9 +146,46 @@ def test_masked_fields_are_stars_on_both_sides_of_a_pair_and_in_its_key():
         "fields": {"Addresses/Address[2]/EmailAddress": "ann@shop.example", "Town": "Lyon", "@name": "Ann O'Hara"},
         "piece": "<E>ANN@SHOP.EXAMPLE</E><N>Ann O&#x27;Hara</N><T>Lyon</T>",
     }  # fmt: skip
-    masked = _masked(record, Fields.of(["Customer/EmailAddress", "@name"]))
-    text = str(masked)
+    shown = masked(record, Fields.of(["Customer/EmailAddress", "@name"]))
+    text = str(shown)
     assert "shop.example" not in text.lower()
     assert "Hara" not in text
-    assert "<T>Lyon</T>" in masked["piece"]
-    assert _masked(record, Fields.of([])) is record
+    assert "<T>Lyon</T>" in shown["piece"]
+    assert masked(record, Fields.of([])) is record
+
+
+def record(**changed: Any) -> dict[str, Any]:
+    """A record as its account tells it."""
+    known = {"number": 1, "line": 2, "key": "A1", "fields": {}, "values": [], "left_out": "", "piece": ""}
+    return {**known, **changed}
+
+
+ARCHIVED = Refusal("7", Key("VariationReference", "A1"), "archived")
+
+
+@pytest.mark.parametrize(
+    ("refusal", "piece", "reason"),
+    [
+        (ARCHIVED, "<R><RequestID>7</RequestID><V>A1</V></R>", "archived"),
+        (ARCHIVED, "<R><RequestID>8</RequestID><V>A1</V></R>", ""),  # the key once more, in another request
+        (ARCHIVED, "A1;8", "archived"),
+        (Refusal("7", Key("VariationReference", "B2"), "archived"), "<RequestID>7</RequestID>", ""),  # another part
+        (Refusal("7", Key(), "no reason"), "<RequestID>7</RequestID>", "no reason"),
+        (Refusal("7", Key(), "no reason"), "A1;8", ""),
+    ],
+)
+def test_a_record_is_rejected_by_the_refusal_of_its_own_request(refusal, piece, reason):
+    assert rejected(record(piece=piece), [refusal]) == reason
+    value = {"sku": "A1", "product": "", "raw_stock": "5", "stock": "3", "buffer": "2", "buffer_level": "Store"}
+    assert rejected(record(piece=piece, key="P", values=[value]), [refusal]) == reason
+
+
+def test_fields_stand_with_their_element_and_blank_ones_are_counted():
+    fields = {"ID": "1", "Address/Town": "Lyon", "Total": "9", "Address/County": " ", "Address/ISO": "FR"}
+    row = row_of(record(fields=fields, piece="<T>Lyon</T>"), Recipe(Layout("x", "xml", stock="r.Total"), None))
+    told = [(group.path, [(one.name, one.text, one.told) for one in group.values]) for group in row.groups]
+    assert told == [
+        ("", [("ID", "1", False), ("Total", "9", True)]),  # the stock is read from Total
+        ("Address", [("Town", "Lyon", True), ("ISO", "FR", False)]),
+    ]
+    assert row.blank == 1

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from cegid_daemon.errors import BadInput
-from cegid_daemon.pipeline.envelopes import Key, Tying, Verdict, method_of, refusal_of, requests_of
+from cegid_daemon.pipeline.envelopes import Key, Refusal, Tying, Verdict, method_of, refusal_of, requests_of
 from cegid_daemon.pipeline.posting import is_repeatable
 from cegid_daemon.poller import iso_duration
 from cegid_daemon.rewrite.templates import compile as compile_template
@@ -162,3 +162,16 @@ def test_spans_are_written_as_iso_8601_and_never_too_short(span: timedelta, text
 def test_only_requests_that_set_or_ask_are_repeated_by_themselves() -> None:
     assert all(map(is_repeatable, ("StockUpdate", "ProductAdd", "ProductUpdate", "OrderUpdate", "StockGet")))
     assert not any(map(is_repeatable, ("OrderAdd", "CustomerAdd", "OrderRefund", "")))
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        Refusal("21", Key("VariationReference", "2000000000022"), "variation is archived"),
+        Refusal("", Key("OrderID", "A:1, B"), "no: because\nof that"),
+        Refusal("7", Key(), "no reason, VariationReference"),
+    ],
+)
+def test_a_refusal_that_was_written_down_is_read_again(refusal: Refusal) -> None:
+    assert Refusal.read(str(refusal)) == refusal
+    assert Refusal.read("and 12 more") is None

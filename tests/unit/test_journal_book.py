@@ -340,3 +340,15 @@ def test_a_failed_message_owns_what_left_its_hands(connection: Connection, raw: 
     )
     connection.execute("INSERT INTO exported VALUES ('orders', 'E1', 1)")
     assert set(BookReader(raw, "main", "orders", 0, 9).exported(["E1"])) == {"E1"}
+
+
+def test_the_book_knows_what_a_buffer_or_the_catalogue_names(book: BufferBook) -> None:
+    book.set("main", "variation", "V1", "3", **BY)
+    book.belongs("main", [("V2", "P2")], **BY)
+    assert [key for key in ("V1", "V2", "P2", " V1 ", "V3", "") if book.knows("main", key)] == [
+        "V1",
+        "V2",
+        "P2",
+        " V1 ",
+    ]
+    assert not book.knows("other", "V1")

@@ -82,3 +82,15 @@ def test_contacts_tell_who_answered_and_since_when_one_does_not(journal: Journal
     inbox, outbox = Overview(journal.connection).contacts()
     assert (inbox.endpoint, inbox.ok_at, inbox.failing_since) == ("inbox", "2026-11-23T07:42:00.000000Z", None)
     assert (outbox.failing_since, outbox.error) == ("2026-11-23T07:42:00.000000Z", "gone")
+
+
+def test_many_that_wait_never_hide_one_that_failed(journal: Journal) -> None:
+    for name in ("a", "b", "c"):
+        waiting = journal.ledger.message(claim(journal, name))
+        assert waiting is not None
+        journal.ledger.wait(waiting, Fault("Transient", "no answer"), now=NOW, next_try_at=NOW)
+    failed = claim(journal)
+    journal.ledger.fail(failed, Fault("BadInput", "broken"), NOW)
+    overview = Overview(journal.connection)
+    assert overview.aside(2)[0].id == failed
+    assert [message.state for message in overview.aside(2, ("waiting",))] == [State.WAITING, State.WAITING]

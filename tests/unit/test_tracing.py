@@ -139,3 +139,11 @@ def test_a_layout_that_feeds_the_book_shows_what_it_sets():
     layout = Layout("f", "delimited", sku="r.SKU", buffer="r.A")
     told = account("SKU;A\nA1;4\nA2;\n", layout=layout, template="")
     assert [record["piece"] for record in told["records"]] == ["variation A1: 4", "variation A2:"]
+
+
+def test_a_record_that_was_read_ahead_is_followed_to_its_end_before_the_look_is():
+    text = "SKU;A;B;CLOSED\n" + "".join(f"S{number};{number};;\n" for number in range(5_000))
+    told = account(text, key="S300", count=1)
+    assert not told["whole"]
+    assert [(one["key"], one["left_out"]) for one in told["records"]] == [("S300", "")]
+    assert "<S>298</S>" in told["records"][0]["piece"]

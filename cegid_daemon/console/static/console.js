@@ -25,13 +25,30 @@
       const now = new Date();
       const today = `${now.getFullYear()}-${two(now.getMonth() + 1)}-${two(now.getDate())}`;
       const clock = `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
-      shown.textContent = day === today ? clock : `${day} ${clock}`;
+      if (shown.classList.contains("hour")) shown.textContent = clock.slice(0, 5);
+      else shown.textContent = day === today ? clock : `${day} ${clock}`;
       shown.dataset.local = "yes";
+    }
+  };
+
+  // A time that is typed is the reader's own too; what goes into the address stays UTC, so that a link means the same.
+  const local = (at) => new Date(at.getTime() - at.getTimezoneOffset() * 60000).toISOString().slice(0, 16);
+  const localFields = () => {
+    for (const field of document.querySelectorAll("input[data-utc]")) {
+      const given = new Date(`${field.value}Z`);
+      if (!Number.isNaN(given.getTime())) field.value = local(given);
+      field.parentElement.querySelector(".zone").textContent = "(your time)";
+      field.form.addEventListener("formdata", (event) => {
+        const typed = new Date(field.value);
+        if (Number.isNaN(typed.getTime())) event.formData.delete(field.name);
+        else event.formData.set(field.name, typed.toISOString().slice(0, 16));
+      });
     }
   };
 
   document.addEventListener("DOMContentLoaded", () => {
     localTimes(document);
+    localFields();
     const button = document.getElementById("theme");
     if (!button) return;
     const name = () => {
