@@ -20,10 +20,12 @@ from markupsafe import escape
 from cegid_daemon.errors import TemplateFault
 from cegid_daemon.rewrite.filters import FILTERS, plain
 from cegid_daemon.rewrite.recipe import Templates
-from cegid_daemon.rewrite.record import ATTRIBUTES, Record
+from cegid_daemon.rewrite.record import ATTRIBUTES, RawFields, Record
+from cegid_daemon.rewrite.seen import MessageSeen, SourceSeen
 
 _CLOCKS = frozenset({"now", "utcnow", "today"})
 _COUNTERS = frozenset({"first", "index", "index0", "last"})  # of a loop
+_SEEN: dict[type, str] = {RawFields: "the record as it came", SourceSeen: "source", MessageSeen: "message"}
 _MARKS = re.compile("[&<>\"']")
 
 
@@ -59,6 +61,19 @@ class _Printing(CodeGenerator):
             super()._output_child_post(node, frame, finalize)
 
 
+class Lacking(StrictUndefined):
+    """What is not there: using it fails, in words for who writes templates."""
+
+    __slots__ = ()
+
+    @property
+    def _undefined_message(self) -> str:
+        seen = _SEEN.get(type(self._undefined_obj))
+        if self._undefined_hint or seen is None:
+            return super()._undefined_message
+        return f"{seen} has no {self._undefined_name!r}"
+
+
 class Sandbox(ImmutableSandboxedEnvironment):
     """The environment of one bundle. A block tag takes its line with it (`trim_blocks`, `lstrip_blocks`).
 
@@ -74,7 +89,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         super().__init__(
             loader=DictLoader(bundle.texts),
             autoescape=lambda name: xml or is_xml(name or ""),
-            undefined=StrictUndefined,
+            undefined=Lacking,
             finalize=plain,
             trim_blocks=True,
             lstrip_blocks=True,
@@ -156,13 +171,18 @@ def _name_fields(template: nodes.Template) -> None:
 
 
 def _field(node: nodes.Node | None) -> str:
+    """The field a value comes from; all that it may come from, as in `r.A ~ r.B` and `r.A or r.B`."""
     match node:
-        case nodes.Filter():
-            return _field(node.node)
-        case nodes.Getattr():
-            return node.attr
-        case nodes.Getitem(arg=nodes.Const(value=str(name))):
+        case nodes.Getattr(attr=name) | nodes.Name(name=name) | nodes.Getitem(arg=nodes.Const(value=str(name))):
             return name
-        case nodes.Name():
-            return node.name
+        case nodes.Filter(node=inner) | nodes.Call(node=nodes.Getattr(node=inner)):
+            return _field(inner)
+        case nodes.CondExpr(expr1=one, expr2=other):
+            return _all_of(one, other)
+        case nodes.Node():
+            return _all_of(*node.iter_child_nodes())
     return ""
+
+
+def _all_of(*parts: nodes.Node | None) -> str:
+    return ", ".join(dict.fromkeys(filter(None, map(_field, parts))))

@@ -7,8 +7,6 @@ template, line and record. Reads no file: `freeze` asks a loader, everything els
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from functools import lru_cache
 from pathlib import PurePosixPath
 from types import TracebackType
@@ -21,30 +19,12 @@ from cegid_daemon.rewrite.ports import Job
 from cegid_daemon.rewrite.recipe import Templates
 from cegid_daemon.rewrite.record import Record
 from cegid_daemon.rewrite.sandbox import Sandbox
+from cegid_daemon.rewrite.seen import MessageSeen, SourceSeen
 
 LONGEST_NAME = 255
 _NAME = "target.name"
 _LONGEST_SUFFIX = 32
 _REMEDY = "Correct the template, then replay the message."
-
-
-@dataclass(frozen=True, slots=True)
-class MessageSeen:
-    """`message` in a template."""
-
-    id: int
-    name: str
-    received_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class SourceSeen:
-    """`source` in a template: the received file. `stem` and `suffix` (with its point) make up `name`."""
-
-    name: str
-    stem: str
-    suffix: str
-    folder: str
 
 
 def names(job: Job) -> dict[str, Any]:

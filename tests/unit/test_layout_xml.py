@@ -242,3 +242,22 @@ def test_a_root_that_declares_no_number_is_told_so() -> None:
     layout = Layout("products", "xml", record="Product", proof=Proof(count="r['@count']"))
     with pytest.raises(BadInput, match="it declares no number of records and holds 1"):
         read("<F><Product/></F>", layout)
+
+
+@pytest.mark.parametrize(
+    ("body", "why", "remedy"),
+    [
+        (b"<F><Product>\xe9</Product></F>", "Invalid bytes", "in the encoding it declares"),
+        (b'<?xml version="1.0" encoding="utf-16"?><F/>', "", "in the encoding it declares"),
+        (b'<?xml version="1.0" encoding="x-foo"?><F/>', "x-foo", "in the encoding it declares"),
+        (b"<a>" * 300, "Excessive depth in document: 256", "Ask the sender what this file is"),
+        (b"<F><Product>", "Premature end", "send it again where it was cut off"),
+        (b"<F><Product></F>", "tag mismatch", "Have the sender correct the file"),
+    ],
+)
+def test_the_remedy_is_that_of_the_fault(body: bytes, why: str, remedy: str) -> None:
+    with pytest.raises(BadInput, match="the XML cannot be read") as caught:
+        read(body, step=len(body))
+    assert why in caught.value.why
+    assert "XML_PARSE_HUGE" not in caught.value.why
+    assert remedy in caught.value.remedy

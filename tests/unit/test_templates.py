@@ -239,3 +239,35 @@ def test_a_name_too_long_by_itself_is_cut_before_its_suffix():
 )
 def test_compiling_computes_nothing_so_that_a_hostile_constant_costs_only_who_renders_it(text):
     templates.compile(Templates("a.csv.j2", {"a.csv.j2": text}))
+
+
+@pytest.mark.parametrize(
+    ("value", "field"),
+    [
+        ("('WEB' ~ r.A)", "A"),
+        ("(r.A ~ r.B)", "A, B"),
+        ("(r.A|default('') or r.B|default(''))", "A, B"),
+        ("r.A.strip()", "A"),
+        ("(r.A if r.C else r.B)", "A, B"),
+        ("(r.A ~ r.A)", "A"),
+        ("'constant'", ""),
+    ],
+)
+def test_a_refusing_filter_names_every_field_its_value_may_come_from(value, field):
+    with pytest.raises(TemplateFault, match="does not fit into 3") as caught:
+        render("{% for r in records %}{{ " + value + "|fit(3) }}{% endfor %}", record(A="abcde", B="fghij", C="x"))
+    assert caught.value.where.field == field
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{% for r in records %}{{ r.raw['stock'] }}{% endfor %}", "the record as it came has no 'stock'"),
+        ("{{ source.foo }}", "source has no 'foo'"),
+        ("{{ message.route }}", "message has no 'route'"),
+    ],
+)
+def test_what_is_not_there_is_named_in_the_words_of_templates(text, said):
+    with pytest.raises(TemplateFault) as caught:
+        render(text, record(A="1"))
+    assert caught.value.what == said

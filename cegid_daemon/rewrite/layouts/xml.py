@@ -16,8 +16,9 @@ from typing import Any
 
 from lxml import etree
 
-from cegid_daemon.errors import BadInput, ConfigurationError, Place
+from cegid_daemon.errors import BadInput, ConfigurationError
 from cegid_daemon.rewrite.expressions import compile_number
+from cegid_daemon.rewrite.layouts.malformed import broken
 from cegid_daemon.rewrite.layouts.text import Source
 from cegid_daemon.rewrite.recipe import Layout
 from cegid_daemon.rewrite.record import Record
@@ -155,13 +156,13 @@ class _Reading:
             self._parser.close()
             yield from self._finished(tally)
         except etree.XMLSyntaxError as error:
-            raise _broken(self._parser, error) from error
+            raise broken(self._parser, error) from error
         self._conclude(tally)
 
     def _refuse_faults(self) -> None:
         """An entity that is not known does not stop the parser: it starts anew behind it, and forgets."""
         if any(entry.level >= etree.ErrorLevels.FATAL for entry in self._parser.feed_error_log):
-            raise _broken(self._parser)
+            raise broken(self._parser)
 
     def _finished(self, tally: Tally) -> Iterator[Record]:
         is_record = self._is_record
@@ -272,18 +273,4 @@ def root_name(source: Source, layout: Layout) -> str | None:
     except etree.XMLSyntaxError as error:
         if prolog.root is not None:
             return prolog.root  # the reading itself will find it again
-        raise _broken(parser, error) from error
-
-
-def _broken(parser: Any, error: etree.XMLSyntaxError | None = None) -> BadInput:
-    """What the parser found first in this file; an error's own log is that of the whole process."""
-    found = [(entry.line, entry.column, entry.message) for entry in parser.feed_error_log[:1]]
-    if not found and error is not None:
-        found = [(*error.position, error.msg)]
-    line, column, why = found[0] if found else (0, 0, None)
-    return BadInput(
-        "the XML cannot be read",
-        where=Place(line=line or 0, column=max(column or 0, 0)),
-        why=(why or "it is not well-formed").strip(),
-        remedy="Have the sender send the file again; it may have been cut off",
-    )
+        raise broken(parser, error) from error
