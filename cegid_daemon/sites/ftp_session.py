@@ -27,6 +27,7 @@ from cegid_daemon.sites.upload import Upload
 
 log = logging.getLogger(__name__)
 
+_CLOSE_WAIT = 8  # state of a TCP connection whose peer has closed it; a reset one is in none of the open states
 _MAY = "elradfmw"  # everything but rights and times
 _UNSUPPORTED = ("STOU", "SITE CHMOD", "MFMT")  # a time set after the transfer would make another file of one just taken
 
@@ -118,12 +119,20 @@ class Data(DTPHandler):  # type: ignore[misc]
             return
         upload.keep()
         log.info("An upload of %s broke off and can be resumed.", printable(upload.name))
-        self._resp = self._resp if self._resp and self._resp[0][0] == "4" else ("426 Transfer broken off.", log.debug)
+        if not (self._resp and self._resp[0][0] == "4"):
+            self._resp = (f"426 {self._why_broken()}", log.debug)
 
     def _was_ended(self) -> bool:
-        """Over TLS the sender says that it is done; a reset, which loses bytes, looks the same to pyftpdlib."""
-        connection = self.socket
-        return not isinstance(connection, SSL.Connection) or bool(connection.get_shutdown() & SSL.RECEIVED_SHUTDOWN)
+        """Whether the sender said that it is done: a reset, which loses bytes, looks the same to pyftpdlib."""
+        if isinstance(self.socket, SSL.Connection):
+            return bool(self.socket.get_shutdown() & SSL.RECEIVED_SHUTDOWN)
+        state = self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+        return bool(state == _CLOSE_WAIT)
+
+    def _why_broken(self) -> str:
+        if self.receive and isinstance(self.socket, SSL.Connection) and not self._was_ended():
+            return "The data connection ended without TLS's close_notify: nobody can tell whether the file is whole."
+        return "Transfer broken off."
 
     def _client_is_there(self) -> bool:
         """A client that died has ended its data connection just as one that is done; its control connection tells."""

@@ -7,6 +7,7 @@ import io
 import os
 import socket
 import ssl
+import struct
 import subprocess
 import time
 from collections.abc import Iterator
@@ -113,6 +114,34 @@ def test_a_client_that_dies_leaves_no_file_that_looks_whole(site: Running) -> No
     time.sleep(0.2)
     assert site.landed == []
     assert [path.name for path in site.root.iterdir()] == [".uploading"]
+
+
+def reset(data: socket.socket) -> None:
+    """What a firewall or a dying line does to a connection: it ends, and nobody has said that all was sent."""
+    data.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    socket.socket.close(data)
+
+
+def check_reset(site: Running, ftp: ftplib.FTP, size_sent: int) -> None:
+    """An upload whose data connection was reset is refused to the client that is still there, and can be resumed."""
+    ftp.voidcmd("TYPE I")
+    data = ftp.transfercmd("STOR S.csv")
+    data.sendall(b"x" * size_sent)
+    wait_until(lambda: (aside := site.root / ".uploading" / "S.csv").exists() and size(aside) == size_sent)
+    reset(data)
+    with pytest.raises(ftplib.error_temp, match="426"):
+        ftp.voidresp()
+    assert site.landed == []
+    assert not (site.root / "S.csv").exists()
+    ftp.storbinary("STOR S.csv", io.BytesIO(b"rest"), rest=size_sent)
+    assert (site.root / "S.csv").read_bytes() == b"x" * size_sent + b"rest"
+    assert site.names() == ["S.csv"]
+
+
+@pytest.mark.parametrize("size_sent", [1, 100_000])
+def test_an_upload_whose_data_connection_is_reset_is_no_file(site: Running, size_sent: int) -> None:
+    with login(site) as ftp:
+        check_reset(site, ftp, size_sent)
 
 
 def test_an_abort_leaves_no_file(site: Running) -> None:
@@ -331,6 +360,32 @@ def test_a_client_that_dies_over_tls_leaves_no_file_that_looks_whole(secure: Run
     wait_until((secure.root / ".uploading" / "S.csv").exists)
     vanish(ftp, data)
     time.sleep(0.5)
+    assert secure.landed == []
+    assert not (secure.root / "S.csv").exists()
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_an_upload_over_tls_whose_data_connection_is_reset_is_no_file(secure: Running, version: ssl.TLSVersion) -> None:
+    with tls(secure, minimum_version=version, maximum_version=version) as ftp:
+        ftp.login("cegid", PASSWORD)
+        ftp.prot_p()
+        check_reset(secure, ftp, 100_000)
+
+
+def test_an_upload_over_tls_that_ends_without_a_word_is_no_file(
+    secure: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    with tls(secure) as ftp:
+        ftp.login("cegid", PASSWORD)
+        ftp.prot_p()
+        ftp.voidcmd("TYPE I")
+        data = ftp.transfercmd("STOR S.csv")
+        data.sendall(b"half")
+        wait_until((secure.root / ".uploading" / "S.csv").exists)
+        data.close()  # TCP ends in good order, TLS does not: anybody on the way could have done that
+        with pytest.raises(ftplib.error_temp, match=r"426.*close_notify"):
+            ftp.voidresp()
     assert secure.landed == []
     assert not (secure.root / "S.csv").exists()
 

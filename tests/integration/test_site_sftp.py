@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import struct
 import subprocess
 import time
 from collections.abc import Iterator
@@ -80,6 +82,26 @@ def test_a_client_that_dies_leaves_a_part_that_can_be_resumed(site: Running) -> 
             file.write(b" and half")
     assert (site.root / "S.csv").read_bytes() == b"half and half"
     assert site.names() == ["S.csv"]
+
+
+@pytest.mark.parametrize("pieces", [0, 1, 40])
+def test_an_upload_whose_connection_is_reset_before_it_is_closed_is_no_file(site: Running, pieces: int) -> None:
+    with connected(site) as transport:
+        sftp = paramiko.SFTPClient.from_transport(transport)
+        assert sftp is not None
+        file = sftp.open("S.csv", "wb")
+        for _ in range(pieces):
+            file.write(b"x" * 30_000)
+        aside = site.root / ".uploading" / "S.csv"
+        wait_until(lambda: aside.exists() and aside.stat().st_size == pieces * 30_000)
+        transport.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.sock.close()
+    with login(site) as again:
+        assert again.stat("S.csv").st_size == pieces * 30_000
+        with again.open("S.csv", "ab") as file:
+            file.write(b"rest")
+    assert (site.root / "S.csv").read_bytes() == b"x" * 30_000 * pieces + b"rest"
+    assert [name for _, name, _ in site.landed] == ["S.csv"]
 
 
 def test_a_session_that_ends_without_closing_the_file_leaves_a_part(site: Running) -> None:
