@@ -1,4 +1,4 @@
-"""The filters a template has besides Jinja's own: widths, decimals, dates, whole numbers, bar codes, flat text.
+"""The filters a template has besides Jinja's own: widths, decimals, dates, whole numbers, bar codes, flat text, needs.
 
 Owns what each accepts and when it refuses: nothing is cut, rounded or flattened in silence. A refusal is a
 `TemplateFault` naming the field; the renderer adds template, line and record. What was cut or flattened is counted
@@ -147,7 +147,19 @@ def flat(value: Any, separator: str = ";", *, field: str = "") -> str:
     return flattened
 
 
+def needed(value: Any, *, field: str = "") -> Any:
+    """The value as it is; a blank one is an error."""
+    if not _text(value).strip(BLANKS):
+        raise _fault(
+            "a value is blank that the receiver needs",
+            field,
+            remedy="Correct it in the source, or take needed out of the template where it may be blank.",
+        )
+    return value
+
+
 FILTERS: dict[str, Callable[..., Any]] = {
+    "needed": needed,
     "fit": fit,
     "decimal": decimal,
     "whole": whole,

@@ -120,3 +120,15 @@ def test_flat_blanks_what_would_break_a_row_and_counts_it():
         assert filters.flat("plain", field="LIBELLE") == "plain"
         assert filters.flat("a|b;c", "|") == "a b;c"
     assert notes == {"flattened: LIBELLE": 1, "flattened": 1}
+
+
+@pytest.mark.parametrize("value", ["00077", 0, 7, Decimal("0.0"), " x "])
+def test_what_is_needed_passes_as_it_is(value):
+    assert filters.needed(value, field="CustomerID") is value
+
+
+@pytest.mark.parametrize("value", ["", " ", "\u00a0\t", None])
+def test_what_is_needed_must_not_be_blank(value):
+    with pytest.raises(TemplateFault, match="is blank that the receiver needs") as caught:
+        filters.needed(value, field="CustomerID")
+    assert caught.value.where.field == "CustomerID"
