@@ -43,7 +43,7 @@ def application(
     """The pages behind the gate."""
     spec = ground.config.console
     inner = Starlette(
-        routes=[*_reading(), *_editing(), *_machines()],
+        routes=[*_reading(), *_forms(), *_editing(), *_machines()],
         exception_handlers={HTTPException: _missing, Exception: _broken},
     )
     inner.state.desk = Desk(ground, sessions, limit, f"cegid_console_{address.port}", spec.https)
@@ -64,12 +64,10 @@ def _reading() -> list[Route]:
         "/answer/{number:int}": messages.answer,
         "/message/{number:int}": messages.message,
         "/message/{number:int}/pair": pairs.pair,
-        "/message/{number:int}/{what}": messages.decide_form,
         "/buffers": bufferpages.buffers,
         "/buffers/told": told.told,
         "/buffers/history": bufferpages.history,
         "/buffers/export.csv": bufferpages.export,
-        _IMPORTS: importpages.ask,
         "/settings": settingpages.settings,
         "/files": filepages.routes,
         "/files/{route}": filepages.files,
@@ -78,6 +76,11 @@ def _reading() -> list[Route]:
         "/alerts": alertpages.alerts,
     }
     return [Route(path, shows(page), methods=["GET"]) for path, page in pages.items()]
+
+
+def _forms() -> list[Route]:
+    pages = {"/message/{number:int}/{what}": messages.decide_form, _IMPORTS: importpages.ask}
+    return [Route(path, shows(page, operators=True), methods=["GET"]) for path, page in pages.items()]
 
 
 def _editing() -> list[Route]:

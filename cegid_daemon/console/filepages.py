@@ -79,7 +79,22 @@ class FileRow:
 
 def routes(visit: Visit) -> Response:
     """The routes with their folders."""
-    return visit.page("files.html", routes=visit.ground.config.routes, route=None)
+    return visit.page("files.html", routes=_with_folders(visit), route=None, urls=_urls(visit))
+
+
+def _with_folders(visit: Visit) -> dict[str, Route]:
+    """The routes that take files; those that ask an API, or carry its answers, do not."""
+    routes = visit.ground.config.routes
+    return {name: route for name, route in routes.items() if not _asks_api(visit, route)}
+
+
+def _asks_api(visit: Visit, route: Route) -> bool:
+    return visit.ground.config.endpoints[route.source.endpoint].scheme in ("http", "https")
+
+
+def _urls(visit: Visit) -> dict[str, str]:
+    endpoints = visit.ground.config.endpoints
+    return {name: masked(endpoints[route.source.endpoint].url) for name, route in _with_folders(visit).items()}
 
 
 def files(visit: Visit) -> Response:
@@ -96,7 +111,7 @@ def files(visit: Visit) -> Response:
         day, fault = "", str(error)
     rows = _rows(listed)
     return visit.page(
-        "files.html", routes=visit.ground.config.routes, route=route, which=which, rows=rows[:_SHOWN],
+        "files.html", routes=_with_folders(visit), route=route, which=which, rows=rows[:_SHOWN],
         more=max(0, len(rows) - _SHOWN), days=days, day=day, fault=fault,
         place=masked(visit.ground.config.endpoints[route.source.endpoint].url),
     )  # fmt: skip
@@ -107,7 +122,7 @@ def _route(visit: Visit) -> Route:
     route = visit.ground.config.routes.get(name)
     if route is None:
         raise NotThere(f"there is no route {name!r}", remedy="Choose one from the list of files.")
-    if visit.ground.config.endpoints[route.source.endpoint].scheme in ("http", "https"):
+    if _asks_api(visit, route):
         raise Refused(
             f"route {name} takes its messages from an API", remedy="There are no files; its log shows all of it."
         )

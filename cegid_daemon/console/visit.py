@@ -33,6 +33,10 @@ Page = Callable[["Visit"], Response]
 MultiPartParser.spool_max_size = LARGEST_BODY  # an upload stays in memory: temporary files belong into the spool
 _MOST_FIELDS = 40
 _LONGEST_FIELD = 64 << 10
+_READERS = (
+    "Only operators may change something", "You are here to read.",
+    "Ask an operator, or log out and in again with the operators' password.",
+)  # fmt: skip
 _STATUS = {NotThere: 404, Refused: 409, JournalUnavailable: 503}
 
 
@@ -119,13 +123,15 @@ def back(visit: Visit, path: str, notice: str = "") -> RedirectResponse:
     return RedirectResponse(path, 303)
 
 
-def shows(page: Page) -> Endpoint:
-    """A page that only reads."""
+def shows(page: Page, *, operators: bool = False) -> Endpoint:
+    """A page that only reads; one for `operators` holds a form that nobody else may send."""
 
     async def endpoint(request: Request) -> Response:
         visit = _visit(request)
         if visit is None:
             return _to_login(request)
+        if operators and not visit.may_edit:
+            return _refusal(visit, request, 403, *_READERS)
         return await _answer(page, visit)
 
     return endpoint
@@ -142,7 +148,7 @@ def edits(page: Page, *, anybody: bool = False) -> Endpoint:
         if not same_token(visit.typed("csrf"), visit.session.csrf):
             return _refusal(visit, request, 403, "This page is too old", "It belongs to another session.")
         if not (visit.may_edit or anybody):
-            return _refusal(visit, request, 403, "Only operators may change something", "You are here to read.")
+            return _refusal(visit, request, 403, *_READERS)
         try:
             return await _answer(page, visit)
         finally:
@@ -192,11 +198,13 @@ def _told(error: CegidDaemonError, visit: Visit) -> Response:
     )
 
 
-def _refusal(visit: Visit | None, request: Request, status: int, title: str, why: str) -> Response:
+def _refusal(
+    visit: Visit | None, request: Request, status: int, title: str, why: str,
+    remedy: str = "Open the page again, then repeat what you did.",
+) -> Response:  # fmt: skip
     if visit is None:
         return _to_login(request)
-    response = visit.page("error.html", status, title=title, why=why, where="",
-                          remedy="Open the page again, then repeat what you did.")  # fmt: skip
+    response = visit.page("error.html", status, title=title, why=why, where="", remedy=remedy)
     if visit.fresh_token:
         give_cookie(response, visit.desk, visit.fresh_token)
     return response

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from cegid_daemon.config.loading import load
+from cegid_daemon.console.app import _editing
 from cegid_daemon.journal import Journal
 from cegid_daemon.model import Fault, State
 from tests.integration.console_site import Browser, Site, eventually
@@ -379,11 +380,18 @@ def test_a_viewer_reads_everything_and_changes_nothing(guarded):
     assert "reads only" in page
     assert '<form class="inlineform"' not in page
     token = browser.token("/settings")
-    assert browser.post("/buffers", token, store="main", level="variation", key="P9", value="3").status == 403
-    assert browser.post("/message/1/replay", token, reason="r").status == 403
-    assert browser.post("/settings", token, store="main", key="enabled", value="false").status == 403
     assert browser.upload("/buffers/import", token, "b.csv", b"store,level,key,value\n").status == 403
-    assert browser.post("/alerts", token).status == 403
+    paths = [str(route.path) for route in _editing() if route.path != "/logout"]
+    assert len(paths) > 5
+    for path in paths:
+        answer = browser.post(path.replace("{number:int}", "1").replace("{what}", "replay"), token, reason="r")
+        assert (answer.status, "Only operators may" in answer.text) == (403, True), path
+    for path in ("/buffers/import", "/message/1/replay"):
+        assert browser.get(path).status == 403
+    for path in ("/", "/buffers", "/settings", "/message/1", "/alerts", "/files/inventory"):
+        assert 'method="post" action="/logout"' in browser.get(path).text
+        assert browser.get(path).text.count('method="post"') == 1, path
+        assert "/replay" not in browser.get(path).text
 
 
 def test_a_wrong_password_is_refused_and_many_of_them_have_to_wait(guarded):
@@ -589,7 +597,7 @@ def test_slow_downloads_keep_no_reader_from_others(tmp_path: Path):
 
 def test_what_the_store_was_told_of_a_sku_stands_with_the_number_the_shop_counted(browser):
     text = browser.get("/buffers/told?key=2000000000022").text
-    assert re.search(r'counted" class="num">2</td>.*Store buffer 2.*<strong>0</strong>', text, re.S)
+    assert re.search(r'Shop counted" class="num">2</td>.*Store buffer 2.*<strong>0</strong>', text, re.S)
     assert re.search(r'href="/message/\d+/pair\?key=2000000000022">STOCK.csv', text)
     assert "/buffers/told?store=main&amp;key=2000000000022&amp;part=1" in browser.get("/buffers?key=2000000000022").text
     assert "<html" not in browser.get("/buffers/told?key=2000000000022&part=1").text
@@ -634,3 +642,24 @@ def test_a_record_that_the_receiver_rejected_says_so_in_the_pair(tmp_path: Path)
         told = browser.get("/buffers/told?key=2000000000022").text
         assert "archived &lt;b&gt;" in told
         assert "<strong>" not in told
+
+
+def test_the_files_of_routes_are_listed_with_their_folders_and_those_of_an_api_are_not(browser):
+    text = browser.get("/files").text
+    assert 'href="/files/inventory?in=failed"' in text
+    assert "/inbox/inventory" in text
+
+
+def test_a_large_entry_is_paged_from_end_to_end(site, browser):
+    site.write(STOCK + "".join(f"{one:06};{one:013};001;5;;;-\n" for one in range(9_000)), "inventory", "LONG.csv")
+    rows = csv.DictReader(io.StringIO(browser.get("/log/export.csv?q=LONG.csv&variant=Unmodified").text))
+    entry = next(int(row["id"]) for row in rows)
+    text = browser.get(f"/entry/{entry}").text
+    assert ">First<" not in text
+    last = re.search(r'href="([^"]+)">Last<', text)
+    assert last
+    text = browser.get(unescape(last[1])).text
+    assert f"{8_999:013};001" in text
+    assert ">Next<" not in text
+    assert ">First<" in text
+    assert 'name="from"' in text

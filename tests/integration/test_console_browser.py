@@ -43,7 +43,9 @@ PAGES = {
 
 LABELS_OVER_VALUES = """
     return [...document.querySelectorAll(".stack td[data-label]")]
-        .filter((cell) => cell.offsetParent && parseFloat(getComputedStyle(cell).paddingLeft) < 80)
+        .filter((cell) => cell.offsetParent)
+        .filter((cell) => parseFloat(getComputedStyle(cell, "::before").width)
+            >= parseFloat(getComputedStyle(cell).paddingLeft))
         .map((cell) => cell.outerHTML)
 """
 
