@@ -39,11 +39,13 @@ _CHUNK = 256 << 10
 def rewrite(ctx: click.Context, route: str, file: Path, output: Path | None, as_json: bool) -> None:
     """Rewrite FILE as ROUTE would; nothing is sent.
 
-    Today's template and buffers apply, nothing is recorded. What became of the records is told on stderr. A route that
-    feeds the buffer book gives the buffers it would set, as CSV that `buffers import` takes. With --json the account
-    goes to stdout, and the result only to OUT.
+    Today's template and buffers apply, nothing is recorded, and memory and time are bounded as the daemon's are. What
+    became of the records is told on stderr. A route that feeds the buffer book gives the buffers it would set, as CSV
+    that `buffers import` takes. With --json the account goes to stdout, and the result only to OUT.
     """
+    from cegid_daemon.cli.bounds import bounded
     from cegid_daemon.rewrite import rewrite as rewritten
+    from cegid_daemon.workshop.orders import Limits
 
     invocation = ctx.ensure_object(Invocation)
     config = invocation.config()
@@ -53,7 +55,8 @@ def rewrite(ctx: click.Context, route: str, file: Path, output: Path | None, as_
         book = stack.enter_context(_book(invocation, config, route))
         meter = stack.enter_context(reading_file(file))
         scratch = partial(_scratch, folder)
-        with FileSink(folder, config.routes[route].store) as sink:
+        within = bounded(Limits(), file.stat().st_size, Place(route=route, file=file.name))
+        with within, FileSink(folder, config.routes[route].store) as sink:
             done = rewritten(config.recipes[route], _job(config, route, file), meter, book, sink, scratch=scratch)
         written = _put(sink, done, output, to_stdout=not as_json)
     if as_json:
