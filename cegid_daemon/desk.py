@@ -45,7 +45,7 @@ class Desk:
                           remedy="Configure it again, then replay.")  # fmt: skip
         if original.payload is None:
             raise Refused(f"the bytes of message {message} are no longer kept",
-                          why='they were pruned, or "Log Requests?" was off',
+                          why='they were pruned, "Log Requests?" was off, or the file was too large',
                           remedy="Drop the original file again (see processed/ or failed/ of its route).")  # fmt: skip
         with self._journal.connection.transaction():
             original = self._closed(message)  # its copy may just have been masked

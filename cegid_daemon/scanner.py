@@ -19,7 +19,6 @@ from cegid_daemon.endpoints.many import Fetched
 from cegid_daemon.endpoints.protocol import Endpoint
 from cegid_daemon.errors import (
     Absent,
-    BadInput,
     EndpointError,
     SourceChanged,
     Transient,
@@ -163,7 +162,6 @@ class Source:
             return []
         claimed = self._claim(takings)
         passed.claimed += len(takings)
-        self._refuse_too_large(claimed, takings, passed)
         return [
             self._prepare(route, claimed, takings)
             for route in self.routes
@@ -184,19 +182,6 @@ class Source:
         mine = {id_ for ids in claimed for id_ in ids}
         batch = [one for one in self._journal.ledger.messages(sorted(mine)) if one.route == route.name]
         return self._pipeline.prepare(route, batch, raws, self._clock())
-
-    def _refuse_too_large(self, claimed: Sequence[Sequence[int]], takings: Sequence[Taking], passed: Passed) -> None:
-        large = [
-            (id_, taking.identity.size)
-            for ids, taking in zip(claimed, takings, strict=True)
-            if self._too_large(taking.identity)
-            for id_ in ids
-        ]
-        if large:
-            errors = {id_: _too_large(size, self.spec.max_size) for id_, size in large}
-            carried = self._pipeline.refuse(errors, self._clock())
-            passed.failed += carried.failed
-            self._carrying.note_unfiled(carried, passed)
 
     def _too_large(self, identity: Identity) -> bool:
         return 0 < self.spec.max_size < identity.size
@@ -229,7 +214,7 @@ class Source:
     def _read_whole(self, file: Listed, fetched: Fetched | None) -> Taking | None:
         if fetched is None:
             with self.endpoint.read(self.spec.folder, file.name) as reading:
-                return self._taken(file, reading.identity, () if self._too_large(file.identity) else reading)
+                return self._taken(file, reading.identity, reading)
         if fetched.fault is not None:
             raise fetched.fault
         assert fetched.identity is not None
@@ -238,10 +223,10 @@ class Source:
     def _taken(self, file: Listed, identity: Identity, chunks: Iterable[bytes]) -> Taking | None:
         if not identity.same_file(file.identity):
             raise SourceChanged(f"{escape_name(file.name)} changed since it was listed")
-        staged, raw = self._stage(file, chunks)
+        staged, raw = (None, None) if self._too_large(identity) else self._stage(file, chunks)
         taking = Taking(self.spec.endpoint, self.endpoint.where, self.spec.folder, file.name, identity, staged, raw)
         if self.spec.after == "leave" and self._journal.sources.left_before(taking):
-            self._journal.payloads.discard(staged)  # only its owner or its rights changed
+            self._discard(taking)  # only its owner or its rights changed
             return None
         return taking
 
@@ -250,6 +235,10 @@ class Source:
             return self._journal.payloads.stage_bytes(reading), None
         raw = b"".join(reading)
         return self._journal.payloads.stage_bytes([raw]), raw
+
+    def _discard(self, taking: Taking) -> None:
+        if taking.staged is not None:
+            self._journal.payloads.discard(taking.staged)
 
     def _claim(self, takings: Sequence[Taking]) -> list[list[int]]:
         """The ids of the new messages, for each file one a route. Durable when this returns."""
@@ -261,16 +250,8 @@ class Source:
                 claimed = [self._journal.ledger.claim(taking, self.routes, logged, now) for taking in takings]
         except BaseException:
             for taking in takings:
-                self._journal.payloads.discard(taking.staged)
+                self._discard(taking)
             raise
         for ids in claimed:
             self._pipeline.rewriting.began(ids)
         return claimed
-
-
-def _too_large(size: int, bound: int) -> BadInput:
-    return BadInput(
-        f"the file has {size} bytes; the route takes at most {bound}",
-        why="it was not read",
-        remedy="Split the file, or raise max_size of the source.",
-    )

@@ -15,7 +15,7 @@ from typing import TypeVar
 from cegid_daemon import resources
 from cegid_daemon.config import layouts
 from cegid_daemon.config.answers import REPORT, answering, endpoints_of, is_api, of_answers, posting, requests_in
-from cegid_daemon.config.crossing import Crossing, address
+from cegid_daemon.config.crossing import Crossing, address, warnings_between
 from cegid_daemon.config.schema import (
     EndpointTable,
     LogTable,
@@ -139,8 +139,10 @@ def _crossing(name: str, route: RouteTable, root: Root, folders: Folders) -> Cro
         return address(folders.url(table.url) if table else f"?{place.endpoint}", place.folder)
 
     target = route.target
-    return Crossing(name, _source(route.source), at(route.source), at(target) if target else "",
-                    target.name if target else "")  # fmt: skip
+    if target is None:
+        return Crossing(name, _source(route.source), at(route.source))
+    replaces = _target(target, Direction(route.direction)).exists == "replace"
+    return Crossing(name, _source(route.source), at(route.source), at(target), target.name, replaces)
 
 
 def _endpoint(name: str, table: EndpointTable, folders: Folders) -> EndpointSpec:
@@ -225,7 +227,9 @@ def _warnings(root: Root, folders: Folders) -> list[str]:
     ]
     if "templates" in root.model_fields_set and not folders.templates.is_dir():
         unused.append(f"the templates folder {str(folders.templates)!r} is not there; only shipped templates are used")
-    return unused if root.route else [*unused, "there is no route: nothing will be carried"]
+    if not root.route:
+        unused.append("there is no route: nothing will be carried")
+    return [*unused, *warnings_between(crossings(root, folders))]
 
 
 def _absolute(here: Path, name: str) -> Path:

@@ -16,6 +16,7 @@ from cegid_daemon.masks import overlap
 from cegid_daemon.model import SourceSpec
 
 _ASKED = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
+_APART = re.compile(r"\b(route|store|message)\b")
 _WILD = re.compile(r"([*?\[])")
 
 
@@ -28,6 +29,7 @@ class Crossing:
     source_at: str
     target_at: str = ""  # blank: no target
     target_name: str = ""
+    replaces: bool = False  # what lies under the name
 
     @property
     def archive_at(self) -> str:
@@ -47,6 +49,25 @@ def troubles_between(routes: list[Crossing]) -> Iterator[Trouble]:
     for taker in routes:
         for giver in routes:
             yield from _loops(taker, giver)
+
+
+def warnings_between(routes: list[Crossing]) -> Iterator[str]:
+    """Routes that make two files of one and give both the same name: only the later one stays."""
+    for one, other in combinations(routes, 2):
+        if _same_file(one, other):
+            yield (
+                f"routes {one.route!r} and {other.route!r} share a source and deliver under the same name, so that one "
+                "replaces what the other delivered: put `route` or `store` into target.name, or deliver to another "
+                "folder"
+            )
+
+
+def _same_file(one: Crossing, other: Crossing) -> bool:
+    """Whether both make the same name in the same folder of each file of the same source."""
+    told_apart = any(map(_APART.search, _ASKED.findall(one.target_name)))
+    alike = (one.source_at, one.target_at, one.target_name) == (other.source_at, other.target_at, other.target_name)
+    replaced = bool(one.target_at) and one.replaces and other.replaces
+    return alike and replaced and not told_apart and _shared(one.source, other.source)
 
 
 def _overlap(one: Crossing, other: Crossing) -> Iterator[Trouble]:

@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 from cegid_daemon.errors import JournalError, Place, Refused
+from cegid_daemon.journal import birth
 from cegid_daemon.journal.connection import Connection
 from cegid_daemon.journal.reader import connect
 
@@ -24,10 +25,9 @@ Progress = Callable[[int, int], None]  # (pages done, pages in all)
 def backup(connection: Connection, dest: Path, progress: Progress = lambda _done, _total: None) -> None:
     """Writes a copy to `dest` (mode 0600), replacing what is there once the new one is proved whole.
 
-    Raises Refused if `dest` cannot be written or is the journal itself, JournalError if the copy is not whole.
+    Raises Refused if `dest` cannot be written or is no place for it, JournalError if the copy is not whole.
     """
-    if dest.exists() and dest.samefile(connection.path):
-        raise Refused("the journal cannot be its own backup", remedy="Name another file.")
+    _refuse_what_must_stay(connection.path, dest)
     aside = dest.with_name(f".{dest.name}.{os.getpid()}.part")
     try:
         os.close(os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -41,6 +41,15 @@ def backup(connection: Connection, dest: Path, progress: Progress = lambda _done
         ) from exc  # fmt: skip
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _refuse_what_must_stay(path: Path, dest: Path) -> None:
+    own = [path, birth.marker(path), *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm", "-journal"))]
+    if dest.resolve() in [one.resolve() for one in own]:
+        raise Refused("the journal cannot be its own backup", remedy="Name another file.")
+    if dest.exists() and not dest.is_file():
+        raise Refused("the backup replaces nothing but a file", where=Place(file=str(dest)),
+                      remedy="Name a file, or a name that is free.")  # fmt: skip
 
 
 def _copy(path: Path, aside: Path, progress: Progress) -> None:

@@ -50,7 +50,7 @@ class Ledger:
     def claim(self, taking: Taking, routes: Iterable[Route], logged: Mapping[str, bool], now: datetime) -> list[int]:
         """Makes one message a route of a file, with its Unmodified entry; `logged` is "Log Requests?" by store."""
         with self._db.transaction():
-            payload = self._payloads.seal(taking.staged)
+            payload = self._payloads.seal(taking.staged) if taking.staged else None
             source = self._insert_source(taking, now)
             return [
                 self._insert_message(route, taking, payload, source, logged=logged[route.store], now=now)
@@ -110,7 +110,7 @@ class Ledger:
         return source
 
     def _insert_message(
-        self, route: Route, taking: Taking, payload: int, source: int, *, logged: bool, now: datetime
+        self, route: Route, taking: Taking, payload: int | None, source: int, *, logged: bool, now: datetime
     ) -> int:
         message = self._db.execute(
             "INSERT INTO message (uid, route, store, seq, state, source, folder, file_name, payload, sha256, size, "
@@ -118,7 +118,7 @@ class Ledger:
             "VALUES (?, ?, ?, ?, 'received', ?, ?, ?, ?, ?, ?, ?, 1, ?, ?)",
             (
                 str(ULID()), route.name, route.store, self._next_seq(route.name), source, escape_name(taking.folder),
-                escape_name(taking.name), payload, taking.staged.sha256, taking.staged.size, logged, utc_text(now),
+                escape_name(taking.name), payload, taking.sha256, taking.identity.size, logged, utc_text(now),
                 redact_text(route) if logged else None,
             ),
         ).lastrowid  # fmt: skip

@@ -132,8 +132,8 @@ class LogBook:
         if entry.payload is None:
             raise Refused(
                 f"the bytes of entry {entry.id} are no longer kept",
-                why="the days of its payload were over",
-                remedy="Ask the sender for the file again, or lengthen `payload_days`.",
+                why="the days of its payload were over, or the file was larger than max_size",
+                remedy="Look for the file in processed/ or failed/ of its route, or lengthen `payload_days`.",
             )
         return self._payloads.read(entry.payload)
 

@@ -18,15 +18,20 @@ from cegid_daemon.model import Identity, SourceState, escape_name, unescape_name
 
 @dataclass(frozen=True, slots=True)
 class Taking:
-    """A file that was read whole, ready to be claimed by the routes that share its source."""
+    """A file that was read whole, or is too large to be, ready to be claimed by the routes that share its source."""
 
     endpoint: str
     place: str
     folder: str
     name: str
     identity: Identity
-    staged: Staged
+    staged: Staged | None  # None: it is larger than the route takes, and was not read
     raw: bytes | None  # the bytes, where they are few and at hand
+
+    @property
+    def sha256(self) -> str:
+        """Of the bytes; blank where they were not read."""
+        return self.staged.sha256 if self.staged else ""
 
 
 class Sources:
@@ -60,7 +65,7 @@ class Sources:
             "AND EXISTS (SELECT 1 FROM message WHERE source = source.id AND sha256 = ?)",
             (
                 identity.ctime_ns, taking.place, escape_name(taking.folder), escape_name(taking.name), identity.size,
-                identity.mtime_ns, identity.inode, taking.staged.sha256,
+                identity.mtime_ns, identity.inode, taking.sha256,
             ),
         ).rowcount > 0  # fmt: skip
 

@@ -100,16 +100,6 @@ class Pipeline:
         self._file_away([*arrived, *(message for message, _ in carried.failed)], carried, now)
         return carried
 
-    def refuse(self, errors: Mapping[int, CegidDaemonError], now: datetime) -> Carried:
-        """Fails messages just claimed, for a reason that is known before their bytes are looked at."""
-        carried = Carried()
-        with self._journal.connection.transaction():
-            for message in self._journal.ledger.messages(sorted(errors)):
-                self._fail(self._routes[message.route], message, errors[message.id], now)
-                carried.failed.append((message, errors[message.id]))
-        self._file_away([message for message, _ in carried.failed], carried, now)
-        return carried
-
     def follow(self, route: Route, now: datetime, *, patient: bool) -> list[EndpointError]:
         """Asks the API for the answers it deferred on a route; returns what kept it from being asked."""
         return self._following.follow(route, now, patient=patient) if self._posts(route) else []

@@ -31,13 +31,19 @@ def _section(message: Message, fault: Fault, out: Sequence[str], now: datetime) 
         ("Where", fault.where),
         ("Why", fault.why),
         ("What to do", _remedy(fault, message)),
-        ("Received", f"{message.received_at:%Y-%m-%d %H:%M:%S} UTC, {message.size} bytes, SHA-256 {message.sha256}"),
+        ("Received", f"{message.received_at:%Y-%m-%d %H:%M:%S} UTC, {message.size} bytes{_digest(message)}"),
         ("Failed", f"{now:%Y-%m-%d %H:%M:%S} UTC"),
     ]
     return "\n".join(f"{label + ':':<13}{text}" for label, text in lines if text) + "\n"
 
 
+def _digest(message: Message) -> str:
+    return f", SHA-256 {message.sha256}" if message.sha256 else ""
+
+
 def _remedy(fault: Fault, message: Message) -> str:
+    if message.payload is None:  # too large to be read: there is nothing to replay
+        return f"{fault.remedy.rstrip('.')}. Then drop it here again."
     again = (
         f"Then drop the repaired file again, or, if template, layout or settings were repaired, "
         f"run `cegid-daemon replay {message.id}`."

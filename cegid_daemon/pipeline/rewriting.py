@@ -15,7 +15,7 @@ from typing import TypeGuard
 
 from cegid_daemon import model
 from cegid_daemon.endpoints.protocol import Reachable
-from cegid_daemon.errors import CegidDaemonError, LimitExceeded, MessageError
+from cegid_daemon.errors import BadInput, CegidDaemonError, LimitExceeded, MessageError
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.outgoing import Making, PartReady
 from cegid_daemon.journal.payloads import Staged
@@ -58,7 +58,7 @@ class Rewriting:
 
         Raises JournalError or Transient if nothing could be recorded now: all of it is to be done again.
         """
-        failed, able = _sort_out_killers(batch, self._started)
+        failed, able = _sort_out_hopeless(route, batch, self._started)
         for together in _apart(able, self._started):
             failed += self._rewrite_together(route, together, raws, now)
         return failed
@@ -208,13 +208,20 @@ def failure_fault(error: CegidDaemonError, route: Route, message: Message) -> Fa
     return Fault.of(error.at(route=route.name, file=message.file_name))
 
 
-def _sort_out_killers(
-    batch: Sequence[Message], started: Collection[int]
+def _sort_out_hopeless(
+    route: Route, batch: Sequence[Message], started: Collection[int]
 ) -> tuple[list[tuple[Message, CegidDaemonError]], list[Message]]:
-    """Those that are not tried again, with the reason, and the others. `started`: those this process has begun."""
-    killers = {one.id for one in batch if one.id not in started and one.rewrite_starts >= MOST_STARTS}
-    failed: list[tuple[Message, CegidDaemonError]] = [(one, _killer(one)) for one in batch if one.id in killers]
-    return failed, [one for one in batch if one.id not in killers]
+    """Those that are not tried, with the reason, and the others. `started`: those this process has begun."""
+    failed: list[tuple[Message, CegidDaemonError]] = []
+    able: list[Message] = []
+    for message in batch:
+        if message.payload is None and not route.answers:
+            failed.append((message, _too_large(message, route.source.max_size)))
+        elif message.id not in started and message.rewrite_starts >= MOST_STARTS:
+            failed.append((message, _killer(message)))
+        else:
+            able.append(message)
+    return failed, able
 
 
 def _apart(batch: Sequence[Message], started: Collection[int]) -> list[list[Message]]:
@@ -222,6 +229,14 @@ def _apart(batch: Sequence[Message], started: Collection[int]) -> list[list[Mess
     interrupted = {one.id for one in batch if one.id not in started and one.rewrite_starts}
     others = [one for one in batch if one.id not in interrupted]
     return [[one] for one in batch if one.id in interrupted] + ([others] if others else [])
+
+
+def _too_large(message: Message, bound: int) -> BadInput:
+    return BadInput(
+        f"the file has {message.size} bytes; the route takes at most {bound}",
+        why="it was not read",
+        remedy="Split the file, or raise max_size of the source.",
+    )
 
 
 def _killer(message: Message) -> LimitExceeded:

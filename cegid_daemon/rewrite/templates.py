@@ -108,7 +108,7 @@ def file_name(template: str, names: Mapping[str, Any]) -> str:
         name = _rendered_name(template, {**names, "source": shorter})
     if not name.strip() or name in (".", "..") or any(char in name for char in "/\\\0"):
         remedy = "A name holds no / and no backslash; folders belong into target.folder."
-        raise TemplateFault(f"{name!r} is no name for a file", where=Place(file=_NAME), remedy=remedy)
+        raise TemplateFault(f"{name!r} is no name for a file", where=Place(field=_NAME), remedy=remedy)
     return _shortened(name)
 
 

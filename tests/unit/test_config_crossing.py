@@ -84,3 +84,23 @@ def test_a_route_that_could_take_what_it_delivers_is_refused(tmp_path, match, na
 def test_ignoring_the_delivered_names_ends_the_loop(tmp_path):
     source = f"{INBOX}, match = '*.xml', ignore = '*.out.xml'"
     assert crossed(tmp_path, source, target="{ endpoint = 'inbox', name = '{{ source.stem }}.out.xml' }") == []
+
+
+@pytest.mark.parametrize(
+    ("target", "warned"),
+    [
+        ("{ endpoint = 'outbox' }", True),
+        ("{ endpoint = 'outbox', name = '{{ source.stem }}.{{ part }}.xml' }", True),
+        ("{ endpoint = 'outbox', name = '{{ route }}-{{ source.name }}' }", False),
+        ("{ endpoint = 'outbox', name = '{{ source.stem }}.{{ store }}' }", False),
+        ("{ endpoint = 'outbox', exists = 'version' }", False),
+    ],
+)
+def test_routes_that_replace_what_the_other_makes_of_the_same_file_are_warned_of(tmp_path, target, warned):
+    text = BASE
+    for name in ("r0", "r1"):
+        text += f'[route.{name}]\nstore = "main"\nlayout = "y2-stock-csv"\nsource = {{ {INBOX} }}\n'
+        text += f'template = "aurora/inventory-import.xml.j2"\ntarget = {target}\n'
+    warnings = configured(tmp_path, text).warnings
+    assert [warning for warning in warnings if "'r0' and 'r1'" in warning] == list(warnings)
+    assert len(warnings) == warned

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sqlite3
 from collections.abc import Iterator
@@ -332,6 +333,22 @@ def test_a_backup_that_cannot_be_written_says_so_and_leaves_nothing(room: Room, 
         backup(room.connection, tmp_path / "none" / "copy.sqlite")
     with pytest.raises(Refused, match="its own backup"):
         backup(room.connection, room.connection.path)
+
+
+@pytest.mark.parametrize("ending", ["", "-wal", "-shm", ".kept"])
+def test_a_backup_never_replaces_a_file_of_the_journal(ending: str, room: Room, tmp_path: Path) -> None:
+    link = tmp_path / "elsewhere"
+    link.symlink_to(room.connection.path.parent)
+    with pytest.raises(Refused, match="its own backup"):
+        backup(room.connection, link / (room.connection.path.name + ending))
+
+
+def test_a_backup_replaces_nothing_but_a_file(room: Room, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(Refused, match="nothing but a file"):
+        backup(room.connection, pipe)
+    assert pipe.is_fifo()
 
 
 def test_a_broken_copy_does_not_replace_the_last_good_one(

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from cegid_daemon.endpoints.protocol import Abilities
-from cegid_daemon.errors import Absent, JournalUnavailable, SourceChanged, Transient
+from cegid_daemon.errors import Absent, JournalUnavailable, Refused, SourceChanged, Transient
 from cegid_daemon.once import once
 from tests.unit.spine import Failing, Spine, route
 
@@ -120,6 +120,31 @@ def test_a_file_larger_than_the_route_takes_is_refused_without_being_read(spine_
     passed = spine.look()
     assert [str(error.what) for _, error in passed.failed] == ["the file has 11 bytes; the route takes at most 10"]
     assert spine.states() == ["failed", "done"]
+    text = spine.filed("failed")["a.csv.error.txt"].decode()
+    assert "11 bytes\n" in text
+    assert "replay" not in text, "there is nothing to replay"
+    assert spine.sql("SELECT size, sha256 FROM api_integration_log WHERE message_id = 1") == [(11, "")]
+    with pytest.raises(Refused, match="no longer kept"):
+        spine.desk().replay(1)
+
+
+def test_a_file_that_is_too_large_still_fails_when_a_kill_came_between(
+    spine_of: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was taken for an empty file, and so for done."""
+    spine = spine_of(route(source_max_size=10))
+    spine.drop("a.csv", b"x" * 11)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(spine.pipeline, "prepare", killed)
+        with pytest.raises(KeyboardInterrupt):
+            spine.look()
+    spine.restart()
+    spine.look()
+    assert spine.states() == ["failed"]
     assert "a.csv" in spine.filed("failed")
 
 
