@@ -12,6 +12,7 @@ from cegid_daemon.config.lines import KeyPath
 from cegid_daemon.errors import CegidDaemonError
 from cegid_daemon.rewrite.expressions import compile_condition, compile_number, compile_text, reaches_parent
 from cegid_daemon.rewrite.recipe import Layout
+from cegid_daemon.rewrite.record import COMPUTED
 
 Compiler = Callable[[str, Layout, Collection[str] | None], object]
 Fields = Collection[str] | None
@@ -35,7 +36,10 @@ def troubles_of_expressions(path: KeyPath, layout: Layout) -> Iterator[Trouble]:
 
 def troubles_of_unique(path: KeyPath, text: str, layout: Layout) -> Iterator[Trouble]:
     """What is wrong with the key expression of a route's source."""
-    yield from _outside(path, text, compile_text, layout, _fields_of(layout))
+    fields = _fields_of(layout)
+    if fields is not None:
+        fields = [*fields, *COMPUTED]  # the record has them by then
+    yield from _outside(path, text, compile_text, layout, fields)
 
 
 def _of_records(layout: Layout) -> Iterator[tuple[KeyPath, str, Compiler]]:

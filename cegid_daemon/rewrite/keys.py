@@ -95,7 +95,7 @@ class Keys:
         left_out = self._tally.left_out
         for record in records:
             if skips is None:
-                columns = self._columns(record)
+                columns = columns_of(record, self._layout)
                 skips = [(text, self._known(compile_condition, text, columns)) for text in self._layout.skip]
             for text, leaves_out in skips:
                 if leaves_out(record):
@@ -110,7 +110,7 @@ class Keys:
         first = next(remaining, None)
         if first is None:
             return
-        columns = self._columns(first)
+        columns = columns_of(first, self._layout)
         sku, product, stock = (
             self._known(compile_text, self._sku, columns),
             self._known(compile_text, self._layout.product, columns),
@@ -146,7 +146,7 @@ class Keys:
         buffer: Text | None = None
         for row in values.rows:
             if buffer is None:
-                buffer = self._known(compile_text, self._layout.buffer, self._columns(row[0]))
+                buffer = self._known(compile_text, self._layout.buffer, columns_of(row[0], self._layout))
             yield row, buffer(row[0])
 
     def _hold(self, inner: _Inner, values: Values, outer: Record, product: str) -> bool:
@@ -171,10 +171,6 @@ class Keys:
         )
         return _Inner(stocks.each, sku, stock, names)
 
-    def _columns(self, record: Record) -> Collection[str] | None:
-        """The columns there are; an XML element tells only what it happens to hold."""
-        return None if self._layout.kind == "xml" else frozenset(record)
-
     def _known(
         self, compiler: Callable[[str, Layout, Collection[str] | None], _T], text: str, columns: Collection[str] | None
     ) -> _T:
@@ -187,6 +183,11 @@ class Keys:
         layout = self._layout
         titled = layout.kind == "delimited" and layout.header and not layout.columns
         return layout.lead + 1 if titled else 0
+
+
+def columns_of(record: Record, layout: Layout) -> Collection[str] | None:
+    """The columns there are, as a first record shows them; an XML element tells only what it happens to hold."""
+    return None if layout.kind == "xml" else frozenset(record)
 
 
 def _names(sku: str, product: str, stock: str) -> frozenset[str]:

@@ -7,7 +7,7 @@ name, and the way to inner records. Never reads a file and never decides a numbe
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
 
 from cegid_daemon.rewrite.numbers import plain_text, whole
@@ -92,6 +92,9 @@ class PlainDecimal(Decimal):
     def __str__(self) -> str:
         return plain_text(self)
 
+    def __format__(self, how: str, _: Context | None = None, /) -> str:
+        return super().__format__(how) if how else str(self)
+
 
 class AsItCame(Decimal):
     """A stock that prints as the file has it (`1,000`) and counts as the number it is."""
@@ -106,6 +109,9 @@ class AsItCame(Decimal):
 
     def __str__(self) -> str:
         return self.text
+
+    def __format__(self, how: str, _: Context | None = None, /) -> str:
+        return super().__format__(how) if how else self.text
 
 
 def as_it_came(number: Number, text: str) -> Number:

@@ -15,6 +15,7 @@ from typing import IO
 from cegid_daemon.errors import BadInput, ConfigurationError, MessageError, Place, TemplateFault
 from cegid_daemon.rewrite import buffers, filters, layouts, templates
 from cegid_daemon.rewrite.expressions import compile_text
+from cegid_daemon.rewrite.keys import columns_of
 from cegid_daemon.rewrite.output import Outlet, pieces
 from cegid_daemon.rewrite.ports import Book, Job, PartMade, Rewritten, Sink
 from cegid_daemon.rewrite.recipe import Layout, Recipe
@@ -77,9 +78,11 @@ def keyed(records: Iterator[Record], recipe: Recipe, book: Book, tally: Tally) -
     if not recipe.unique:
         yield from ((record, "") for record in records)
         return
-    key_of = compile_text(recipe.unique, recipe.layout)
+    key_of: Callable[[Record], str] | None = None
     met: set[str] = set()
-    while block := [(record, _key(record, key_of)) for record in islice(records, _BLOCK)]:
+    while read := list(islice(records, _BLOCK)):
+        key_of = key_of or compile_text(recipe.unique, recipe.layout, columns_of(read[0], recipe.layout))
+        block = [(record, _key(record, key_of)) for record in read]
         delivered = set(book.exported([key for _, key in block]))
         for record, key in block:
             if key in delivered or key in met:

@@ -379,6 +379,11 @@ def test_an_unknown_key_hides_no_broken_rule(tmp_path):
     }  # fmt: skip
 
 
+def test_a_unique_key_may_read_what_is_computed_for_a_record(tmp_path):
+    route = ROUTE.replace('folder = "stock" }', 'unique = "r.sku" }', 1).replace("y2-stock-csv", "y2-stock-asc")
+    assert configured(tmp_path, BASE + route).recipes["stock"].unique == "r.sku"
+
+
 @pytest.mark.parametrize(
     "layout",
     [

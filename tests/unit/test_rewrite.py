@@ -166,6 +166,17 @@ def test_a_record_the_template_did_not_read_is_not_taken_for_delivered():
     assert made.unique_keys == ("a",)
 
 
+@pytest.mark.parametrize("unique", ["r.GONE", "r.CODE ~ '-' ~ r.GONE"])
+def test_a_unique_key_of_a_column_that_is_not_there_fails_the_file(unique):
+    with pytest.raises(BadInput, match="there is no column GONE"):
+        run(recipe(unique=unique), file_of("a"))
+
+
+def test_a_unique_key_may_be_the_sku():
+    made, _ = run(recipe(unique="r.sku"), file_of("a", "b", "a"))
+    assert made.unique_keys == ("a", "b")
+
+
 def test_a_blank_unique_key_fails_the_file():
     with pytest.raises(BadInput, match="the unique key is blank") as caught:
         run(recipe(unique="r.CODE", layout=Layout("x", "delimited")), "CODE;QTE\na;1\n;2\n")

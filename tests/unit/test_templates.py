@@ -10,7 +10,7 @@ from cegid_daemon.errors import BadInput, TemplateFault
 from cegid_daemon.rewrite import templates
 from cegid_daemon.rewrite.ports import Job
 from cegid_daemon.rewrite.recipe import Templates
-from cegid_daemon.rewrite.record import PlainDecimal, Record
+from cegid_daemon.rewrite.record import PlainDecimal, Record, as_it_came
 from cegid_daemon.rewrite.sandbox import OnePass
 
 NOW = datetime(2026, 11, 23, 7, 42, tzinfo=UTC)
@@ -271,3 +271,23 @@ def test_what_is_not_there_is_named_in_the_words_of_templates(text, said):
     with pytest.raises(TemplateFault) as caught:
         render(text, record(A="1"))
     assert caught.value.what == said
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        "{{ r.stock }}",
+        "{{ r.stock ~ '' }}",
+        "{{ '%s'|format(r.stock) }}",
+        "{{ '{}'.format(r.stock) }}",
+    ],
+)
+def test_a_stock_prints_plainly_however_it_is_printed(shown):
+    text = "{% for r in records %}" + shown + "{% endfor %}"
+    assert render(text, record(stock=PlainDecimal("8.500"))) == "8.5"
+    assert render(text, record(stock=as_it_came(PlainDecimal("8.5"), "8,500"))) == "8,500"
+
+
+def test_a_stock_can_be_formatted():
+    text = "{% for r in records %}{{ '{:.3f}'.format(r.stock) }}{% endfor %}"
+    assert render(text, record(stock=PlainDecimal("8.5"))) == "8.500"
