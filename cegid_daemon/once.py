@@ -9,6 +9,7 @@ from datetime import datetime
 from cegid_daemon.carrying import Looked, Passed
 from cegid_daemon.errors import CegidDaemonError
 from cegid_daemon.journal.rows import Message
+from cegid_daemon.model import escape_name
 
 
 @dataclass(slots=True)
@@ -47,10 +48,20 @@ def _add(outcome: Outcome, source: Looked, passes: Sequence[Passed]) -> None:
         outcome.delivered += passed.delivered
         outcome.claimed += passed.claimed
         faults.update(dict.fromkeys(_line(f"{source.name}: {error}") for error in passed.faults))
-        faults.update(dict.fromkeys(_line(f"message {one.id} failed: {error}") for one, error in passed.failed))
+        faults.update(
+            dict.fromkeys(_line(f"message {one.id} failed: {_said(one, error)}") for one, error in passed.failed)
+        )
         stopped.update(passed.stopped)
-    faults.update(dict.fromkeys(_line(f"message {one.id} waits: {error}") for one, error in stopped.values()))
+    faults.update(
+        dict.fromkeys(_line(f"message {one.id} waits: {_said(one, error)}") for one, error in stopped.values())
+    )
     outcome.faults += faults
+
+
+def _said(message: Message, error: CegidDaemonError) -> str:
+    """The error, with the received file's name ahead where the error names another file: a template, a target."""
+    named = error.where.file in (message.file_name, escape_name(message.file_name))
+    return str(error) if named else f"{escape_name(message.file_name)}: {error}"
 
 
 def _line(text: str) -> str:

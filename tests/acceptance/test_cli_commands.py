@@ -283,6 +283,16 @@ def test_rewrite_of_a_bad_file_tells_the_place_and_writes_nothing(shop: Shop) ->
     assert not (shop.folder / "out.xml").exists()
 
 
+def test_once_names_the_file_of_a_fault_in_the_template(shop: Shop) -> None:
+    template = shop.folder / "templates" / "aurora" / "inventory-import.xml.j2"
+    template.parent.mkdir(parents=True, exist_ok=True)
+    template.write_text("{% for r in records %}<a>{{ r.GONE }}</a>{% endfor %}")
+    shop.drop("STOCK_A.csv")
+    (line,) = shop("once", code=1).stderr.splitlines()
+    assert line.startswith("message 1 failed: STOCK_A.csv: the record has no field 'GONE'")
+    assert "file 'aurora/inventory-import.xml.j2', line 1, record 1" in line
+
+
 # -- replay, release, discard -----------------------------------------------------------------------------------------
 
 
