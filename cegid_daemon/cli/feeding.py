@@ -66,14 +66,14 @@ def _taken(book: BufferBook, layout: Layout, file: Path, store: str, tally: Tall
 
 def _rows(layout: Layout, file: Path, store: str, tally: Tally, pairs: list[BelongsRow]) -> Iterator[BufferRow]:
     """The buffers of the file; `pairs` fills with what it says of the catalogue, known or not."""
-    from cegid_daemon.rewrite import buffers, layouts
+    from cegid_daemon.rewrite import buffers, keys
 
     def belongs(sku: str, product: str) -> None:
         pairs.append((0, store, sku, product))
 
     with reading_file(file) as source:
-        records = layouts.read(layout, source, tally)
-        for level, key, value, line in buffers.fed(records, layout, ConfiguredBook(None), tally, belongs=belongs):
+        found = keys.found(layout, source, tally)
+        for level, key, value, line in buffers.fed(found, layout, ConfiguredBook(None), tally, belongs=belongs):
             yield line, store, level, key, value
 
 

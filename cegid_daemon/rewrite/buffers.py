@@ -12,14 +12,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from itertools import islice
-from typing import IO
+from typing import Protocol
 
 from cegid_daemon.rewrite import numbers
-from cegid_daemon.rewrite.keys import Block, Keys, Values
+from cegid_daemon.rewrite.keys import Block, Key, Keys, found
+from cegid_daemon.rewrite.layouts import Source
 from cegid_daemon.rewrite.ports import Book
 from cegid_daemon.rewrite.recipe import Layout
 from cegid_daemon.rewrite.record import COMPUTED, AsItCame, Number, Record, plain
-from cegid_daemon.rewrite.sums import summed
+from cegid_daemon.rewrite.sums import Scratch, summed
 from cegid_daemon.rewrite.tally import Tally
 
 Belongs = Callable[[str, str], None]
@@ -57,40 +58,59 @@ def apply(stock: Number | Decimal, buffer: int | None) -> Number:
     return stock - buffer if isinstance(stock, int) else plain(numbers.OPERATIONS["sub"](stock, Decimal(buffer)))
 
 
+class Stocking(Protocol):
+    """What `of_file` is."""
+
+    def __call__(
+        self,
+        layout: Layout,
+        source: Source,
+        book: Book,
+        tally: Tally,
+        /,
+        *,
+        belongs: Belongs,
+        scratch: Scratch,
+    ) -> Iterator[Record]:
+        """The records of a file that go on, with what `stocked` computes; the others are counted in `tally`."""
+
+
+def of_file(
+    layout: Layout, source: Source, book: Book, tally: Tally, *, belongs: Belongs, scratch: Scratch
+) -> Iterator[Record]:
+    """The records of a file that go on, with what `stocked` computes; the others are counted in `tally`."""
+    return stocked(found(layout, source, tally), layout, book, tally, belongs=belongs, scratch=scratch)
+
+
 def stocked(
-    records: Iterable[Record],
+    blocks: Iterable[Block],
     layout: Layout,
     book: Book,
     tally: Tally,
     *,
     belongs: Belongs | None = None,
-    scratch: Callable[[], IO[bytes]] = io.BytesIO,
+    scratch: Scratch = io.BytesIO,
 ) -> Iterator[Record]:
     """The records that go on, with `sku product stock raw_stock buffer buffer_level` where the layout names them.
 
-    What does not go on is counted in `tally.left_out`: by the text of its skip expression, `no key`, `summed into one
-    record`. `belongs` is told each (SKU, product) of a product file that the book's catalogue does not know; the same
-    pair may come again. `scratch` opens an empty file for sums over more keys than memory should hold.
+    Rows that are added to another's are counted in `tally.left_out`, as `summed into one record`. `belongs` is told
+    each (SKU, product) of a product file that the book's catalogue does not know; the same pair may come again.
+    `scratch` opens an empty file for sums over more keys than memory should hold.
     """
     keys = Keys(layout, tally)
-    wanted = keys.wanted(records)
-    if not keys.any:
-        yield from wanted
-        return
-    found = keys.blocks(wanted)
     if layout.sum_by:
-        found = summed(found, keys.values, layout, tally, scratch)
-    rule = _Rule(layout, book)
+        blocks = summed(blocks, keys.values, layout, tally, scratch)
+    rule = Rule(layout, book)
     told = belongs if belongs is not None and keys.teaches else None
-    for block in found:
+    for block in blocks:
         if told:
-            teach(block, book, told)
+            teach(_keys(block), book, told)
         rule.settle(block)
         yield from [row[0] for row in block.own.rows]
 
 
 def fed(
-    records: Iterable[Record], layout: Layout, book: Book, tally: Tally, *, belongs: Belongs | None = None
+    blocks: Iterable[Block], layout: Layout, book: Book, tally: Tally, *, belongs: Belongs | None = None
 ) -> Iterator[tuple[str, str, str, int]]:
     """What a layout with `buffer` sets in the book: (level, key, value as typed, line).
 
@@ -98,9 +118,9 @@ def fed(
     values counts them as sent.
     """
     keys = Keys(layout, tally)
-    for block in keys.blocks(keys.wanted(records)):
+    for block in blocks:
         if belongs is not None:
-            teach(block, book, belongs)
+            teach(_keys(block), book, belongs)
         for (record, sku, product, _), typed in keys.typed(block.own):
             if sku and sku != product:
                 yield "variation", sku, typed, record.line
@@ -108,17 +128,20 @@ def fed(
                 yield "product", product or sku, typed, record.line
 
 
-def teach(block: Block, book: Book, belongs: Belongs) -> None:
+def _keys(block: Block) -> Iterator[Key]:
+    return (row[1:] for values in block.all for row in values.rows)
+
+
+def teach(keys: Iterable[Key], book: Book, belongs: Belongs) -> None:
     """Tells which SKU belongs to which product, where the file says so and the catalogue does not know."""
-    rows = [row for values in block.all for row in values.rows]
-    pairs = {sku: product for _, sku, product, _ in rows if sku and product and sku != product}
+    pairs = {sku: product for sku, product, _ in keys if sku and product and sku != product}
     known = _asked(book.catalogue, pairs)
     for sku, product in pairs.items():
         if known.get(sku) != product:
             belongs(sku, product)
 
 
-class _Rule:
+class Rule:
     """The buffer rule over one block of stock values after another."""
 
     def __init__(self, layout: Layout, book: Book) -> None:
@@ -131,7 +154,8 @@ class _Rule:
         """Sets the computed names on every record of the block that holds a stock value or a key."""
         for values in block.all:
             names, lacking = values.names, _COMPUTED - values.names
-            for (record, sku, product, stock), (buffer, level) in zip(values.rows, self._applied(values), strict=True):
+            applied = self.applied([row[1:] for row in values.rows])
+            for (record, sku, product, stock), (buffer, level) in zip(values.rows, applied, strict=True):
                 computed = {
                     "sku": sku, "product": product, "stock": apply(stock, buffer), "raw_stock": stock,
                     "buffer": "" if buffer is None else buffer, "buffer_level": level,
@@ -140,12 +164,12 @@ class _Rule:
                     del computed[name]
                 record.compute(computed, names)
 
-    def _applied(self, values: Values) -> list[Applied]:
+    def applied(self, keys: Sequence[Key]) -> list[Applied]:
         """Variation, Product, Store: the first level that defines a value; none for a blank stock."""
         if not self._applies:
-            return [_NOT_DEFINED] * len(values.rows)
+            return [_NOT_DEFINED] * len(keys)
         book, outside = self._book, self._outside
-        rows = [(sku, product) for _, sku, product, stock in values.rows if stock != ""]
+        rows = [(sku, product) for sku, product, stock in keys if stock != ""]
         variations = _defined(_asked(book.variations, {sku for sku, _ in rows} - {""}), VARIATION)
         rows = [(sku, product) for sku, product in rows if sku not in variations] if variations else rows
         known = _asked(book.catalogue, {sku for sku, product in rows if not product} - {""})
@@ -154,7 +178,7 @@ class _Rule:
         return [
             _NOT_DEFINED if stock == ""
             else variations.get(sku) or products.get(product or known.get(sku, "")) or outside
-            for _, sku, product, stock in values.rows
+            for sku, product, stock in keys
         ]  # fmt: skip
 
 

@@ -97,6 +97,11 @@ def _leads_elsewhere(name: str) -> bool:
     return name in ATTRIBUTES or "/" in name or name.startswith("{")
 
 
+def field_of(source: str, layout: Layout) -> str:
+    """The field of `r` that an expression is, and nothing else; blank: it is more."""
+    return _field(parse(source, layout))
+
+
 def fields_of(source: str, layout: Layout) -> frozenset[str]:
     """The fields of `r` itself that an expression reads."""
     tree = parse(source, layout)
@@ -110,12 +115,21 @@ def reaches_parent(source: str, layout: Layout) -> bool:
     return any(_field(node) == "parent" for node in (tree, *tree.find_all(nodes.Getattr)))
 
 
+def reads_elements(layout: Layout) -> bool:
+    """Whether an expression over the layout's records reads more than the texts of their fields."""
+    return any(_leads_elsewhere(name) for text in _of_records(layout) for name in fields_of(text, layout))
+
+
 def faults(layout: Layout) -> list[ConfigurationError]:
     """What is wrong with the layout's own expressions, all of it; an empty list: nothing."""
+    texts = [*_of_records(layout), *([layout.proof.count] if layout.proof and layout.proof.count else [])]
+    return [fault for text in texts for fault in _fault(text, layout)]
+
+
+def _of_records(layout: Layout) -> list[str]:
     texts = [layout.sku, layout.product, layout.stock, layout.buffer, *layout.skip]
     texts += [text for stocks in layout.stocks for text in (stocks.sku, stocks.stock)]
-    texts += [layout.proof.count] if layout.proof else []
-    return [fault for text in texts if text for fault in _fault(text, layout)]
+    return [text for text in texts if text]
 
 
 def _fault(source: str, layout: Layout) -> Iterator[ConfigurationError]:

@@ -1,7 +1,7 @@
 """Which records go on, and the stock values in them: skip, SKU, product and stock of each.
 
-Owns the layout's expressions over a stream of records. They are compiled at the first record, when the columns are
-known. Never looks a buffer up.
+Owns the layout's expressions over a stream of records, and the blocks the records go on in. The expressions are
+compiled at the first record, when the columns are known. Never looks a buffer up.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from itertools import chain
 from typing import TypeVar
 
 from cegid_daemon.errors import BadInput, ConfigurationError
+from cegid_daemon.rewrite import layouts
 from cegid_daemon.rewrite.expressions import compile_condition, compile_stock, compile_text
 from cegid_daemon.rewrite.recipe import Layout, Stocks
 from cegid_daemon.rewrite.record import Number, Record
@@ -25,6 +26,8 @@ _STOCK_NAMES = ("stock", "raw_stock", "buffer", "buffer_level")
 
 Text = Callable[[Record], str]
 Stock = Callable[[Record], Number]
+Key = tuple[str, str, Number]
+"""SKU, product, stock."""
 Row = tuple[Record, str, str, Number]
 """Record, SKU, product, stock."""
 
@@ -71,23 +74,18 @@ class Keys:
     def __init__(self, layout: Layout, tally: Tally) -> None:
         own = next((stocks for stocks in layout.stocks if not stocks.each), Stocks())
         self._layout, self._tally = layout, tally
-        self._sku, self._stock = own.sku or layout.sku, own.stock or layout.stock
+        self.sku, self.stock = own.sku or layout.sku, own.stock or layout.stock  # the records' own expressions
         self._nested = [stocks for stocks in layout.stocks if stocks.each]
         if layout.sum_by and self._nested:
             raise ConfigurationError(f"layout {layout.name!r} has both sum_by and stocks inside records")
-        self._names = _names(self._sku, layout.product, self._stock)
-
-    @property
-    def any(self) -> bool:
-        """Whether the layout names a key or a stock at all."""
-        return bool(self._names or self._nested)
+        self.names = _names(self.sku, layout.product, self.stock)  # the computed names each record gets
 
     @property
     def teaches(self) -> bool:
         """Whether the file keeps the catalogue current: a product file, or a layout that says so."""
         layout = self._layout
-        skus = self._sku or any(stocks.sku for stocks in self._nested)
-        return bool(skus and layout.product and (self._nested or not self._stock or layout.catalogue))
+        skus = self.sku or any(stocks.sku for stocks in self._nested)
+        return bool(skus and layout.product and (self._nested or not self.stock or layout.catalogue))
 
     def wanted(self, records: Iterable[Record]) -> Iterator[Record]:
         """The records no skip expression leaves out; each one left out counts under the first that did."""
@@ -105,16 +103,16 @@ class Keys:
                 yield record
 
     def blocks(self, records: Iterable[Record]) -> Iterator[Block]:
-        """The records with their keys and stock values, in blocks; those without any key are left out."""
-        remaining = iter(records)
+        """The wanted records with their keys and stock values, in blocks; those without any key are left out."""
+        remaining = self.wanted(records)
         first = next(remaining, None)
         if first is None:
             return
         columns = columns_of(first, self._layout)
         sku, product, stock = (
-            self._known(compile_text, self._sku, columns),
+            self._known(compile_text, self.sku, columns),
             self._known(compile_text, self._layout.product, columns),
-            self._known(compile_stock, self._stock, columns),
+            self._known(compile_stock, self.stock, columns),
         )
         nested = [self._inner(stocks) for stocks in self._nested]
         block = self._block(nested)
@@ -132,14 +130,14 @@ class Keys:
 
     def _goes_without_key(self, *, held: bool) -> bool:
         """Whether a record goes on although both its SKU and its product are blank."""
-        return not (self._sku or self._layout.product) or (held and not self._stock)
+        return not (self.sku or self._layout.product) or (held and not self.stock)
 
     def _block(self, nested: Sequence[_Inner]) -> Block:
         return Block(self.values(), [Values(inner.names) for inner in nested])
 
     def values(self) -> Values:
         """Room for values of the records themselves."""
-        return Values(self._names)
+        return Values(self.names)
 
     def typed(self, values: Values) -> Iterator[tuple[Row, str]]:
         """The values with what they set in the buffer book, as typed (a layout with `buffer`)."""
@@ -188,6 +186,11 @@ class Keys:
 def columns_of(record: Record, layout: Layout) -> Collection[str] | None:
     """The columns there are, as a first record shows them; an XML element tells only what it happens to hold."""
     return None if layout.kind == "xml" else frozenset(record)
+
+
+def found(layout: Layout, source: layouts.Source, tally: Tally) -> Iterator[Block]:
+    """The records of a file that go on, with their keys and stock values; the others are counted in `tally`."""
+    return Keys(layout, tally).blocks(layouts.read(layout, source, tally))
 
 
 def _names(sku: str, product: str, stock: str) -> frozenset[str]:

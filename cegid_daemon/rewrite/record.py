@@ -51,6 +51,10 @@ class Record(dict[str, Any]):
         self._set = self._set | names if self._set else names
         self.update(computed)
 
+    def has_computed(self, names: frozenset[str]) -> None:
+        """Says that these names were computed, and hide no field."""
+        self._set = names
+
     def hold(self, path: str, inner: Sequence[Record]) -> None:
         """From now on `each(path)` gives `inner`."""
         if self._inner is None:

@@ -13,9 +13,9 @@ from itertools import chain, islice
 from typing import IO
 
 from cegid_daemon.errors import BadInput, ConfigurationError, MessageError, Place, TemplateFault
-from cegid_daemon.rewrite import buffers, filters, layouts, templates
+from cegid_daemon.rewrite import buffers, filters, templates
 from cegid_daemon.rewrite.expressions import compile_text
-from cegid_daemon.rewrite.keys import columns_of
+from cegid_daemon.rewrite.keys import Block, columns_of, found
 from cegid_daemon.rewrite.output import Outlet, pieces
 from cegid_daemon.rewrite.ports import Book, Job, PartMade, Rewritten, Sink
 from cegid_daemon.rewrite.recipe import Layout, Recipe
@@ -43,20 +43,19 @@ def rewrite(
     sink: Sink,
     *,
     scratch: Callable[[], IO[bytes]] = io.BytesIO,
-    read: layouts.Read = layouts.read,
+    stock: buffers.Stocking = buffers.of_file,
 ) -> Rewritten:
     """Rewrites one message; no part means that there is nothing to send.
 
-    `open_source` opens the received bytes from the start, `scratch` a temporary file for what outgrows memory; `read`
-    reads the records, as `layouts.read` does. Raises `BadInput`, `TemplateFault` or `BadOutput`, and then nothing in
-    the sink counts.
+    `open_source` opens the received bytes from the start, `scratch` a temporary file for what outgrows memory; `stock`
+    gives the records that go on, as `buffers.of_file` does. Raises `BadInput`, `TemplateFault` or `BadOutput`, and then
+    nothing in the sink counts.
     """
     tally = Tally()
     try:
-        records = read(recipe.layout, open_source, tally)
         if recipe.layout.buffer:
-            return _fed(records, recipe.layout, book, sink, tally)
-        stocked = buffers.stocked(records, recipe.layout, book, tally, belongs=sink.belongs, scratch=scratch)
+            return _fed(found(recipe.layout, open_source, tally), recipe.layout, book, sink, tally)
+        stocked = stock(recipe.layout, open_source, book, tally, belongs=sink.belongs, scratch=scratch)
         with filters.reading(recipe.layout.decimal, lambda text: tally.notes.update((text,))):
             return _Rewriting(recipe, job, sink, tally).run(keyed(stocked, recipe, book, tally))
     except MessageError as error:
@@ -64,9 +63,9 @@ def rewrite(
         raise
 
 
-def _fed(records: Iterator[Record], layout: Layout, book: Book, sink: Sink, tally: Tally) -> Rewritten:
+def _fed(blocks: Iterator[Block], layout: Layout, book: Book, sink: Sink, tally: Tally) -> Rewritten:
     keys = SearchKeys()
-    for level, key, value, line in buffers.fed(records, layout, book, tally, belongs=sink.belongs):
+    for level, key, value, line in buffers.fed(blocks, layout, book, tally, belongs=sink.belongs):
         sink.buffer(level, key, value, line)
         keys.add(key)
         tally.sent += 1

@@ -24,6 +24,14 @@ class Tally:
     rejected: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
 
+    def add(self, counted: Coverage) -> None:
+        """Adds what was counted elsewhere."""
+        self.read += counted.read
+        self.sent += counted.sent
+        self.left_out.update(counted.left_out)
+        self.rejected.update(counted.rejected)
+        self.notes.update(counted.notes)
+
     def coverage(self) -> Coverage:
         """What was counted, frozen; reasons that never applied are not listed."""
         return Coverage(self.read, self.sent, _seen(self.left_out), _seen(self.rejected), _seen(self.notes))

@@ -20,6 +20,7 @@ from typing import IO, Any
 from cegid_daemon.errors import BadInput, MessageError
 from cegid_daemon.rewrite import buffers, filters, layouts, templates
 from cegid_daemon.rewrite.expressions import compile_text
+from cegid_daemon.rewrite.keys import Keys
 from cegid_daemon.rewrite.ports import Book, Job, PartMade, Rewritten, Sink
 from cegid_daemon.rewrite.recipe import Layout, Recipe
 from cegid_daemon.rewrite.record import AsItCame, Record
@@ -59,11 +60,11 @@ def trace(
     tally = Tally(left_out=_Reasons(witness.leaves_out))
     pieces, fault = False, ""
     try:
-        records = witness.reads(layouts.read(recipe.layout, open_source, tally))
+        blocks = Keys(recipe.layout, tally).blocks(witness.reads(layouts.read(recipe.layout, open_source, tally)))
         if recipe.layout.buffer:
-            witness.feeds(buffers.fed(records, recipe.layout, book, tally))
+            witness.feeds(buffers.fed(blocks, recipe.layout, book, tally))
         else:
-            stocked = buffers.stocked(records, recipe.layout, book, tally, scratch=scratch)
+            stocked = buffers.stocked(blocks, recipe.layout, book, tally, scratch=scratch)
             pieces = _render(recipe, job, witness, keyed(witness.stocks(stocked), recipe, book, tally))
         whole = True
     except _Enough:

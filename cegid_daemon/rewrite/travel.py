@@ -1,21 +1,27 @@
 """How records go from the process that reads them to the one that rewrites them: as bytes, and back.
 
-Owns what of a record travels: its fields, its number and its line. What else an XML element knows (paths, inner
-records, full names) stays behind, and whoever asks for it hears `StayedBehind`. Never starts a process.
+Owns what travels: sheets of flat records with what was computed of them, and what they say of the catalogue. What else
+an XML element knows (paths, inner records, full names) stays behind, and whoever asks for it hears `StayedBehind`.
+Never starts a process.
 """
 
 from __future__ import annotations
 
 import marshal
 from collections.abc import Iterator, Sequence
-from itertools import count, islice
 
+from cegid_daemon.rewrite.expressions import reads_elements
 from cegid_daemon.rewrite.recipe import Layout
-from cegid_daemon.rewrite.record import Record
+from cegid_daemon.rewrite.record import AsItCame, Number, PlainDecimal, Record
+from cegid_daemon.rewrite.sheet import Column, Sheet
 
-MANY = 250  # records that travel together
 _BETWEEN = "\0"  # stands in no field: every layout refuses it
+_LACKING = "\1"  # no XML may hold it
 _PLAIN = 2  # the version of `marshal` that does not look for texts met before: few are
+_NUMBERS = ("stock", "raw_stock")
+
+_Stock = int | str | tuple[int | str, str]
+"""A stock on its way: a number with a fraction as its text, one that prints as it came with that text."""
 
 
 class StayedBehind(BaseException):
@@ -26,7 +32,7 @@ class StayedBehind(BaseException):
 
 
 class TravelledRecord(Record):
-    """A record that was an XML element in another process."""
+    """A record that was read in another process."""
 
     def __missing__(self, name: str) -> str:
         """Raises KeyError for a plain name: the element has no such field."""
@@ -40,25 +46,52 @@ class TravelledRecord(Record):
 
 
 def travels(layout: Layout) -> bool:
-    """Whether it pays to read this layout's records in another process: XML, without stocks inside its records."""
-    return layout.kind == "xml" and not any(stocks.each for stocks in layout.stocks)
+    """Whether it pays to read this layout's records in another process: XML, whose records are nothing but fields."""
+    inside = any(stocks.each for stocks in layout.stocks)
+    return layout.kind == "xml" and not inside and not layout.buffer and not reads_elements(layout)
 
 
-def packed(records: Sequence[Record]) -> bytes:
-    """Records that follow each other in the file, at least one."""
-    shapes: dict[tuple[str, ...], int] = {}
-    shape_of = [shapes.setdefault(tuple(record), len(shapes)) for record in records]
-    fields = _BETWEEN.join([text for record in records for text in record.values()])
-    lines = [record.line for record in records]
-    return marshal.dumps((list(shapes), shape_of, records[0].number, lines, fields), _PLAIN)
+def packed(sheet: Sheet) -> bytes:
+    """A sheet, at least one record long."""
+    columns = [_joined(column) for column in sheet.columns]
+    computed = [
+        (name, [_sent(stock) for stock in column] if name in _NUMBERS else list(column))
+        for name, column in sheet.computed.items()
+    ]
+    return marshal.dumps((sheet.names, columns, list(sheet.numbers), list(sheet.lines), computed), _PLAIN)
 
 
-def unpacked(block: bytes) -> Iterator[Record]:
-    """The records of a block, as they were."""
-    shapes, shape_of, first, lines, fields = marshal.loads(block)  # noqa: S302  # from our own other half
-    texts = iter(fields.split(_BETWEEN))
-    widths = [len(names) for names in shapes]
-    for number, line, shape in zip(count(first), lines, shape_of):  # the first has no end
-        record = TravelledRecord(zip(shapes[shape], islice(texts, widths[shape]), strict=True))
-        record.number, record.line = number, line
-        yield record
+def unpacked(packed_sheet: bytes) -> Iterator[Record]:
+    """The records of a sheet."""
+    names, columns, numbers, lines, sent = marshal.loads(packed_sheet)  # noqa: S302  # from our own other half
+    computed = {
+        name: [one if one.__class__ is int else _arrived(one) for one in column] if name in _NUMBERS else column
+        for name, column in sent
+    }
+    return Sheet(names, [_split(column) for column in columns], numbers, lines, computed).records(TravelledRecord)
+
+
+def _joined(column: Column) -> str:
+    return _BETWEEN.join([_LACKING if text is None else text for text in column])
+
+
+def _split(joined: str) -> Column:
+    texts = joined.split(_BETWEEN)
+    return [None if text == _LACKING else text for text in texts] if _LACKING in joined else texts
+
+
+def _sent(stock: Number) -> _Stock:
+    if isinstance(stock, AsItCame):
+        return _sent_plain(stock.number), stock.text
+    return _sent_plain(stock)
+
+
+def _sent_plain(stock: Number) -> int | str:
+    return stock if isinstance(stock, int) else str(stock)
+
+
+def _arrived(stock: _Stock) -> Number:
+    if isinstance(stock, tuple):
+        number, text = stock
+        return AsItCame(_arrived(number), text)
+    return PlainDecimal(stock) if stock and isinstance(stock, str) else stock

@@ -1,8 +1,8 @@
-"""The second hand of a worker: a process that reads a large file's records while the worker rewrites them.
+"""The second hand of a worker: a process that reads a large file's records, their stock and its buffers.
 
-A fork of the worker, under the same limits and killed with it; what it dies of, the worker dies of, so that whoever
-looks at the worker's end sees the true cause. Faults of the file come at the place where they stand. Knows nothing of
-buffers, templates and the journal but the received bytes.
+The worker rewrites meanwhile. A fork of the worker, under the same limits and killed with it; what it dies of, the
+worker dies of, so that whoever looks at the worker's end sees the true cause. Faults of the file come at the place
+where they stand. Knows nothing of templates.
 """
 
 from __future__ import annotations
@@ -14,32 +14,39 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from itertools import islice
+from dataclasses import dataclass
 from typing import NoReturn
 
 from cegid_daemon.errors import CegidDaemonError
-from cegid_daemon.rewrite import layouts, travel
-from cegid_daemon.rewrite.layouts import Source
+from cegid_daemon.model import Coverage
+from cegid_daemon.rewrite import columns, travel
+from cegid_daemon.rewrite.buffers import Belongs, Stocking
+from cegid_daemon.rewrite.layouts import Source, plain_xml
+from cegid_daemon.rewrite.ports import Book
 from cegid_daemon.rewrite.recipe import Layout
 from cegid_daemon.rewrite.record import Record
+from cegid_daemon.rewrite.sums import Scratch
 from cegid_daemon.rewrite.tally import Tally
 from cegid_daemon.workshop.kinship import die_with
 from cegid_daemon.workshop.wire import Kind, Lost, receive_answer, send
 
-Classify = Callable[[Exception], CegidDaemonError]
-"""Sorts what goes wrong while a file is read; ends the process if memory ran out."""
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the process is to read, and with what."""
+
+    layout: Layout
+    source: Source
+    book: Callable[[], Book]  # opens the buffer book; called in the process
+    scratch: Scratch
+    classify: Callable[[Exception], CegidDaemonError]  # sorts what goes wrong; ends the process if memory ran out
 
 
 @contextmanager
 def second_hand(
-    layout: Layout,
-    source: Source,
-    classify: Classify,
-    *,
-    closed: Iterable[socket.socket],
-    tick: Callable[[int], None],
-) -> Iterator[layouts.Read]:
-    """Starts the process; gives the reading of its records, for this layout and source only.
+    reading: Reading, *, closed: Iterable[socket.socket], tick: Callable[[int], None]
+) -> Iterator[Stocking]:
+    """Starts the process; gives its stocking of the records, for this reading only.
 
     The worker must have no connection to a database open. `closed` are the sockets the process has no business with,
     `tick` hears in the worker of bytes that came over.
@@ -53,28 +60,38 @@ def second_hand(
                 die_with(worker)
                 for sock in (ours, *closed):
                     sock.close()
-                _read_to_the_end(layout, source, theirs, classify)
+                _read_to_the_end(reading, theirs)
+
+        def stock(
+            _layout: Layout, _source: Source, _book: Book, tally: Tally, /, *, belongs: Belongs, scratch: Scratch
+        ) -> Iterator[Record]:
+            del scratch  # sums are made where the file is read
+            return _records(pid, ours, tally, belongs, tick)
+
         try:
-            yield lambda _layout, _source, tally: _records(pid, ours, tally, tick)
+            yield stock
         finally:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
 
 
-def _records(pid: int, sock: socket.socket, tally: Tally, tick: Callable[[int], None]) -> Iterator[Record]:
-    while block := _next_block(pid, sock):
-        tick(len(block))
-        for record in travel.unpacked(block):
-            tally.read = record.number
-            yield record
+def _records(
+    pid: int, sock: socket.socket, tally: Tally, belongs: Belongs, tick: Callable[[int], None]
+) -> Iterator[Record]:
+    while isinstance(body := _next_body(pid, sock), tuple):
+        sheet, pairs = body
+        tick(len(sheet))
+        for pair in pairs:
+            belongs(*pair)
+        yield from travel.unpacked(sheet)
+    tally.add(body)
 
 
-def _read_to_the_end(layout: Layout, source: Source, sock: socket.socket, classify: Classify) -> NoReturn:
+def _read_to_the_end(reading: Reading, sock: socket.socket) -> NoReturn:
     status = 1
     try:
-        for block in _blocks(layouts.read(layout, source, Tally()), classify):
-            send(sock, Kind.RECORDS, block)
-        send(sock, Kind.RECORDS)
+        for body in _bodies(reading):
+            send(sock, Kind.RECORDS, body)
         status = 0
     except (BrokenPipeError, ConnectionResetError):
         pass
@@ -85,32 +102,34 @@ def _read_to_the_end(layout: Layout, source: Source, sock: socket.socket, classi
         os._exit(status)
 
 
-def _blocks(records: Iterator[Record], classify: Classify) -> Iterator[bytes | CegidDaemonError]:
-    """The records in blocks; an error comes after the records before it."""
-    while True:
-        block: list[Record] = []
-        error: CegidDaemonError | None = None
-        try:
-            block.extend(islice(records, travel.MANY))
-        except Exception as exc:
-            error = classify(exc)
-        if block:
-            yield travel.packed(block)
-        if error:
-            yield error
-        if error or not block:
-            return
+def _bodies(reading: Reading) -> Iterator[tuple[bytes, list[tuple[str, str]]] | Coverage | CegidDaemonError]:
+    """Sheets with what they say of the catalogue, and at the end what was counted, or the error that stands there."""
+    layout, tally = reading.layout, Tally()
+    pairs: list[tuple[str, str]] = []
+    try:
+        for sheet in columns.stocked(
+            plain_xml.read(layout, reading.source, tally), layout, reading.book(), tally,
+            belongs=lambda *pair: pairs.append(pair), scratch=reading.scratch,
+        ):  # fmt: skip
+            yield travel.packed(sheet), pairs
+            pairs.clear()
+    except Exception as error:
+        yield reading.classify(error)
+    else:
+        yield tally.coverage()
 
 
-def _next_block(pid: int, sock: socket.socket) -> bytes | None:
-    """Raises the error that stands here in the file."""
+def _next_body(pid: int, sock: socket.socket) -> tuple[bytes, list[tuple[str, str]]] | Coverage:
+    """What came next; behind the last sheet what was counted. Raises the error that stands here in the file."""
     try:
         _, body = receive_answer(sock)
     except (Lost, OSError):
         _die_as(pid)
     if isinstance(body, CegidDaemonError):
         raise body
-    return body if isinstance(body, bytes) else None
+    if not isinstance(body, tuple | Coverage):
+        _die_as(pid)
+    return body
 
 
 def _die_as(pid: int) -> NoReturn:

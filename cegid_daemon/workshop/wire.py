@@ -27,7 +27,7 @@ class Kind(IntEnum):
     RESULT = 3  # from the worker: one order finished, or failed by its own fault
     WORN = 4  # as RESULT, and the worker ends itself: its memory has grown
     STOPPED = 5  # from the worker: no fault of the order (spool full, journal unreadable); the batch is given up
-    RECORDS = 6  # to the worker from its second hand: records read, or the error that stands there; no body: the end
+    RECORDS = 6  # to the worker from its second hand: records, or the error that stands there; at the end the counts
 
 
 class Lost(Exception):

@@ -32,12 +32,12 @@ from cegid_daemon.errors import (
 )
 from cegid_daemon.journal.book_reader import BookReader
 from cegid_daemon.journal.reader import connect, read_payload
-from cegid_daemon.rewrite import layouts
+from cegid_daemon.rewrite.buffers import Stocking
 from cegid_daemon.rewrite.ports import Book, Job, Rewritten, Sink
 from cegid_daemon.rewrite.recipe import Recipe
 from cegid_daemon.rewrite.travel import StayedBehind, travels
 from cegid_daemon.workshop.orders import Bench, Finished, Limits, Task
-from cegid_daemon.workshop.reading import second_hand
+from cegid_daemon.workshop.reading import Reading, second_hand
 from cegid_daemon.workshop.spool import SpoolSink, counted
 from cegid_daemon.workshop.wire import Kind, Lost, receive_orders, send
 
@@ -58,7 +58,7 @@ class Core(Protocol):
         /,
         *,
         scratch: Callable[[], IO[bytes]],
-        read: layouts.Read = ...,
+        stock: Stocking = ...,
     ) -> Rewritten:
         """Rewrites one message; raises MessageError."""
 
@@ -133,16 +133,19 @@ class _Worker:
         if alone or task.size < self._bench.limits.small or not travels(recipe.layout):
             return self._rewritten(partial(self._core, scratch=self._scratch), task, sink)
         self._leave_journal()
-        with second_hand(
-            recipe.layout, lambda: self._received(task), lambda exc: _classified(exc, task),
-            closed=[self._sock], tick=self._tick,
-        ) as read:  # fmt: skip
-            return self._rewritten(partial(self._core, scratch=self._scratch, read=read), task, sink)
+        reading = Reading(
+            recipe.layout, lambda: self._received(task), lambda: self._book(task), self._scratch,
+            lambda exc: _classified(exc, task),
+        )  # fmt: skip
+        with second_hand(reading, closed=[self._sock], tick=self._tick) as stock:
+            return self._rewritten(partial(self._core, scratch=self._scratch, stock=stock), task, sink)
 
     def _rewritten(self, core: Callable[..., Rewritten], task: Task, sink: SpoolSink) -> Finished:
-        book = BookReader(self._journal, task.store, task.route, task.revision, task.message_id)
-        rewritten = core(self.recipes[task.recipe], task.job, lambda: self._source(task), book, sink)
+        rewritten = core(self.recipes[task.recipe], task.job, lambda: self._source(task), self._book(task), sink)
         return Finished(rewritten, *sink.made())
+
+    def _book(self, task: Task) -> BookReader:
+        return BookReader(self._journal, task.store, task.route, task.revision, task.message_id)
 
     def _scratch(self) -> IO[bytes]:
         return TemporaryFile(dir=self._bench.spool)  # has no name: gone with the worker

@@ -33,6 +33,17 @@ def items(count):
     return "<Stock>" + "".join(rows) + "</Stock>"
 
 
+def plain(count):
+    """Items of a plain document, which is read by pattern: no attributes, no field twice."""
+    rows = []
+    for no in range(count):
+        closed = "<Closed>X</Closed>" if no % 7 == 3 else "<Closed/>"
+        code = "" if no % 11 == 5 else f"<Code> {no}</Code>"
+        ref = "" if no % 13 == 6 else f"\r\n  <Ref>R\N{LATIN SMALL LETTER E WITH ACUTE}{no // 3}</Ref>"
+        rows.append(f"<Item>{code}{ref}{closed}<Qty>{no}.5</Qty></Item>\r\n")
+    return '<?xml version="1.0"?>\n<Stock day="1">' + "".join(rows) + "</Stock>\n"
+
+
 @pytest.fixture
 def rewrite(tmp_path):
     Connection(tmp_path / "journal.sqlite").close()
@@ -74,9 +85,10 @@ def below(pid):
     return found
 
 
+@pytest.mark.parametrize("made", [items, plain])
 @pytest.mark.parametrize("count", [0, 1, 999, 1000, 3500])
-def test_a_file_read_apart_gives_what_it_gives_read_alone(rewrite, count):
-    apart, alone = (rewrite(items(count), small=small) for small in (TOGETHER, ALONE))
+def test_a_file_read_apart_gives_what_it_gives_read_alone(rewrite, made, count):
+    apart, alone = (rewrite(made(count), small=small) for small in (TOGETHER, ALONE))
 
     assert isinstance(alone, Finished)
     assert told(apart) == told(alone)
@@ -101,9 +113,10 @@ def test_unique_keys_are_the_same(rewrite, unique):
     assert told(rewrite(text, small=TOGETHER, unique=unique)) == told(rewrite(text, small=ALONE, unique=unique))
 
 
+@pytest.mark.parametrize("made", [items, plain])
 @pytest.mark.parametrize("cut", [0, 5, 70, 90_000, -3])
-def test_a_broken_file_fails_with_the_same_place(rewrite, cut):
-    text = items(3000)[:cut] or "<"
+def test_a_broken_file_fails_with_the_same_place(rewrite, made, cut):
+    text = made(3000)[:cut] or "<"
 
     apart = rewrite(text, small=TOGETHER)
 

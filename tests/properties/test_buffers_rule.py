@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cegid_daemon.rewrite import buffers, sums
+from cegid_daemon.rewrite.keys import Keys
 from cegid_daemon.rewrite.recipe import Layout
 from cegid_daemon.rewrite.record import Record
 from cegid_daemon.rewrite.tally import Tally
@@ -94,7 +95,7 @@ def records(found: list[tuple[str, str, str]]) -> list[Record]:
 @given(rows, books)
 def test_every_stock_value_is_what_the_rule_says(found: list[tuple[str, str, str]], book: DictBook) -> None:
     tally = Tally()
-    made = list(buffers.stocked(records(found), LAYOUT, book, tally))
+    made = list(buffers.stocked(Keys(LAYOUT, tally).blocks(records(found)), LAYOUT, book, tally))
     keyed = [(sku.strip(), product.strip(), stock) for sku, product, stock in found if sku.strip() or product.strip()]
     assert tally.left_out.total() == len(found) - len(keyed)
     for r, row in zip(made, keyed, strict=True):
@@ -108,7 +109,7 @@ def test_every_stock_value_is_what_the_rule_says(found: list[tuple[str, str, str
 def test_sums_do_not_depend_on_how_many_keys_memory_holds(found: list[tuple[str, str, str]], kept: int) -> None:
     book, tally = DictBook(None, {}, {}, {}), Tally()
     with patch.object(sums, "KEPT", kept):
-        made = list(buffers.stocked(records(found), SUMMING, book, tally))
+        made = list(buffers.stocked(Keys(SUMMING, tally).blocks(records(found)), SUMMING, book, tally))
     totals: dict[tuple[str, str], Decimal | None] = {}
     for sku, product, stock in found:
         key = (sku.strip(), "") if sku else ("", product.strip())

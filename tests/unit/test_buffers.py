@@ -13,6 +13,7 @@ import pytest
 
 from cegid_daemon.errors import BadInput, ConfigurationError
 from cegid_daemon.rewrite import buffers, layouts, sums
+from cegid_daemon.rewrite.keys import Keys
 from cegid_daemon.rewrite.recipe import Layout, Stocks
 from cegid_daemon.rewrite.record import Record
 from cegid_daemon.rewrite.tally import Tally
@@ -67,7 +68,8 @@ def record(number: int, **fields: str) -> Record:
 def settled(
     records: Iterable[Record], book: FakeBook, layout: Layout = STOCK, tally: Tally | None = None, **more: Any
 ) -> list[Record]:
-    return list(buffers.stocked(records, layout, book, tally or Tally(), **more))
+    tally = tally or Tally()
+    return list(buffers.stocked(Keys(layout, tally).blocks(records), layout, book, tally, **more))
 
 
 def cases() -> list[dict[str, str]]:
@@ -273,7 +275,8 @@ def test_a_field_file_feeds_the_buffer_book() -> None:
     records = [record(n, Ref=ref, Group=group, Buffer=value) for n, (ref, group, value) in enumerate(found, 1)]
     told: list[tuple[str, str]] = []
     tally = Tally()
-    fed = list(buffers.fed(records, layout, FakeBook(), tally, belongs=lambda *pair: told.append(pair)))
+    blocks = Keys(layout, tally).blocks(records)
+    fed = list(buffers.fed(blocks, layout, FakeBook(), tally, belongs=lambda *pair: told.append(pair)))
     assert fed == [
         ("variation", "V1", " 2 ", 2),
         ("product", "G1", "3", 3),

@@ -1,39 +1,58 @@
 """Records that travel between two processes arrive as they were, or say what stayed behind."""
 
+from dataclasses import replace
+from decimal import Decimal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cegid_daemon.rewrite.recipe import Layout, Stocks
-from cegid_daemon.rewrite.record import Record
+from cegid_daemon.rewrite.record import PlainDecimal, Record, as_it_came
+from cegid_daemon.rewrite.sheet import Sheet, sheets
 from cegid_daemon.rewrite.travel import StayedBehind, packed, travels, unpacked
 
-TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=8)
+TEXT = st.text(st.characters(exclude_characters="\0\1", exclude_categories=("Cs",)), max_size=8)
 FIELDS = st.dictionaries(TEXT, TEXT, max_size=4)
+FRACTION = st.decimals(allow_nan=False, allow_infinity=False).filter(lambda one: one % 1 != 0).map(PlainDecimal)
+PLAIN = st.just("") | st.integers() | FRACTION
+STOCK = PLAIN | st.builds(as_it_came, PLAIN, TEXT)
 
 
-def numbered(fields, first=1):
-    records = []
-    for number, one in enumerate(fields, first):
-        record = Record(one)
+def sheets_of(rows, first=1):
+    """Sheets of (fields, SKU, stock)."""
+    records, rest = [], iter(rows)
+    for number, (fields, *_) in enumerate(rows, first):
+        record = Record(fields)
         record.number, record.line = number, number * 3
         records.append(record)
-    return records
+    for sheet in sheets(records):
+        own = [next(rest) for _ in range(len(sheet))]
+        computed = {"sku": [sku for _, sku, _ in own], "stock": [stock for *_, stock in own]}
+        yield Sheet(sheet.names, sheet.columns, sheet.numbers, sheet.lines, computed)
 
 
-@given(st.lists(FIELDS, min_size=1, max_size=30), st.integers(1, 10**9))
-def test_records_arrive_as_they_were(fields, first):
-    sent = numbered(fields, first)
+@given(st.lists(st.tuples(FIELDS, TEXT, STOCK), max_size=30), st.integers(1, 10**9))
+def test_records_and_what_was_computed_arrive_as_they_were(rows, first):
+    sent = [record for sheet in sheets_of(rows, first) for record in sheet.records(Record)]
 
-    arrived = list(unpacked(packed(sent)))
+    arrived = [record for sheet in sheets_of(rows, first) for record in unpacked(packed(sheet))]
 
     assert [list(one.items()) for one in arrived] == [list(one.items()) for one in sent]
+    assert [dict(one.raw) for one in arrived] == [fields for fields, *_ in rows]
     assert [(one.number, one.line) for one in arrived] == [(one.number, one.line) for one in sent]
+    assert [seen(one["stock"]) for one in arrived] == [seen(stock) for *_, stock in rows]
+
+
+def seen(stock):
+    """What a template sees of a stock."""
+    return type(stock), str(stock), stock and stock + Decimal(0)
 
 
 @pytest.mark.parametrize("ask", [lambda r: r["A/B"], lambda r: r["{uri}A"], lambda r: r.each("A")])
 def test_what_only_the_element_knows_stayed_behind(ask):
-    (record,) = unpacked(packed(numbered([{"A": "1"}])))
+    (sheet,) = sheets_of([({"A": "1"}, "1", 2)])
+    (record,) = unpacked(packed(sheet))
 
     with pytest.raises(StayedBehind):
         ask(record)
@@ -41,7 +60,11 @@ def test_what_only_the_element_knows_stayed_behind(ask):
         record["B"]
 
 
-def test_only_xml_without_inner_stocks_travels():
-    assert travels(Layout("x", "xml", record="Item", stock="Qty"))
-    assert not travels(Layout("x", "delimited"))
-    assert not travels(Layout("x", "xml", record="Item", stocks=(Stocks(each="Line", stock="Qty"),)))
+def test_only_xml_of_flat_records_travels():
+    layout = Layout("x", "xml", record="Item", sku="r.Code", stock="r.Qty")
+
+    assert travels(layout)
+    assert not travels(replace(layout, kind="delimited"))
+    assert not travels(replace(layout, stocks=(Stocks(each="Line", stock="Qty"),)))
+    assert not travels(replace(layout, sku="r['Code/@id']"))
+    assert not travels(replace(layout, buffer="r.Buffer"))

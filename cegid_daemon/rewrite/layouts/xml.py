@@ -27,7 +27,7 @@ from cegid_daemon.rewrite.words import text as as_text
 
 STEP = 64 * 1024  # bytes fed at a time; what is finished is let go between two steps
 
-_SAFE: dict[str, Any] = {
+SAFE: dict[str, Any] = {
     "resolve_entities": False,
     "no_network": True,
     "load_dtd": False,
@@ -117,7 +117,7 @@ def read(layout: Layout, source: Source, tally: Tally) -> Iterator[Record]:
     root = root_name(source, layout)
     if root is None:
         return
-    if layout.root and not _same(root, layout.root):
+    if layout.root and not same_name(root, layout.root):
         raise BadInput(f"the root is <{root}>", why=f"<{layout.root}> was expected", remedy=_CHECK_FILE)
     yield from _Reading(layout, root).records(source(), tally)
 
@@ -134,21 +134,47 @@ class _Matching(dict[str, bool]):
         return answer
 
 
+class RecordPath:
+    """Which elements of a document are records."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._steps = _steps(layout.record)
+        self._named = _Matching(self._steps[-1])
+        self._from_root = layout.record.startswith("/")
+        self._absolute = len(self._steps) > 1 or self._from_root
+
+    @property
+    def name(self) -> str:
+        """The records' name, as lxml's filters take it."""
+        return self._steps[-1]
+
+    def leads_to(self, element: Any) -> bool:
+        """Whether the element is a record."""
+        return self._named[element.tag] and (not self._absolute or self._on_path(element))
+
+    def _on_path(self, element: Any) -> bool:
+        """Whether the element lies where the path says: from the root on, which it may name or leave out."""
+        at = element
+        for step in reversed(self._steps):
+            if at is None or not _matches(at.tag, step):
+                return False
+            at = at.getparent()
+        return at is None or (at.getparent() is None and not self._from_root)
+
+
 class _Reading:
     """One pass over a document: feeds the parser, gives out records, lets finished elements go."""
 
     def __init__(self, layout: Layout, root: str) -> None:
         self._layout = layout
-        self._path = _steps(layout.record)
-        self._named = _Matching(self._path[-1])
-        self._absolute = len(self._path) > 1 or layout.record.startswith("/")
+        self._path = RecordPath(layout)
         events = ("start", "end")
-        self._parser = etree.XMLPullParser(events, tag=(self._path[-1], root), encoding=_declared(layout), **_SAFE)
+        self._parser = etree.XMLPullParser(events, tag=(self._path.name, root), encoding=_declared(layout), **SAFE)
         self._root: Any = None
 
     def records(self, chunks: Iterable[bytes], tally: Tally) -> Iterator[Record]:
         try:
-            for chunk in _sized(chunks):
+            for chunk in sized(chunks):
                 self._parser.feed(chunk)
                 self._refuse_faults()
                 yield from self._finished(tally)
@@ -157,7 +183,7 @@ class _Reading:
             yield from self._finished(tally)
         except etree.XMLSyntaxError as error:
             raise broken(self._parser, error) from error
-        self._conclude(tally)
+        conclude(self._layout, self._root, tally)
 
     def _refuse_faults(self) -> None:
         """An entity that is not known does not stop the parser: it starts anew behind it, and forgets."""
@@ -165,7 +191,7 @@ class _Reading:
             raise broken(self._parser)
 
     def _finished(self, tally: Tally) -> Iterator[Record]:
-        is_record = self._is_record
+        is_record = self._path.leads_to
         for event, element in self._parser.read_events():
             if event == "start":
                 self._root = element if self._root is None else self._root
@@ -175,42 +201,30 @@ class _Reading:
                 record.number = tally.read
                 yield record
 
-    def _is_record(self, element: Any) -> bool:
-        return self._named[element.tag] and (not self._absolute or self._on_path(element))
-
-    def _on_path(self, element: Any) -> bool:
-        """Whether the element lies where the path says: from the root on, which it may name or leave out."""
-        at = element
-        for step in reversed(self._path):
-            if at is None or not _matches(at.tag, step):
-                return False
-            at = at.getparent()
-        return at is None or (at.getparent() is None and not self._layout.record.startswith("/"))
-
     def _let_go(self) -> None:
         """Drops every finished element but the last of each level; what stands inside a record is left alone."""
         at = self._root
-        while at is not None and len(at) and not self._is_record(at):
+        while at is not None and len(at) and not self._path.leads_to(at):
             last = at[-1]
             if len(at) > 1:
                 del at[:-1]
             at.text = None
             at = last
 
-    def _conclude(self, tally: Tally) -> None:
-        layout = self._layout
-        if not tally.read and not layout.root and len(self._root):
-            raise BadInput(
-                f"the document holds no <{layout.record}>",
-                why=f"its root <{self._root.tag}> has other children",
-                remedy=f"{_CHECK_FILE}; with `root` in the layout a document without records is nothing to send",
-            )
-        if layout.proof and layout.proof.count:
-            attributes = Record(_attributes(self._root))
-            declared = compile_number(layout.proof.count, layout)(attributes)
-            if declared != tally.read:
-                why = f"it declares {as_text(declared) or 'no number of'} records and holds {tally.read}"
-                raise BadInput("the file is not whole", why=why, remedy="Have the sender send the file again")
+
+def conclude(layout: Layout, root: Any, tally: Tally) -> None:
+    """What can be said of a document only at its end: it holds records, and as many as it declares."""
+    if not tally.read and not layout.root and len(root):
+        raise BadInput(
+            f"the document holds no <{layout.record}>",
+            why=f"its root <{root.tag}> has other children",
+            remedy=f"{_CHECK_FILE}; with `root` in the layout a document without records is nothing to send",
+        )
+    if layout.proof and layout.proof.count:
+        declared = compile_number(layout.proof.count, layout)(Record(_attributes(root)))
+        if declared != tally.read:
+            why = f"it declares {as_text(declared) or 'no number of'} records and holds {tally.read}"
+            raise BadInput("the file is not whole", why=why, remedy="Have the sender send the file again")
 
 
 _CHECK_FILE = "Check that the right file was sent to this route, and the layout"
@@ -220,17 +234,19 @@ def _declared(layout: Layout) -> str | None:
     return None if layout.encoding == "auto" else layout.encoding
 
 
-def _sized(chunks: Iterable[bytes]) -> Iterator[bytes]:
+def sized(chunks: Iterable[bytes], most: int = STEP) -> Iterator[bytes]:
+    """The same bytes in chunks of at most so many."""
     for chunk in chunks:
-        for start in range(0, len(chunk), STEP):
-            yield chunk[start : start + STEP]
+        for start in range(0, len(chunk), most):
+            yield chunk[start : start + most]
 
 
 def _matches(tag: str, step: str) -> bool:
     return tag == step or (step.startswith("{*}") and tag.rpartition("}")[2] == step[3:])
 
 
-def _same(tag: str, name: str) -> bool:
+def same_name(tag: str, name: str) -> bool:
+    """Whether an element's full name is the one that a layout names."""
     return _matches(tag, _steps(name)[0])
 
 
@@ -258,12 +274,12 @@ def root_name(source: Source, layout: Layout) -> str | None:
     """The full name of the root element; None: there are no bytes but blanks. Raises `BadInput` for a DTD."""
     prolog = _Prolog()
     try:
-        parser = etree.XMLParser(target=prolog, encoding=_declared(layout), **_SAFE)
+        parser = etree.XMLParser(target=prolog, encoding=_declared(layout), **SAFE)
     except LookupError as error:
         raise ConfigurationError(f"the encoding {layout.encoding!r} is not known", why=str(error)) from error
     filled = False
     try:
-        for chunk in _sized(source()):
+        for chunk in sized(source()):
             filled = filled or bool(chunk.strip())
             if filled:
                 parser.feed(chunk)
