@@ -13,7 +13,6 @@ from typing import Any
 
 from jinja2 import DictLoader, StrictUndefined, nodes
 from jinja2.compiler import CodeGenerator, Frame
-from jinja2.runtime import LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import escape
 
@@ -31,17 +30,33 @@ _MARKS = re.compile("[&<>\"']")
 
 def escaped(value: Any) -> str:
     """A value as an XML template prints it, escaped: most of them hold nothing to escape."""
+    if value.__class__ is int:
+        return str(value)
     shown = value if value.__class__ is str else plain(value)
-    if shown.__class__ is int:
-        return str(shown)
-    return shown if shown.__class__ is str and not _MARKS.search(shown) else escape(shown)
+    return shown if shown.__class__ is str and (shown.isalnum() or not _MARKS.search(shown)) else escape(shown)
 
 
 class _Printing(CodeGenerator):
-    """Jinja's compiler; where values are escaped, it has `escaped` do all at once what takes it two calls a value.
+    """Jinja's compiler, for records by the hundred thousand: what it asks of each value takes fewer steps.
 
-    It computes nothing while it compiles: `'x' * 9999999999` costs the worker that renders it, not who compiles it.
+    Values are finalized and escaped by one call, a field of a record and a loop's counter are looked up in place. It
+    computes nothing while it compiles: `'x' * 9999999999` costs the worker that renders it, not who compiles it.
     """
+
+    def visit_Getattr(self, node: nodes.Getattr, frame: Frame) -> None:  # noqa: N802  # named by Jinja
+        """Looks into a record, or asks a loop for its counter, before it asks the sandbox."""
+        if not isinstance(node.node, nodes.Name):
+            return super().visit_Getattr(node, frame)
+        name, attribute = frame.symbols.ref(node.node.name), repr(node.attr)
+        if node.node.name == "loop" and node.attr in _COUNTERS:
+            self.write(f"({name}.{node.attr} if {name}.__class__ is LoopContext else ")
+        else:
+            self.write(
+                f"({name}[{attribute}] if isinstance({name}, environment.record) and {attribute} in {name} else "
+            )
+        super().visit_Getattr(node, frame)
+        self.write(")")
+        return None
 
     def _output_child_to_const(self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo) -> str:
         if not isinstance(node, nodes.TemplateData):
@@ -83,6 +98,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     code_generator_class = _Printing
     escaped = staticmethod(escaped)
+    record = Record
 
     def __init__(self, bundle: Templates) -> None:
         xml = is_xml(bundle.main)
@@ -115,8 +131,6 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def getattr(self, obj: Any, attribute: str) -> Any:
         """`obj.attribute`; in a record the field comes first, then what every record has (`each`, `raw` …)."""
         if not isinstance(obj, Record):
-            if type(obj) is LoopContext and attribute in _COUNTERS:  # asked for every record, and safe
-                return getattr(obj, attribute)
             return super().getattr(obj, attribute)
         try:
             return obj[attribute]
