@@ -10,7 +10,7 @@ from __future__ import annotations
 import ftplib
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from cegid_daemon.endpoints.net import connected, guard, net_error
@@ -21,6 +21,7 @@ from cegid_daemon.errors import Barred, EndpointError, Permanent, Place, Transie
 RECEIVE = 1 << 18
 _BROKEN_LINE = (OSError, EOFError, ftplib.error_proto, ftplib.error_reply)
 _IS_IT_THERE = 5.0  # seconds an idle connection may take to answer
+_AHEAD = 64  # commands sent before the reply to the first of them is read
 _FAREWELL = 5.0  # seconds a server may take to end TLS on a data connection
 _WIRE = "latin-1"  # ftplib wants text: each byte as itself
 
@@ -133,9 +134,33 @@ class FtpLink:
         """A command that must not be sent twice. Unsure if its reply is lost; Refusal passes."""
         with self.telling(what, path):
             self._ftp.putcmd(line)
+        with self.once(what, path), _replies():
+            self._ftp.voidresp()
+
+    def commands(self, lines: Sequence[str]) -> Iterator[str | Refusal]:
+        """The replies to commands that are sent ahead; raises only faults of the line.
+
+        Whoever does not take all of them leaves the connection unusable: the others are on their way.
+        """
+        self.in_transfer = True
+        for at in range(0, len(lines), _AHEAD):
+            some = lines[at : at + _AHEAD]
+            self._sock.sendall("".join(f"{line}\r\n" for line in some).encode(_WIRE))
+            for _ in some:
+                try:
+                    with _replies():
+                        reply = self._ftp.getresp()
+                except Refusal as refusal:
+                    yield refusal
+                else:
+                    yield reply
+        self.in_transfer = False
+
+    @contextmanager
+    def once(self, what: str, path: str) -> Iterator[None]:
+        """What was asked for in here may have happened when the line breaks: Unsure."""
         try:
-            with _replies():
-                self._ftp.voidresp()
+            yield
         except _BROKEN_LINE as error:
             self._broken = True
             lost = net_error(error, what, path)

@@ -132,6 +132,8 @@ class SftpBatches:
         try:
             with self._sessions.lend() as session:
                 by = session.renames_by(replace=replace)
+                if by is None and to_paths and self._are_free(session, to_folder, to_paths):
+                    by = session.wire.rename
                 if by is not None and paths is not None and to_paths is not None:
                     with session.once("cannot rename the files", self._sessions.text(folder)):
                         asked = [by(path, to) for path, to in zip(paths, to_paths, strict=True)]
@@ -141,6 +143,12 @@ class SftpBatches:
         except EndpointError as error:  # no connection, or it broke while they were sent
             return [error] * len(moves)
         return [rename_one(self._single, folder, to_folder, move, replace=replace) for move in moves]
+
+    def _are_free(self, session: SftpSession, folder: str, paths: Sequence[bytes]) -> bool:
+        """Whether nothing has these names yet: asked where a server may replace without being asked to."""
+        with session.telling("cannot look at the files", self._sessions.text(folder)):
+            looks = look_at(session.wire, self._sessions.path(folder), paths)
+        return all(isinstance(look, Status) and look.code == Code.NO_SUCH_FILE for look in looks)
 
     def _renamed(
         self, session: SftpSession, folder: str, to_folder: str, move: Move, number: int, path: bytes, to: bytes

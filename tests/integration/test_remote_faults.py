@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from cegid_daemon.endpoints import Endpoint, open_endpoint
-from cegid_daemon.endpoints.many import Move, Small, put_many, read_many, remove_many, rename_many
+from cegid_daemon.endpoints.many import Move, Small, put_many, read_many, remove_many, rename_many, stat_many
 from cegid_daemon.errors import EndpointError, SourceChanged, Transient, Unsure
 from tests.servers import ftp, sftp
 from tests.servers.places import Place
@@ -291,6 +291,33 @@ def test_many_files_on_a_line_that_breaks_fail_each_for_itself(bench: Bench) -> 
             assert (bench.root / move.name).exists()
 
 
+def test_many_files_share_their_round_trips(bench: Bench) -> None:
+    names = [f"{number:02}.csv" for number in range(50)]
+    bench.endpoint.list("")
+    bench.line.delay = 0.02  # else answers come while the client still speaks, and count as turns
+    few = len(names) // 2
+
+    def turns(work: Callable[[], Sequence[object]]) -> int:
+        before = bench.line.turns
+        outcomes = work()
+        assert not any(isinstance(one, Exception) for one in outcomes)
+        return bench.line.turns - before
+
+    def put() -> Sequence[object]:
+        return put_many(bench.endpoint, "", [Small(name, b"x" * 100) for name in names])
+
+    def rename(old: str, new: str, *, replace: bool) -> Sequence[object]:
+        moves = [Move(f"{name}{old}", f"{name}{new}") for name in names]
+        return rename_many(bench.endpoint, "", "", moves, replace=replace)
+
+    assert turns(put) < (few if bench.place.url.startswith("sftp") else 6 * len(names))
+    assert turns(lambda: rename("", ".done", replace=False)) < few
+    assert turns(lambda: rename(".done", "", replace=True)) < few
+    assert turns(lambda: stat_many(bench.endpoint, "", names)) < few
+    assert turns(lambda: remove_many(bench.endpoint, "", names)) < few
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pyftpdlib forgets a file when cut
 @pytest.mark.parametrize("bound", [500, 20_000, 60_000])
 def test_many_long_names_on_a_line_that_breaks_while_they_are_sent_fail_each_for_itself(
     bench: Bench, bound: int

@@ -28,6 +28,8 @@ class Line:
     passed_up: int = 0
     passed_down: int = 0
     connections: int = 0
+    turns: int = 0  # how often the client spoke after the server did: what a long line makes slow
+    client_speaks: bool = False
     seen: bytearray = field(default_factory=bytearray)  # what passed up
     sockets: list[socket.socket] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -132,6 +134,8 @@ def _take(
         while piece := source.recv(1 << 16):
             left = (line.cut_up - line.passed_up) if up else (line.cut_down - line.passed_down)
             piece = piece[: max(left, 0)]
+            line.turns += up and not line.client_speaks
+            line.client_speaks = up
             if up:
                 line.passed_up += len(piece)
                 line.seen += piece

@@ -1,0 +1,161 @@
+"""What an FTP endpoint does with many files at once: commands sent ahead, transfers over several connections.
+
+Owns which files may share their round trips, and what becomes of each when the line breaks among them. Data connections
+cannot be sent ahead: small files go over as many connections as the endpoint may have. What was refused is asked for
+again the ordinary way, which finds out why.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar, cast
+
+from cegid_daemon.endpoints.connections import Connections
+from cegid_daemon.endpoints.ftp_link import FtpLink, Refusal
+from cegid_daemon.endpoints.ftp_place import FtpPlace
+from cegid_daemon.endpoints.many import (
+    Fetched,
+    Looked,
+    Move,
+    Small,
+    put_one,
+    read_one,
+    remove_one,
+    rename_one,
+    stat_one,
+)
+from cegid_daemon.endpoints.protocol import Endpoint
+from cegid_daemon.errors import EndpointError, Permanent
+from cegid_daemon.model import Listed
+
+T = TypeVar("T")
+R = TypeVar("R")
+Reply = str | Refusal
+
+
+class FtpBatches:
+    """The half of an FTP endpoint that takes many files (`many.Many`)."""
+
+    def __init__(self, pool: Connections[FtpLink], site: FtpPlace, channels: int) -> None:
+        self._pool = pool
+        self._site = site
+        self._channels = channels
+
+    def read_many(self, folder: str, files: Sequence[Listed]) -> Iterator[Fetched]:
+        """Reads listed files whole, a few at a time."""
+        step = 4 * self._channels
+        for at in range(0, len(files), step):
+            yield from self._abreast(lambda file: read_one(self._single, folder, file.name), files[at : at + step])
+
+    def put_many(self, folder: str, files: Sequence[Small]) -> Sequence[EndpointError | None]:
+        """Writes small files over several connections; none is begun after an error that is not for good."""
+        reasons: list[EndpointError] = []
+        lock = threading.Lock()
+
+        def put(file: Small) -> EndpointError | None:
+            with lock:
+                if reasons:
+                    return reasons[0]
+            error = put_one(self._single, folder, file)
+            if error is not None and not isinstance(error, Permanent):
+                with lock:
+                    reasons.append(error)
+            return error
+
+        return self._abreast(put, files)
+
+    def rename_many(
+        self, folder: str, to_folder: str, moves: Sequence[Move], *, replace: bool
+    ) -> Sequence[EndpointError | None]:
+        """Renames with all commands under way at once; one by one where a name is taken and must not be."""
+
+        def one_by_one(some: Sequence[Move]) -> list[EndpointError | None]:
+            return [rename_one(self._single, folder, to_folder, move, replace=replace) for move in some]
+
+        replies: list[Reply] = []
+        try:
+            with self._pool.lend() as link:
+                lines = self._renames(link, folder, to_folder, moves, replace=replace)
+                with link.once("cannot rename the files", self._site.text(folder)):
+                    replies.extend(link.commands(lines or []))
+        except Permanent:  # a name that cannot be said
+            return one_by_one(moves)
+        except EndpointError as error:
+            return [*_of_pairs(replies, moves, one_by_one), *[error] * (len(moves) - len(replies) // 2)]
+        self._site.forget(folder, [move.name for move in moves])
+        self._site.forget(to_folder, [move.to_name for move in moves])
+        return _of_pairs(replies, moves, one_by_one) if lines else one_by_one(moves)
+
+    def stat_many(self, folder: str, names: Sequence[str]) -> Sequence[Looked]:
+        """Looks with all commands under way at once, and lists the folder once where that leaves something open."""
+        if len(names) < 2:  # which a whole listing would not be worth
+            return [stat_one(self._single, folder, name) for name in names]
+        try:
+            with self._pool.lend() as link, link.telling("cannot look at the files", self._site.text(folder)):
+                return self._site.look_many(link, folder, names)
+        except Permanent:
+            return [stat_one(self._single, folder, name) for name in names]
+        except EndpointError as error:
+            return [error] * len(names)
+
+    def remove_many(self, folder: str, names: Sequence[str]) -> Sequence[EndpointError | None]:
+        """Removes with all commands under way at once."""
+        replies: list[Reply] = []
+        error: EndpointError | None = None
+        try:
+            with self._pool.lend() as link, link.telling("cannot remove the files", self._site.text(folder)):
+                replies.extend(link.commands([f"DELE {self._site.path(link, folder, name)}" for name in names]))
+        except Permanent:
+            return [remove_one(self._single, folder, name) for name in names]
+        except EndpointError as raised:
+            error = raised
+        answered = zip(names, replies, strict=False)
+        outcomes = [
+            remove_one(self._single, folder, name) if isinstance(one, Refusal) else None for name, one in answered
+        ]
+        return outcomes + [error] * (len(names) - len(outcomes))
+
+    def _renames(
+        self, link: FtpLink, folder: str, to_folder: str, moves: Sequence[Move], *, replace: bool
+    ) -> list[str] | None:
+        """The commands, two a file; None if a name may be taken that must not be replaced."""
+        with link.telling("cannot rename the files", self._site.text(folder)):
+            paths = [self._site.path(link, folder, move.name) for move in moves]
+            to_paths = [self._site.path(link, to_folder, move.to_name) for move in moves]
+            if not replace and _any_taken(link, to_paths):
+                return None
+            ways = zip(paths, to_paths, strict=True)
+            return [line for path, to in ways for line in (f"RNFR {path}", f"RNTO {to}")]
+
+    @property
+    def _single(self) -> Endpoint:
+        """The whole endpoint, for what goes the ordinary way."""
+        return cast(Endpoint, self)
+
+    def _abreast(self, do: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        """Does something with each item over the connections there may be; the results in order."""
+        if len(items) < 2 or self._channels < 2:
+            return [do(item) for item in items]
+        with ThreadPoolExecutor(min(self._channels, len(items)), thread_name_prefix="abreast") as threads:
+            return list(threads.map(do, items))
+
+
+def _of_pairs(
+    replies: Sequence[Reply], moves: Sequence[Move], again: Callable[[Sequence[Move]], list[EndpointError | None]]
+) -> list[EndpointError | None]:
+    """What two replies a file come to, as far as they came; what was refused is asked for again, to learn why."""
+    pairs = zip(replies[::2], replies[1::2], moves, strict=False)
+    return [
+        again([move])[0] if isinstance(first, Refusal) or isinstance(second, Refusal) else None
+        for first, second, move in pairs
+    ]
+
+
+def _any_taken(link: FtpLink, paths: Sequence[str]) -> bool:
+    """Whether something has one of these names, as far as few questions can tell."""
+    asking = "MLST" if link.has_mlst else "SIZE"
+    lines = [f"{word} {path}" for path in paths for word in (asking, "CWD")]
+    replies = list(link.commands(lines))
+    return not all(isinstance(reply, Refusal) for reply in replies)

@@ -1,0 +1,213 @@
+"""An FTP server's folders as the endpoint sees them: paths, and what lies under a name, asked in few questions.
+
+A reply 550 means many things, so what lies there is looked at; a server's MLSD may show a symlink as the file it leads
+to, and LIST is read by habit. Every method works on a connection that is lent already, and raises what it raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from cegid_daemon.endpoints import ftp_listing
+from cegid_daemon.endpoints.ftp_link import FtpLink, Refusal
+from cegid_daemon.endpoints.ftp_times import Times
+from cegid_daemon.endpoints.paths import checked_name, folder_parts, is_plain
+from cegid_daemon.endpoints.remote import Server
+from cegid_daemon.errors import Absent, EndpointError, Exists, Permanent, Place
+from cegid_daemon.model import Identity, Listed
+
+
+class FtpPlace:
+    """Paths and looks on one server."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._times = Times()
+
+    def path(self, link: FtpLink, folder: str, name: str = "") -> str:
+        """The absolute path as it goes over the line; blank for the server's root."""
+        parts = [*folder_parts(folder), *([checked_name(name)] if name else [])]
+        return "/".join([link.root, *map(link.said, parts)])
+
+    def text(self, folder: str, name: str = "") -> str:
+        """The same place for people."""
+        folder_parts(folder)
+        return "/".join(part for part in (self._server.where, folder, name) if part)
+
+    def entries(self, link: FtpLink, folder: str) -> list[Listed]:
+        """The entries of the folder the connection has changed into."""
+        if link.has_mlst:
+            found: Iterable[ftp_listing.Entry] = ftp_listing.mlsd(link.listing("MLSD"))
+        else:
+            found = self._timed(link, folder, ftp_listing.unix_or_dos(link.listing("LIST")))
+        return [entry for one in found if (entry := _listed(link, one)) is not None]
+
+    def forget(self, folder: str, names: Iterable[str]) -> None:
+        """Other files have these names now, or none."""
+        for name in names:
+            self._times.forget(folder, name.encode(self._server.encoding, "surrogateescape"))
+
+    def look_many(self, link: FtpLink, folder: str, names: Sequence[str]) -> list[Listed | None]:
+        """As `look` for each. Raises Absent if the folder is not there."""
+        paths = [self.path(link, folder, checked_name(name)) for name in names]
+        found = _of_mlst_many(link, names, paths) if link.has_mlst else self._of_sizes(link, folder, names, paths)
+        if None in found and not link.accepts(f"CWD {self.path(link, folder) or '/'}"):
+            raise Absent("the folder is not there", where=Place(file=self.text(folder)))
+        return found
+
+    def _of_sizes(self, link: FtpLink, folder: str, names: Sequence[str], paths: Sequence[str]) -> list[Listed | None]:
+        """Where there is no MLST: sizes, times and whether it is a folder for all, then a listing if need be."""
+        replies = list(link.commands([f"{word} {path}" for path in paths for word in ("SIZE", "MDTM", "CWD")]))
+        found: list[Listed | None] = []
+        shown: dict[bytes, bool] | None = None
+        for name, at in zip(names, range(0, len(replies), 3), strict=True):
+            size, time, entered = (_text_of(reply) for reply in replies[at : at + 3])
+            said = link.said(name).encode("latin-1")
+            if size.isdigit() and self._times.lists_as_file(folder, said):
+                found.append(Listed(name, Identity(int(size), ftp_listing.time_ns(time.encode())), regular=True))
+            elif entered and not size.isdigit():
+                found.append(Listed(name, Identity(0), regular=False))
+            else:
+                shown = self._shown(link, folder) if shown is None else shown
+                if size.isdigit():  # a name that LIST does not show is believed
+                    identity = Identity(int(size), ftp_listing.time_ns(time.encode()))
+                    found.append(Listed(name, identity, shown.get(said, True)))
+                else:
+                    found.append(Listed(name, Identity(0), regular=False) if said in shown else None)
+        return found
+
+    def _shown(self, link: FtpLink, folder: str) -> dict[bytes, bool]:
+        """What LIST shows of a folder: names, and whether they are files. Nothing of a folder that is not there."""
+        if not link.accepts(f"CWD {self.path(link, folder) or '/'}"):
+            return {}
+        return {entry.name: entry.regular for entry in ftp_listing.unix_or_dos(link.listing("LIST"))}
+
+    def look(self, link: FtpLink, folder: str, name: str) -> Listed | None:
+        """The entry, in few round trips; None also where the folder itself is not there."""
+        path = self.path(link, folder, name)
+        if link.has_mlst:
+            return _of_mlst(link, name, path)
+        identity = self.identity(link, folder, name)
+        if identity is not None:
+            return Listed(name, identity, self._is_file(link, folder, name))
+        if link.accepts(f"CWD {path}") or _listed_alone(link, path):
+            return Listed(name, Identity(0), regular=False)
+        return None
+
+    def identity(self, link: FtpLink, folder: str, name: str) -> Identity | None:
+        """Size and time of a file; None if the server has no file of that name."""
+        path = self.path(link, folder, name)
+        if link.has_mlst:
+            found = _of_mlst(link, name, path)
+            return found.identity if found else None
+        size = _value(link, f"SIZE {path}")
+        return Identity(int(size), _time_of(link, path)) if size.isdigit() else None
+
+    def _timed(self, link: FtpLink, folder: str, entries: Iterable[ftp_listing.Entry]) -> Iterable[ftp_listing.Entry]:
+        """LIST's entries with real times: one question a file, unless the answer is known to be still right."""
+        path = self.path(link, folder)
+        return self._times.complete(folder, entries, lambda name: _time_of(link, f"{path}/{name.decode('latin-1')}"))
+
+    def _is_file(self, link: FtpLink, folder: str, name: str) -> bool:
+        """Of a name with a size: whether LIST calls it a file. A name that LIST does not show is believed."""
+        said = link.said(name).encode("latin-1")
+        if self._times.lists_as_file(folder, said):
+            return True
+        alone = _listed_alone(link, self.path(link, folder, name))
+        if alone is not None:
+            return alone.regular
+        link.command(f"CWD {self.path(link, folder) or '/'}")
+        entries = ftp_listing.unix_or_dos(link.listing("LIST"))
+        return next((entry.regular for entry in entries if entry.name == said), True)
+
+    def taken(self, link: FtpLink, path: str) -> bool:
+        """Whether something has the name, as far as few questions can tell."""
+        return link.accepts(f"MLST {path}" if link.has_mlst else f"SIZE {path}") or link.accepts(f"CWD {path}")
+
+    @contextmanager
+    def explaining(self, link: FtpLink, what: str, folder: str, name: str, *, to: str = "") -> Iterator[None]:
+        """As `telling`, but where the reply leaves open why, looks at what lies there."""
+        text = self.text(folder, name)
+        with link.telling(what, text):
+            try:
+                yield
+            except Refusal as refusal:
+                raise self._explained(link, refusal, what, folder, name, to) from refusal
+
+    def _explained(self, link: FtpLink, refusal: Refusal, what: str, folder: str, name: str, to: str) -> EndpointError:
+        place = Place(file=self.text(folder, name))
+        if refusal.code in {450, 550, 553}:
+            if not link.accepts(f"CWD {self.path(link, folder) or '/'}"):
+                return Absent(what, where=place, why="the folder is not there")
+            found = self.look(link, folder, name)
+            writing = what == "cannot write the file"
+            if found is None and not writing:
+                return Absent(what, where=place, why=refusal.reply)
+            if to and self.taken(link, to):
+                return Exists(f"{what}: the name is taken", where=place, why=refusal.reply)
+            if to and not link.accepts(f"CWD {to.rpartition('/')[0] or '/'}"):
+                return Absent(what, where=place, why="the new folder is not there")
+            if found is not None and not found.regular:
+                return Permanent(what, where=place, why="it is no regular file", remedy="Move it away.")
+        return link.refused(refusal, what, place.file)
+
+
+def _listed(link: FtpLink, entry: ftp_listing.Entry) -> Listed | None:
+    name = link.heard(entry.name)
+    if not is_plain(name):
+        return None
+    return Listed(name, entry.identity, entry.regular and "\n" not in name and "\r" not in name)
+
+
+def _of_mlst(link: FtpLink, name: str, path: str) -> Listed | None:
+    try:
+        return _of_facts(link.command(f"MLST {path}"), name)
+    except Refusal:
+        return None
+
+
+def _of_facts(reply: str, name: str) -> Listed:
+    facts = next((line.strip() for line in reply.splitlines()[1:-1] if "=" in line), "")
+    entry = ftp_listing.mlst(facts.partition(" ")[0].encode("latin-1") + b" -")
+    if entry is None:  # the folder itself
+        return Listed(name, Identity(0), regular=False)
+    return Listed(name, entry.identity, entry.regular)
+
+
+def _of_mlst_many(link: FtpLink, names: Sequence[str], paths: Sequence[str]) -> list[Listed | None]:
+    replies = link.commands([f"MLST {path}" for path in paths])
+    return [
+        None if isinstance(reply, Refusal) else _of_facts(reply, name)
+        for name, reply in zip(names, replies, strict=True)
+    ]
+
+
+def _text_of(reply: str | Refusal) -> str:
+    """What follows the code of a reply; blank for a refusal."""
+    return "" if isinstance(reply, Refusal) else reply.partition(" ")[2].strip()
+
+
+def _time_of(link: FtpLink, path: str) -> int:
+    """Modification time in nanoseconds; 0 where the server does not tell."""
+    return ftp_listing.time_ns(_value(link, f"MDTM {path}").encode())
+
+
+def _value(link: FtpLink, line: str) -> str:
+    """What the server replies after the code; blank where it refuses or says nothing."""
+    try:
+        return link.command(line).partition(" ")[2].strip()
+    except Refusal:
+        return ""
+
+
+def _listed_alone(link: FtpLink, path: str) -> ftp_listing.Entry | None:
+    """What LIST says of one name, where it can be asked: servers read blanks, dashes and wildcards in it as orders."""
+    wanted = path.rpartition("/")[2].encode("latin-1")
+    if wanted.startswith(b"-") or any(sign in path for sign in " *?[]{}\\"):
+        return None
+    try:
+        entries = ftp_listing.unix_or_dos(link.listing(f"LIST {path}"))
+    except Refusal:
+        return None
+    return next((entry for entry in entries if entry.name.rpartition(b"/")[2] == wanted), None)
