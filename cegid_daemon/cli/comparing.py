@@ -26,11 +26,27 @@ def difference(journal: Journal, before: LogEntry, after: LogEntry) -> list[str]
         if entry.size > MOST:
             raise Refused(
                 f"entry {entry.id} has {entry.size} bytes, too many to compare here",
-                remedy=f"Save both: cegid-daemon log save {before.id} -o A; cegid-daemon log save {after.id} -o B.",
+                remedy=f"Compare it by record: cegid-daemon log diff {before.message_id} --key KEY, or --record 1. Or "
+                f"save both: cegid-daemon log save {before.id} -o A; cegid-daemon log save {after.id} -o B.",
             )
     old, new = (lines_of(b"".join(journal.log.payload_of(entry))) for entry in (before, after))
     old_name, new_name = (f"{entry.variant}: {entry.name} ({entry.file_name})" for entry in (before, after))
     return list(difflib.unified_diff(old, new, old_name, new_name, lineterm=""))
+
+
+def compared_texts(journal: Journal, message: int) -> list[tuple[LogEntry, list[str]]]:
+    """Each Modified entry of a message with its difference from the Unmodified one. Raises Refused."""
+    entries = journal.log.of_message(message)
+    if not entries and journal.log.message(message) is None:
+        raise no_message(message)
+    raw = [entry for entry in entries if entry.variant == "Unmodified"]
+    pairs = [(raw[0], entry) for entry in entries if entry.variant == "Modified"] if raw else []
+    return [(entry, difference(journal, one, entry)) for one, entry in pairs]
+
+
+def no_message(message: int) -> Refused:
+    """The error of a message that is not there."""
+    return Refused(f"there is no message {message}", remedy="`cegid-daemon log list` shows the ids of messages.")
 
 
 def lines_of(body: bytes) -> list[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cegid_daemon.cli.comparing import difference
+from cegid_daemon.cli.comparing import compared_texts, no_message
 from cegid_daemon.cli.moments import Moment
 from cegid_daemon.cli.opening import NO_JOURNAL, Invocation, complete_routes, configured, store_option
 from cegid_daemon.cli.output import (
@@ -25,6 +25,7 @@ from cegid_daemon.cli.output import (
     progress,
     say,
 )
+from cegid_daemon.cli.pairing import account_of, print_account_json, show_account
 from cegid_daemon.cli.showing import show_message
 from cegid_daemon.errors import Place, Refused
 
@@ -116,40 +117,46 @@ def show(ctx: click.Context, message: int, as_json: bool) -> None:
     with _journal(ctx) as journal:
         known = _needed(journal).log.message(message)
     if known is None:
-        raise _no_message(message)
+        raise no_message(message)
     if as_json:
         print_json(known)
     else:
         show_message(known)
 
 
-def _no_message(message: int) -> Refused:
-    return Refused(f"there is no message {message}", remedy="`cegid-daemon log list` shows the ids of messages.")
-
-
 @log.command()
 @click.argument("message", type=click.IntRange(min=1))
+@click.option(
+    "--key", metavar="KEY", default="", help="By record: those that bear KEY, a SKU or order number or any value."
+)
+@click.option("--record", metavar="N", type=click.IntRange(min=1), help="By record, from number N on.")
+@click.option(
+    "--count", type=click.IntRange(1, 1000), default=50, show_default=True, help="By record: at most so many."
+)
 @json_option
 @configured
 @click.pass_context
-def diff(ctx: click.Context, message: int, as_json: bool) -> None:
-    """Compare the Unmodified with the Modified text of MESSAGE, part by part, as a unified diff."""
+def diff(ctx: click.Context, message: int, key: str, record: int | None, count: int, as_json: bool) -> None:
+    """Compare the Unmodified with the Modified half of MESSAGE.
+
+    As texts, part by part, in a unified diff. With --key or --record by record instead, also of a large file: the
+    fields, what was made of them, and the cause of each change (buffer and level, left out, rejected). It is computed
+    again with the template and the buffers of then.
+    """
     with _journal(ctx) as found:
         journal = _needed(found)
-        entries = journal.log.of_message(message)
-        if not entries and journal.log.message(message) is None:
-            raise _no_message(message)
-        raw = [entry for entry in entries if entry.variant == "Unmodified"]
-        pairs = [(raw[0], entry) for entry in entries if entry.variant == "Modified"] if raw else []
-        compared = [(entry, difference(journal, one, entry)) for one, entry in pairs]
+        if key or record:
+            config = ctx.ensure_object(Invocation).config()
+            show = print_account_json if as_json else show_account
+            show(account_of(journal, config, message, first=record or 1, count=count, key=key.strip()))
+            return
+        compared = compared_texts(journal, message)
     if as_json:
         print_json([{"entry": entry.id, "part": entry.part, "diff": lines} for entry, lines in compared])
         return
     for _, lines in compared:
         for line in lines:
             say(line)
-    if not compared:
-        note(f'Message {message} has no pair in the log: nothing was sent, or "Log Requests?" was off.')
 
 
 @log.command()

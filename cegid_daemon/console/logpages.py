@@ -122,11 +122,14 @@ def listing(visit: Visit) -> Response:
             by=chosen.sorting[0], newest_first=chosen.sorting[1], go_on=visit.within(_LIST_SECONDS),
         )  # fmt: skip
         routes = list(dict.fromkeys([*visit.ground.config.routes, *reading.pages.routes()]))
-        known_to = [one for one in visit.ground.config.stores if chosen.q and reading.book.knows(one, chosen.q)]
+        keys = _keys(found or (), page.entries)
+        named = {one.store for one in page.entries if one.kind == "Request" and keys.get(one.message_id) == chosen.q}
+        stores = visit.ground.config.stores if chosen.q else {}
+        known_to = [one for one in stores if one in named or reading.book.knows(one, chosen.q)]
     return visit.page(
         "log.html", chosen=chosen, entries=page.entries, page=page, behind=behind, hits=hits, routes=routes,
         stores=list(visit.ground.config.stores), sizes=SIZES, outcomes=OUTCOMES, orders=ORDERS, most_hits=_HITS,
-        keys=_keys(found or (), page.entries), known_to=known_to,
+        keys=keys, known_to=known_to,
     )  # fmt: skip
 
 

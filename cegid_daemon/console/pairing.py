@@ -1,4 +1,4 @@
-"""Follows a stored message through its rewriting once more, in a bounded worker of the console's own.
+"""Follows a stored message through its rewriting once more, in a bounded worker of its own.
 
 Owns the worker's life: started when a pair is first looked at, ended when nobody looked for a while, so that an idle
 console costs nothing. Never touches the daemon's own workers.
@@ -31,9 +31,9 @@ _IDLE = 120.0  # seconds after which the worker is ended
 class Tracer:
     """Gives the account of records of stored messages. Thread-safe: one look at a time."""
 
-    def __init__(self, journal: Path, state: Path) -> None:
+    def __init__(self, journal: Path, spool: Path) -> None:
         self._journal = journal
-        self._spool = state / "spool" / "console"
+        self._spool = spool  # its own folder, gone when nothing is looked at
         self._lock = threading.Lock()
         self._workshop: Workshop | None = None
         self._used_at = 0.0

@@ -44,7 +44,7 @@ class ConsoleService:
         self.address = Address.of(config.console.listen)
         path = installation.journal.connection.path
         self._readers = Readers(path)
-        self._tracer = Tracer(path, config.state)
+        self._tracer = Tracer(path, config.state / "spool" / "console")
         self._state = config.state
         self._sweep_at = 0.0
         self._places = Places(config.endpoints)

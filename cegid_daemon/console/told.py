@@ -12,20 +12,17 @@ from itertools import islice
 
 from starlette.responses import Response
 
+from cegid_daemon.console.accounts import Made, account, made_with
 from cegid_daemon.console.bufferpages import LONGEST_KEY, the_store
 from cegid_daemon.console.ground import Reading
-from cegid_daemon.console.marking import Change, changes_of, masked, rejected
+from cegid_daemon.console.marking import Change
 from cegid_daemon.console.pairing import Tracer
-from cegid_daemon.console.pairs import made_with, refusals_of
 from cegid_daemon.console.visit import Visit
-from cegid_daemon.errors import MessageError, Refused
+from cegid_daemon.errors import Refused
 from cegid_daemon.journal.book_pages import BookPages
 from cegid_daemon.journal.revisions import trimmed
 from cegid_daemon.journal.rows import Message
 from cegid_daemon.model import State
-from cegid_daemon.pipeline.envelopes import Refusal
-from cegid_daemon.rewrite.masking.fields import Fields
-from cegid_daemon.rewrite.recipe import Recipe
 from cegid_daemon.rewrite.rewriting import MOST_KEYS
 
 _MOST = 5  # messages looked into
@@ -56,23 +53,13 @@ def told(visit: Visit) -> Response:
     store, key = the_store(visit, visit.asked("store")), trimmed(visit.asked("key"))[:LONGEST_KEY]
     with visit.reading() as reading:
         orders = [
-            _Order(one, *made_with(visit, reading, one)[:2], refusals_of(reading, one.id))
+            (one, made_with(one, visit.ground.config, reading.recipes, reading.book, reading.log))
             for one in (_candidates(visit, reading, store, key) if key else ())
         ]
         many = bool(BookPages(reading.connection).members(store, key, 1))
-    found = [telling for order in orders for telling in _tellings(visit, order, key, many=many)]
+    found = [telling for message, made in orders for telling in _tellings(visit, message, made, key, many=many)]
     template = "told_part.html" if visit.asked("part") else "told.html"
     return visit.page(template, store=store, key=key, tellings=found, looked=len(orders))
-
-
-@dataclass(frozen=True, slots=True)
-class _Order:
-    """A message to be looked into, and what that takes."""
-
-    message: Message
-    recipe: Recipe
-    revision: int
-    refusals: Sequence[Refusal]
 
 
 def _candidates(visit: Visit, reading: Reading, store: str, key: str) -> Iterator[Message]:
@@ -101,18 +88,15 @@ def _tells_stock(visit: Visit, name: str, store: str) -> bool:
     )
 
 
-def _tellings(visit: Visit, order: _Order, key: str, *, many: bool) -> list[Telling]:
+def _tellings(visit: Visit, message: Message, made: Made, key: str, *, many: bool) -> list[Telling]:
     tracer: Tracer = visit.request.app.state.tracer
-    route, message = visit.ground.config.routes[order.message.route], order.message
     count = _VALUES if many or message.size <= _LARGE else 1  # a large file is read no further than needed
     try:
-        account = tracer.look(message, route, order.recipe, order.revision, first=1, count=count, key=key)
-    except (MessageError, Refused) as error:
+        found = account(tracer, message, made, first=1, count=count, key=key)
+    except Refused as error:
         return [Telling(message, (), "", "", str(error))]
-    shown = [masked(record, Fields.of(route.log.redact)) for record in account["records"]]
-    return [
-        Telling(message, _own(changes_of(one), key), one["left_out"], rejected(one, order.refusals)) for one in shown
-    ]
+    rows = [Telling(message, _own(one.changes, key), one.left_out, one.rejected) for one in found.rows]
+    return rows or ([Telling(message, (), "", "", found.fault)] if found.fault else [])
 
 
 def _own(changes: Sequence[Change], key: str) -> Sequence[Change]:

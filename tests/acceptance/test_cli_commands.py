@@ -198,6 +198,23 @@ def test_log_save_gives_the_exact_bytes_and_diff_both_sides(shop: Shop) -> None:
     assert "+  <Requests>" in diff
 
 
+def test_log_diff_compares_by_record_with_the_cause_of_each_change_whatever_the_size(shop: Shop) -> None:
+    title = (SAMPLES / "STOCK.csv").read_bytes().splitlines(keepends=True)[0]
+    rows = b"".join(b"P%d;S%d;001;%d,000;;;-\n" % (one, one, one % 9) for one in range(90_000))
+    shop.drop(content=title + rows)
+    shop("once")
+    assert "log diff 1 --key KEY" in shop("log", "diff", "1", code=1).stderr
+    told = shop("log", "diff", "1", "--key", "S80004").stdout
+    assert told.startswith("record 80005, line 80006: S80004\n  3 -> 1  Store buffer 2\n")
+    assert "  - GQ_PHYSIQUE              3,000\n" in told
+    assert "<Stock>1</Stock>" in told
+    first, second = shop.json("log", "diff", "1", "--record", "1", "--count", "2")
+    assert (first["key"], second["changes"][0]["cause"]) == ("S0", "Store buffer 2")
+    assert list((shop.folder / "var" / "spool").iterdir()) == []
+    assert "no record of message 1 bears 'S9x'" in shop("log", "diff", "1", "--key", "S9x", code=1).stderr
+    assert "there is no message 7" in shop("log", "diff", "7", "--record", "1", code=1).stderr
+
+
 def test_log_show_accounts_for_every_record_and_tells_where_the_file_lies(shop: Shop) -> None:
     shop.drop()
     shop("once")

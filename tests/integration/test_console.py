@@ -620,6 +620,7 @@ def test_what_was_searched_for_leads_to_its_record_and_its_buffers(browser):
     text = browser.get("/log?q=0000100046").text
     assert re.search(r'href="/message/\d+/pair\?key=0000100046"', text)
     assert "what store" not in text
+    assert "what store main was told" in browser.get("/log?q=2000000000022").text
     assert re.search(r'href="/message/\d+/pair"', browser.get("/log?q=STOCK.csv").text)
     browser.post(
         "/buffers", browser.token("/buffers?key=KNOWN"), store="main", level="variation", key="KNOWN", value="1"
