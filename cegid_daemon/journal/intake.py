@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from cegid_daemon.journal.connection import Connection
 from cegid_daemon.journal.revisions import LEVELS, Author, Revisions, or_blank, trimmed
-from cegid_daemon.rewrite.buffers import parse
+from cegid_daemon.rewrite.buffers import IGNORED, parse
 
 BufferRow = tuple[int, str, str, str, str]  # line, store, level, key, value
 BelongsRow = tuple[int, str, str, str]  # line, store, variation, product
@@ -175,7 +175,7 @@ def fit_buffers(
             continue
         kept = or_blank(value)
         if kept and parse(kept) is None:
-            report.ignore(Remark(line, key, value, "not zero or a positive whole number: it unsets the buffer"))
+            report.ignore(Remark(line, key, value, IGNORED))
         yield store, level, key, kept
 
 

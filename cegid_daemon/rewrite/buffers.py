@@ -27,6 +27,7 @@ Belongs = Callable[[str, str], None]
 Applied = tuple[int | None, str]
 """The buffer that applies, and its level."""
 
+IGNORED = "not zero or a positive whole number: it unsets the buffer"
 VARIATION, PRODUCT, STORE, NONE = "Variation", "Product", "Store", "None"
 KEYS_A_CALL = 1000
 

@@ -16,6 +16,7 @@ from cegid_daemon.errors import BadInput, ConfigurationError, MessageError, Plac
 from cegid_daemon.rewrite import buffers, filters, templates
 from cegid_daemon.rewrite.expressions import compile_text
 from cegid_daemon.rewrite.keys import Block, columns_of, found
+from cegid_daemon.rewrite.numbers import BLANKS
 from cegid_daemon.rewrite.output import Outlet, pieces
 from cegid_daemon.rewrite.ports import Book, Job, PartMade, Rewritten, Sink
 from cegid_daemon.rewrite.recipe import Layout, Recipe
@@ -27,6 +28,7 @@ DELIVERED = "already delivered"
 REPEATED = "repeated in this file"
 UNUSED = "not used by the template"
 MOST_KEYS = 5_000
+MOST_TOLD = 1_000  # ignored values of a buffer file that are told each by itself
 _BLOCK = 1_000  # keys asked of the book at once
 _RECENT = 1_024  # records kept to name the one that holds a bad character
 _ENDLESS = -1
@@ -67,9 +69,16 @@ def _fed(blocks: Iterator[Block], layout: Layout, book: Book, sink: Sink, tally:
     keys = SearchKeys()
     for level, key, value, line in buffers.fed(blocks, layout, book, tally, belongs=sink.belongs):
         sink.buffer(level, key, value, line)
+        if value.strip(BLANKS) and buffers.parse(value) is None:
+            _tell_ignored(tally, f"line {line}: {key}: {value!r}: {buffers.IGNORED}")
         keys.add(key)
         tally.sent += 1
     return Rewritten(tally.coverage(), keys=keys.all())
+
+
+def _tell_ignored(tally: Tally, remark: str) -> None:
+    """Each ignored value is told with its line; past `MOST_TOLD` of them, how many."""
+    tally.notes[remark if len(tally.notes) < MOST_TOLD else f"more values: {buffers.IGNORED}"] += 1
 
 
 def keyed(records: Iterator[Record], recipe: Recipe, book: Book, tally: Tally) -> Iterator[Keyed]:

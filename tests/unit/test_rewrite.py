@@ -205,6 +205,21 @@ def test_a_layout_with_a_buffer_feeds_the_book_and_sends_nothing():
     assert made.parts == () and shelf.parts == {}
 
 
+def test_values_that_define_no_buffer_are_told_with_their_line():
+    layout = Layout("b", "delimited", sku="r.CODE", product="r.GROUP", buffer="r.BUF")
+    made, _ = run(Recipe(layout, None), "GROUP;CODE;BUF\nG;a;2,0\nG;b;\nG;c;0\nG;;abc\n")
+    unset = "not zero or a positive whole number: it unsets the buffer"
+    assert made.coverage.notes == {f"line 2: a: '2,0': {unset}": 1, f"line 5: G: 'abc': {unset}": 1}
+    assert (made.coverage.sent, made.coverage.explained) == (4, True)
+
+
+def test_a_file_of_nothing_but_such_values_is_told_in_bounded_room():
+    layout = Layout("b", "delimited", sku="r.CODE", buffer="r.BUF")
+    made, _ = run(Recipe(layout, None), "CODE;BUF\n" + "".join(f"{no};x\n" for no in range(2500)))
+    assert len(made.coverage.notes) == 1001
+    assert sum(made.coverage.notes.values()) == 2500
+
+
 def test_a_recipe_with_neither_template_nor_buffer_is_refused():
     with pytest.raises(ConfigurationError, match="neither a template"):
         run(Recipe(LAYOUT, None), file_of("a"))
