@@ -7,7 +7,7 @@ PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 BIN := .venv/bin
 CONFIG := cegid-daemon.toml
 
-.PHONY: .venv help install run demo test check bench lock reference
+.PHONY: .venv compiled help install run demo test check bench lock reference
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /  make \1 | /' | column -t -s '|'
@@ -28,13 +28,16 @@ install: ## .venv with exactly what requirements.lock names; does nothing if it 
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@cp requirements.lock .venv/requirements.lock
 
-run: install ## the daemon on cegid-daemon.toml; Ctrl-C ends it
+compiled: install
+	@$(BIN)/python -m compileall -q cegid_daemon # each start would compile it anew where no bytecode may be written
+
+run: compiled ## the daemon on cegid-daemon.toml; Ctrl-C ends it
 	@exec $(BIN)/cegid-daemon run --config $(CONFIG)
 
-demo: install ## the whole thing on loopback, in a folder that stays to be looked into
+demo: compiled ## the whole thing on loopback, in a folder that stays to be looked into
 	@exec $(BIN)/cegid-daemon demo $(ARGS)
 
-test: install ## every test
+test: compiled ## every test
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: install ## style, types, layers, documents
@@ -44,7 +47,7 @@ check: install ## style, types, layers, documents
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest -q tests/unit/test_docs.py
 
-bench: install ## the benchmarks, as ratios in one run
+bench: compiled ## the benchmarks, as ratios in one run
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 reference: install ## docs/configuration.md out of the schema, docs/cli.md out of the help
