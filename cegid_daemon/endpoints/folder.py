@@ -9,8 +9,11 @@ and may be used from several threads at once.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
+import struct
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -26,6 +29,8 @@ CHUNK = 1 << 20
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_LONG = struct.calcsize("l")
+_GET_GENERATION = 2 << 30 | _LONG << 16 | ord("v") << 8 | 1  # FS_IOC_GETVERSION, see ioctl_iflags(2)
 _NO_FOLDER_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP})
 
 
@@ -133,6 +138,11 @@ class FolderEndpoint:
         """Syncs the folder, so that renames in it survive a loss of power."""
         with self._open(folder) as fd:
             _sync_folder(fd, self.path(folder))
+
+    def mark(self, folder: str) -> str:
+        """Number and generation of its inode: a file system may give the number to the next folder it makes."""
+        with self._open(folder) as fd, translating("cannot look at the folder", self.path(folder)):
+            return f"{os.fstat(fd).st_ino}.{_generation(fd)}"
 
     def close(self) -> None:
         """Nothing is open between calls."""
@@ -251,6 +261,13 @@ def _write(file: int, chunks: Iterable[bytes], path: str) -> Identity:
             remedy="Check the disk, and whether another program writes this name. It is tried again by itself.",
         )
     return identity
+
+
+def _generation(fd: int) -> int:
+    try:
+        return int.from_bytes(fcntl.ioctl(fd, _GET_GENERATION, bytes(_LONG))[:4], sys.byteorder)
+    except OSError:  # the file system has none, and then does not give inode numbers again
+        return 0
 
 
 def _made(fd: int, part: str) -> bool:

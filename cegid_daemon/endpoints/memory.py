@@ -36,6 +36,7 @@ class MemoryEndpoint:
         self._ticks = itertools.count(1)
         self._lock = threading.RLock()
         self._folders: dict[tuple[str, ...], dict[str, _File]] = {(): {}}
+        self._made: dict[tuple[str, ...], int] = {(): 0}
 
     @property
     def where(self) -> str:
@@ -97,11 +98,18 @@ class MemoryEndpoint:
             for depth, part in enumerate(parts):
                 if part in self._folders[parts[:depth]]:
                     raise Permanent("a file lies where a folder is needed", where=_place(folder, ""))
-                self._folders.setdefault(parts[: depth + 1], {})
+                if parts[: depth + 1] not in self._folders:
+                    self._folders[parts[: depth + 1]] = {}
+                    self._made[parts[: depth + 1]] = next(self._ticks)
 
     def sync(self, folder: str) -> None:
         """Nothing to sync; the folder must be there."""
         self._folder(folder)
+
+    def mark(self, folder: str) -> str:
+        """The number of its making."""
+        self._folder(folder)
+        return str(self._made[folder_parts(folder)])
 
     def close(self) -> None:
         """Nothing is open."""

@@ -60,6 +60,14 @@ class Telling(Protocol):
         """
 
 
+@runtime_checkable
+class Marking(Protocol):
+    """An endpoint that can tell a folder from another one under the same path: made again, or not mounted."""
+
+    def mark(self, folder: str) -> str:
+        """The same as long as it is the same folder, whatever happens in it. Raises Absent if it is not there."""
+
+
 class Reading(Protocol):
     """An open file of an endpoint."""
 

@@ -6,7 +6,7 @@ of the crash table in docs/architecture.md: due → (sending) → uploaded → d
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -111,6 +111,13 @@ class Outgoing:
         moment = utc_text(now) if state is DeliveryState.DELIVERED else None
         self._db.executemany(
             "UPDATE delivery SET state = ?, delivered_at = ? WHERE id = ?", [(state, moment, id_) for id_ in deliveries]
+        )
+
+    def uploaded(self, marks: Mapping[int, str]) -> None:
+        """These deliveries lie under their temporary names, in folders with these marks."""
+        self._db.executemany(
+            "UPDATE delivery SET state = 'uploaded', folder_mark = ? WHERE id = ?",
+            [(mark, id_) for id_, mark in marks.items()],
         )
 
     def rename(self, delivery: int, name: str, place: str) -> None:

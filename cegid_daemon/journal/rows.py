@@ -70,6 +70,7 @@ class Delivery:
     temporary: str
     request_uid: str
     state: DeliveryState
+    folder_mark: str = ""  # of the folder it was put aside in, where the endpoint can tell
 
 
 SOURCE_COLUMNS = "id, endpoint, place, folder, name, size, mtime_ns, inode, ctime_ns, state, filed_folder, filed_name"
@@ -81,7 +82,7 @@ MESSAGE_COLUMNS = (
 
 DELIVERY_COLUMNS = (
     "d.id, d.message, p.no, p.payload, p.size, d.endpoint, d.place, d.folder, d.name, d.temporary, d.request_uid, "
-    "d.state"
+    "d.state, d.folder_mark"
 )
 
 
@@ -110,7 +111,7 @@ def delivery(row: sqlite3.Row) -> Delivery:
     return Delivery(
         row["id"], row["message"], row["no"], row["payload"], row["size"], row["endpoint"], row["place"],
         unescape_name(row["folder"]), unescape_name(row["name"]), unescape_name(row["temporary"]), row["request_uid"],
-        DeliveryState(row["state"]),
+        DeliveryState(row["state"]), row["folder_mark"],
     )  # fmt: skip
 
 

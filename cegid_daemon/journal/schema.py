@@ -264,6 +264,10 @@ CREATE INDEX log_entry_size ON log_entry (size, id);
 CREATE INDEX log_entry_name ON log_entry (file_name COLLATE NOCASE, id);
 """
 
+_FOLDER_MARK = """
+ALTER TABLE delivery ADD COLUMN folder_mark TEXT NOT NULL DEFAULT '';  -- of the folder it was put aside in
+"""
+
 
 @migrations()
 def m001_ledger_and_log(db: Database) -> None:
@@ -311,6 +315,12 @@ def m007_words(db: Database) -> None:
 def m008_sorting(db: Database) -> None:
     """The log by size and by file name."""
     _statements(db, _SORTING)
+
+
+@migrations()
+def m009_folder_mark(db: Database) -> None:
+    """Whether the folder of a delivery is still the one it was put aside in."""
+    _statements(db, _FOLDER_MARK)
 
 
 def _statements(db: Database, script: str) -> None:

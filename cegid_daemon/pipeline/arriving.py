@@ -15,7 +15,7 @@ from cegid_daemon.journal import Journal
 from cegid_daemon.journal.rows import Delivery
 from cegid_daemon.model import DeliveryState, Listed, Route
 from cegid_daemon.pipeline.aside import Aside, Names
-from cegid_daemon.pipeline.targets import Targets, policy, runs
+from cegid_daemon.pipeline.targets import Targets, is_same_folder, policy, runs
 
 _TOGETHER = 64  # renames under way at once
 
@@ -55,12 +55,15 @@ class Arriving:
             there = looks[delivery.id] if delivery.id in looks else endpoint.stat(delivery.folder, delivery.temporary)
             if isinstance(there, EndpointError):
                 raise there
-        if there is None and delivery.state is DeliveryState.UNSURE:
+            known = delivery.state is not DeliveryState.UNSURE and is_same_folder(endpoint, delivery)
+        if there is None and not known:
+            self._journal.outgoing.set_state([delivery.id], DeliveryState.UNSURE, now)
             raise Unsure(
                 f"nobody can tell whether {delivery.name!r} arrived",
                 where=Place(file=f"{delivery.place}/{delivery.folder}"),
-                why=f"its folder was gone for a while, and {delivery.temporary} with it",
-                remedy="Look whether the receiver got the file, then `release` (send it again) or `discard` it.",
+                why=f"its folder was gone for a while, or is another one now, and {delivery.temporary} is not in it",
+                remedy="If the folder belongs to a disk or share that is not mounted, mount it. Look whether the "
+                "receiver got the file, then `release` (send it again) or `discard` it.",
             )
         return there is not None
 

@@ -21,7 +21,7 @@ from cegid_daemon.model import DeliveryState, Route
 from cegid_daemon.pipeline.arriving import Arriving
 from cegid_daemon.pipeline.aside import Aside
 from cegid_daemon.pipeline.naming import is_temporary
-from cegid_daemon.pipeline.targets import Targets
+from cegid_daemon.pipeline.targets import Targets, is_same_folder, mark_of
 
 _Parts = tuple[Message, Sequence[Delivery]]
 
@@ -54,7 +54,7 @@ class Delivering:
         """Delivers the messages in order, as far as possible; commits each step, but not the end of the messages."""
         outcome = Round()
         aside = self._put_all_aside(route, batch, outcome)
-        if aside and self._commit_uploaded(aside, outcome, now):
+        if aside and self._commit_uploaded(aside, outcome):
             self._rename_in_order(route, aside, outcome, now)
             self._make_durable(outcome)
         return outcome
@@ -97,17 +97,19 @@ class Delivering:
         written = self._as_far_as_possible(named, lambda deliveries: _raise_first(errors, deliveries), outcome)
         return [(message, self._open(message)) for message, _ in written]
 
-    def _commit_uploaded(self, aside: Sequence[_Parts], outcome: Round, now: datetime) -> bool:
+    def _commit_uploaded(self, aside: Sequence[_Parts], outcome: Round) -> bool:
         """Makes the new temporaries durable and says so; False if that cannot be done now."""
         fresh = _fresh(aside)
+        marks: dict[int, str] = {}
         try:
             for (endpoint, folder), some in self._targets.by_folder(fresh):
                 with self._aside.minding_the_folder(endpoint, some[0]):
                     endpoint.sync(folder)
+                    marks |= dict.fromkeys([one.id for one in some], mark_of(endpoint, folder))
         except EndpointError as error:
             outcome.stopped = (aside[0][0], error)
             return False
-        self._journal.outgoing.set_state([one.id for one in fresh], DeliveryState.UPLOADED, now)
+        self._journal.outgoing.uploaded(marks)
         outcome.untouched = {one.id: one for one in fresh}
         return True
 
@@ -173,10 +175,12 @@ class Delivering:
         if delivery.state is DeliveryState.UNSURE:
             return DeliveryState.UNSURE
         try:
-            there = self._targets.endpoint(delivery).stat(delivery.folder, delivery.temporary) is not None
+            endpoint = self._targets.endpoint(delivery)
+            if endpoint.stat(delivery.folder, delivery.temporary) is not None:
+                return DeliveryState.CANCELLED
+            return DeliveryState.DELIVERED if is_same_folder(endpoint, delivery) else DeliveryState.UNSURE
         except EndpointError:
             return DeliveryState.UNSURE
-        return DeliveryState.CANCELLED if there else DeliveryState.DELIVERED
 
     def commit_fates(self, fates: Iterable[tuple[Delivery, DeliveryState]], now: datetime) -> None:
         """Notes them. Joins the caller's transaction."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from cegid_daemon.endpoints.protocol import Endpoint
+from cegid_daemon.endpoints.protocol import Endpoint, Marking
 from cegid_daemon.errors import Transient
 from cegid_daemon.journal.rows import Delivery
 from cegid_daemon.model import Route
@@ -40,6 +40,16 @@ class Targets:
             if one.endpoint in self._endpoints:
                 groups.setdefault((one.endpoint, one.folder), []).append(one)
         return [((self._endpoints[name], folder), some) for (name, folder), some in groups.items()]
+
+
+def mark_of(endpoint: Endpoint, folder: str) -> str:
+    """What tells the folder from another one under its path; blank where nothing does."""
+    return endpoint.mark(folder) if isinstance(endpoint, Marking) else ""
+
+
+def is_same_folder(endpoint: Endpoint, delivery: Delivery) -> bool:
+    """Whether its folder is still the one it was put aside in, as far as anybody can tell."""
+    return not delivery.folder_mark or mark_of(endpoint, delivery.folder) == delivery.folder_mark
 
 
 def policy(route: Route) -> str:

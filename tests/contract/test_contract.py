@@ -10,6 +10,7 @@ import pytest
 
 from cegid_daemon.endpoints.folder import CHUNK
 from cegid_daemon.endpoints.many import SMALL, Move, Small, put_many, read_many, remove_many, rename_many, stat_many
+from cegid_daemon.endpoints.protocol import Marking
 from cegid_daemon.errors import Absent, EndpointError, Exists, SourceChanged
 from tests.contract.worlds import World
 
@@ -81,6 +82,24 @@ def test_listing_a_folder_that_went_away_is_absent(world: World) -> None:
     world.drop_folder("gone")
     with pytest.raises(Absent):
         world.endpoint.list("gone")
+
+
+def test_a_folder_made_again_is_told_from_the_one_before(world: World) -> None:
+    """By every endpoint that says it can; those on this machine can."""
+    endpoint = world.endpoint
+    if not isinstance(endpoint, Marking):
+        assert endpoint.abilities.remote
+        return
+    marks = set()
+    for _ in range(20):  # a file system may give the number of the last folder to the next one
+        endpoint.make_folder("out")
+        marks.add(endpoint.mark("out"))
+        world.lay("out", "a.csv", b"x")
+        assert endpoint.mark("out") in marks
+        world.drop_folder("out")
+    assert len(marks) == 20
+    with pytest.raises(Absent):
+        endpoint.mark("out")
 
 
 def test_a_file_at_rest_keeps_its_identity(world: World) -> None:

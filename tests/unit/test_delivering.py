@@ -72,6 +72,31 @@ def test_a_folder_that_vanishes_with_its_temporaries_while_the_daemon_is_down_ma
     assert (spine.out(), spine.states()) == (ALL, ["done"] * 3)
 
 
+def test_a_folder_made_again_while_the_daemon_is_down_makes_what_was_put_aside_in_the_old_one_unsure(
+    spine: Spine,
+) -> None:
+    """Or the bare mount point of a share that is not mounted yet: a temporary missing there was not renamed there."""
+    drop_three(spine)
+    endpoint = failing(spine)
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    endpoint.on["rename"] = die
+    with pytest.raises(KeyboardInterrupt):
+        spine.look()
+    endpoint.on.clear()
+    spine.outbox.drop_folder("out")
+    spine.outbox.make_folder("out")
+    spine.restart()
+    for message in (1, 2, 3):
+        spine.look()
+        assert spine.states()[message - 1] == "unsure"
+        spine.desk().release(message)
+    spine.look()
+    assert (spine.out(), spine.states()) == (ALL, ["done"] * 3)
+
+
 def test_a_folder_taken_away_right_after_the_rename_took_the_delivery_with_it(spine: Spine) -> None:
     spine.drop("0.csv", b"0")
     endpoint = failing(spine)

@@ -67,7 +67,7 @@ class Room:
             )
             self.connection.execute("INSERT INTO part VALUES (?, ?, 1, ?, '', 3, 3)", (number, number, made))
             self.connection.execute(
-                "INSERT INTO delivery VALUES (?, ?, ?, 'outbox', 'file:/out', 'o', ?, '.t', 'u', ?, ?)",
+                "INSERT INTO delivery VALUES (?, ?, ?, 'outbox', 'file:/out', 'o', ?, '.t', 'u', ?, ?, '')",
                 (number, number, number, f"{name}.xml", delivery, when),
             )
             entry = "INSERT INTO log_entry VALUES (?, ?, ?, ?, ?, 'main', 'CEGID', ?, 'Request', ?, ?, ?, ?, 2, 'x', ?)"
