@@ -80,6 +80,13 @@ def test_the_declared_count_is_compared(count):
     assert read_plain(text, layout) == read(text, xml.read, layout)
 
 
+@pytest.mark.parametrize("declared", ["encoding='latin1'", 'encoding = "latin1"', "encoding\t=\n'ISO-8859-1'"])
+def test_another_encoding_is_seen_however_it_is_declared(declared):
+    text = f'<?xml version="1.0"\n{declared}?><Stock><Item><Code>é</Code></Item></Stock>'
+
+    assert read(text, by_pattern) == read(text, xml.read)
+
+
 ODD = [
     "<Item id='1'><Code>1</Code></Item>", "<Item><Code t='x'>1</Code></Item>", "<Item/>", "<Item></Item>",
     "<Item><Code>1</Code><Code>2</Code></Item>", "<Item><Code>a&amp;b</Code></Item>",
