@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from anyio import CapacityLimiter
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -35,6 +36,7 @@ from cegid_daemon.console.visit import Desk, edits, shows
 _STATIC = {"console.css": "text/css", "console.js": "text/javascript", "htmx.min.js": "text/javascript",
            "icon.svg": "image/svg+xml", "htmx.LICENSE.txt": "text/plain"}  # fmt: skip
 _IMPORTS = "/buffers/import"
+_PROBES = 4  # threads for machines alone
 
 
 def application(
@@ -50,6 +52,7 @@ def application(
     inner.state.figures = overview.Figures()
     inner.state.tracer = tracer
     inner.state.places = places
+    inner.state.probes = CapacityLimiter(_PROBES)
     return Gate(inner, address.hosts(spec.hosts), https=spec.https, large=(_IMPORTS,))
 
 

@@ -6,7 +6,6 @@ typed into an address leads nowhere.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from starlette.responses import Response
 
 from cegid_daemon.console import texts
 from cegid_daemon.console.logpages import download
+from cegid_daemon.console.turns import Turns
 from cegid_daemon.console.visit import Visit
 from cegid_daemon.endpoints import Endpoint, open_endpoint
 from cegid_daemon.errors import Absent, EndpointError, NotThere, Refused
@@ -23,22 +23,23 @@ from cegid_daemon.journal.words import HEAD, encoding_of
 from cegid_daemon.logs import masked
 from cegid_daemon.model import EndpointSpec, Listed, Route, escape_name, unescape_name
 
+_PATIENCE = 20.0  # seconds that a listing waits for those before it
 _SHOWN = 500  # files listed
 _TEXT = 64 << 10  # bytes of a file shown in place
 _ERROR = ".error.txt"
 
 
 class Places:
-    """Endpoints of the console's own, connected when first looked at; one call at a time each."""
+    """Endpoints of the console's own, connected when first looked at; one call at a time each, none for another."""
 
     def __init__(self, specs: Mapping[str, EndpointSpec]) -> None:
         self._specs = specs
-        self._lock = threading.Lock()
+        self._turns = {name: Turns(f"endpoint {name}", _PATIENCE) for name in specs}
         self._open: dict[str, Endpoint] = {}
 
     def list(self, endpoint: str, folder: str) -> list[Listed]:
         """A folder's entries; none where it is not there. Raises EndpointError."""
-        with self._lock:
+        with self._turns[endpoint].take():
             try:
                 return self._endpoint(endpoint).list(folder)
             except Absent:
@@ -60,10 +61,10 @@ class Places:
 
     def close(self) -> None:
         """Ends the connections."""
-        with self._lock:
-            for endpoint in self._open.values():
-                endpoint.close()
-            self._open.clear()
+        for name, turns in self._turns.items():
+            with turns.lock:
+                if name in self._open:
+                    self._open.pop(name).close()
 
 
 @dataclass(frozen=True, slots=True)

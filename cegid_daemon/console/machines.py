@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from prometheus_client import CONTENT_TYPE_LATEST
 from prometheus_client.core import CollectorRegistry, CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
@@ -27,6 +29,8 @@ from cegid_daemon.console.sessions import role_of
 from cegid_daemon.console.visit import Desk
 from cegid_daemon.errors import CegidDaemonError
 from cegid_daemon.model import utc_moment
+
+T = TypeVar("T")
 
 _STATES = ("received", "rewritten", "delivered", "waiting", "held", "unsure", "failed")
 
@@ -39,7 +43,14 @@ async def live(request: Request) -> Response:
 
 async def ready(request: Request) -> Response:
     """200 while the daemon gets on and its journal can be read and written."""
-    return await run_in_threadpool(_ready, _ground(request))
+    ground = _ground(request)
+    return await _aside(request, lambda: _ready(ground))
+
+
+async def _aside(request: Request, ask: Callable[[], T]) -> T:
+    """In threads that no page takes: a probe is answered however many pages are slow."""
+    limiter: CapacityLimiter = request.app.state.probes
+    return await run_sync(ask, limiter=limiter)
 
 
 def _ready(ground: Ground) -> Response:
@@ -63,9 +74,12 @@ async def metrics(request: Request) -> Response:
     desk: Desk = request.app.state.desk
     address = request.client.host if request.client else ""
     trusted = not desk.guarded or (Address(address, 0).loopback and not desk.https)
-    if not trusted and not await run_in_threadpool(_may_read, request, desk, address):
+    if not trusted and not await _aside(request, lambda: _may_read(request, desk, address)):
         return PlainTextResponse("a password of the console is needed\n", 401, {"www-authenticate": "Basic"})
-    return Response(await run_in_threadpool(_figures, desk.ground), media_type=CONTENT_TYPE_LATEST)
+    try:
+        return Response(await _aside(request, lambda: _figures(desk.ground)), media_type=CONTENT_TYPE_LATEST)
+    except CegidDaemonError as error:
+        return PlainTextResponse(f"{error}\n", 503)
 
 
 def _may_read(request: Request, desk: Desk, address: str) -> bool:
@@ -136,6 +150,9 @@ def _of_routes(ground: Ground, reading: Reading) -> Iterator[Metric]:
     last = GaugeMetricFamily(
         "cegid_daemon_last_message_timestamp_seconds", "When the newest message was received", labels=["route"]
     )
+    oldest = GaugeMetricFamily(
+        "cegid_daemon_oldest_open_timestamp_seconds", "When the oldest message not over was received", labels=["route"]
+    )
     counts = reading.overview.counts()
     for route in dict.fromkeys([*ground.config.routes, *counts]):
         received.add_metric([route], reading.statistics.received(route))
@@ -144,7 +161,9 @@ def _of_routes(ground: Ground, reading: Reading) -> Iterator[Metric]:
         newest = reading.overview.last(route)
         if newest is not None:
             last.add_metric([route], newest.received_at.timestamp())
-    return iter((received, states, last))
+        if (open_since := reading.overview.open_since(route)) is not None:
+            oldest.add_metric([route], utc_moment(open_since).timestamp())
+    return iter((received, states, last, oldest))
 
 
 def _of_endpoints(ground: Ground, reading: Reading) -> Iterator[Metric]:

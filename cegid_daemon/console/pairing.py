@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cegid_daemon.console.turns import Turns
 from cegid_daemon.errors import MessageError, Refused
 from cegid_daemon.journal.frames import expand_frame
 from cegid_daemon.journal.rows import Message
@@ -25,6 +25,7 @@ from cegid_daemon.workshop.orders import Finished, Limits, Order
 
 _CORE = "cegid_daemon.rewrite.tracing:trace"
 _LIMITS = Limits(seconds=20.0, seconds_per_mb=0.2)
+_PATIENCE = 30.0  # seconds that a look waits for those before it
 _IDLE = 120.0  # seconds after which the worker is ended
 
 
@@ -34,7 +35,7 @@ class Tracer:
     def __init__(self, journal: Path, spool: Path) -> None:
         self._journal = journal
         self._spool = spool  # its own folder, gone when nothing is looked at
-        self._lock = threading.Lock()
+        self._turns = Turns("the worker that computes pairs", _PATIENCE)
         self._workshop: Workshop | None = None
         self._used_at = 0.0
 
@@ -55,7 +56,7 @@ class Tracer:
             recipe=recipe, job=look, store=message.store, route=message.route, revision=revision,
             message_id=message.id, payload=message.payload, raw=None, size=message.size,
         )  # fmt: skip
-        with self._lock:
+        with self._turns.take():
             self._used_at = time.monotonic()
             outcome = self._open().rewrite([order])[0]
         if isinstance(outcome, MessageError):
@@ -73,19 +74,19 @@ class Tracer:
         if (
             self._workshop is not None
             and time.monotonic() - self._used_at > _IDLE
-            and self._lock.acquire(blocking=False)
+            and self._turns.lock.acquire(blocking=False)
         ):
             try:
                 self._close()
             finally:
-                self._lock.release()
+                self._turns.lock.release()
 
     def stop(self) -> None:
         """Ends the worker."""
         workshop = self._workshop
         if workshop is not None:
             workshop.stop()  # a look under way ends with an error, and gives the lock back
-        with self._lock:
+        with self._turns.lock:
             self._close()
 
     def _close(self) -> None:

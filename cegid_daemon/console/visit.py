@@ -25,7 +25,7 @@ from cegid_daemon.console import rendering
 from cegid_daemon.console.gate import LARGEST_BODY
 from cegid_daemon.console.ground import Ground, Reading
 from cegid_daemon.console.sessions import LoginLimit, Role, Session, Sessions
-from cegid_daemon.errors import CegidDaemonError, JournalUnavailable, NotThere, Refused
+from cegid_daemon.errors import CegidDaemonError, JournalUnavailable, NotThere, Refused, Transient
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 Page = Callable[["Visit"], Response]
@@ -37,7 +37,7 @@ _READERS = (
     "Only operators may change something", "You are here to read.",
     "Ask an operator, or log out and in again with the operators' password.",
 )  # fmt: skip
-_STATUS = {NotThere: 404, Refused: 409, JournalUnavailable: 503}
+_STATUS = {NotThere: 404, Refused: 409, JournalUnavailable: 503, Transient: 503}
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,13 @@ class Overview:
         """The newest message of a route."""
         return next(iter(self._messages("WHERE route = ? ORDER BY seq DESC LIMIT 1", (route,))), None)
 
+    def open_since(self, route: str) -> str | None:
+        """When the oldest message of a route that is not over was received, as `utc_text`."""
+        row = self._connection.one(
+            "SELECT received_at FROM message WHERE route = ? AND closed_at IS NULL ORDER BY seq LIMIT 1", (route,)
+        )
+        return str(row[0]) if row else None
+
     def aside(self, limit: int, states: Sequence[str] = ASIDE) -> Sequence[Message]:
         """The oldest messages that are held, unsure or failed, then those that wait; or some of these states only."""
         marks = ", ".join("?" * len(states))

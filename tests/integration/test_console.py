@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from cegid_daemon.config.loading import load
 from cegid_daemon.console.app import _editing
@@ -319,6 +320,8 @@ def test_health_and_metrics_are_there_for_machines(browser):
     assert browser.get("/health/live").text == "alive\n"
     assert browser.get("/health/ready").text == "ready\n"
     text = browser.get("/metrics").text
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    assert all(family.documentation and family.type != "unknown" for family in families.values())
     assert 'cegid_daemon_messages_received_total{route="orders"} 1.0' in text
     assert 'cegid_daemon_endpoint_up{endpoint="inbox"} 1.0' in text
     assert "process_resident_memory_bytes" in text

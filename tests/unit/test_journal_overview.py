@@ -11,7 +11,7 @@ import pytest
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.overview import Overview
 from cegid_daemon.journal.sources import Taking
-from cegid_daemon.model import Direction, Fault, Identity, Route, SourceSpec, SourceState, State
+from cegid_daemon.model import Direction, Fault, Identity, Route, SourceSpec, SourceState, State, utc_text
 
 NOW = datetime(2026, 11, 23, 7, 42, tzinfo=UTC)
 
@@ -82,6 +82,15 @@ def test_contacts_tell_who_answered_and_since_when_one_does_not(journal: Journal
     inbox, outbox = Overview(journal.connection).contacts()
     assert (inbox.endpoint, inbox.ok_at, inbox.failing_since) == ("inbox", "2026-11-23T07:42:00.000000Z", None)
     assert (outbox.failing_since, outbox.error) == ("2026-11-23T07:42:00.000000Z", "gone")
+
+
+def test_the_oldest_open_message_of_a_route_says_since_when(journal: Journal) -> None:
+    overview = Overview(journal.connection)
+    assert overview.open_since("inventory") is None
+    first, second = claim(journal), claim(journal)
+    assert overview.open_since("inventory") == utc_text(NOW)
+    journal.ledger.close([first, second], State.DONE, NOW)
+    assert overview.open_since("inventory") is None
 
 
 def test_many_that_wait_never_hide_one_that_failed(journal: Journal) -> None:
