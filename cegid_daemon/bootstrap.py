@@ -85,8 +85,8 @@ class Installation(AbstractContextManager["Installation"]):
         self.journal.book.settings.first_values(config.stores.values(), now=self.clock())
         self._warn(config)
         specs = config.endpoints.items()
-        endpoints = {name: open_endpoint(spec) for name, spec in specs if spec.scheme not in API_SCHEMES}
-        apis = {name: open_api(spec) for name, spec in specs if spec.scheme in API_SCHEMES}
+        endpoints = {name: open_endpoint(spec, beat) for name, spec in specs if spec.scheme not in API_SCHEMES}
+        apis = {name: open_api(spec, beat) for name, spec in specs if spec.scheme in API_SCHEMES}
         self._make_folders(config, endpoints)
         for route in config.routes.values():
             if route.log.redact:

@@ -43,10 +43,19 @@ class Pulse:
         self._lock = threading.Lock()
         self._beats: dict[int, float] = {}
 
-    def beat(self) -> None:
-        """The calling thread got on."""
+    def begin(self) -> None:
+        """The calling thread has something to do, until it rests."""
         with self._lock:
             self._beats[threading.get_ident()] = self._monotonic()
+
+    def beat(self) -> None:
+        """The calling thread got on. One that never began works for another, which waits for it: as `refresh`."""
+        with self._lock:
+            me = threading.get_ident()
+            if me in self._beats:
+                self._beats[me] = self._monotonic()
+                return
+        self.refresh()
 
     def rest(self) -> None:
         """The calling thread has nothing to do."""
@@ -125,7 +134,7 @@ class Lane:
 
     def _work(self) -> None:
         while (task := self._take()) is not None:
-            self._pulse.beat()
+            self._pulse.begin()
             due = self._run(task)
             self._pulse.rest()
             self._give_back(task.name, due)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from cegid_daemon.endpoints.beating import Beating, BeatingApi
 from cegid_daemon.endpoints.protocol import Abilities, Endpoint, Poster, Reachable, Reading
 from cegid_daemon.endpoints.remote import Pace
 from cegid_daemon.endpoints.wrapping import Paced, Resuming
@@ -16,17 +19,19 @@ SCHEMES = ("file", "ftp", "ftps", "ftps+implicit", "memory", "sftp")
 API_SCHEMES = ("http", "https")
 
 
-def open_endpoint(spec: EndpointSpec) -> Endpoint:
+def open_endpoint(spec: EndpointSpec, beat: Callable[[], None] | None = None) -> Endpoint:
     """The endpoint for the scheme of `spec.url`, not yet connected. ConfigurationError if url or options are wrong.
 
-    A remote one goes on with broken downloads and keeps to its `pace`. Adapters are imported when one is needed: a
-    daemon that carries between folders loads no SSH.
+    A remote one goes on with broken downloads and keeps to its `pace`. `beat`: whom to tell that a transfer gets on,
+    and that a wait for a turn is no standstill. Adapters are imported when one is needed: a daemon that carries between
+    folders loads no SSH.
     """
     endpoint = _adapter(spec)
-    if not endpoint.abilities.remote:
-        return endpoint
-    pace = Pace.of(spec.options["pace"]) if spec.options.get("pace") else None
-    return Paced(Resuming(endpoint), pace) if pace else Resuming(endpoint)
+    if endpoint.abilities.remote:
+        endpoint = Resuming(endpoint)
+        if spec.options.get("pace"):
+            endpoint = Paced(endpoint, Pace.of(spec.options["pace"]), beat=beat)
+    return endpoint if beat is None else Beating(endpoint, beat)
 
 
 def _adapter(spec: EndpointSpec) -> Endpoint:
@@ -54,8 +59,9 @@ def _adapter(spec: EndpointSpec) -> Endpoint:
     )
 
 
-def open_api(spec: EndpointSpec) -> Poster:
+def open_api(spec: EndpointSpec, beat: Callable[[], None] | None = None) -> Poster:
     """The API behind an `https:` url (`http:` on this machine). ConfigurationError if url or options are wrong."""
     from cegid_daemon.endpoints.aurora import AuroraApi
 
-    return AuroraApi(spec)
+    api = AuroraApi(spec)
+    return api if beat is None else BeatingApi(api, beat)

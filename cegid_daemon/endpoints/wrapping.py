@@ -30,6 +30,8 @@ from cegid_daemon.endpoints.remote import Pace
 from cegid_daemon.errors import EndpointError, Place, SourceChanged, Transient
 from cegid_daemon.model import Identity, Listed
 
+_BEAT_EVERY = 20.0  # seconds
+
 
 class Wrapped:
     """An endpoint that does everything as the one it holds."""
@@ -166,8 +168,12 @@ class _Resumed:
 class Paced(Wrapped):
     """Reads and puts at most so many files in a time, as some of CEGID's servers demand. Waits its turn."""
 
-    def __init__(self, inner: Endpoint, pace: Pace, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, inner: Endpoint, pace: Pace, clock: Callable[[], float] = time.monotonic,
+        *, beat: Callable[[], None] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(inner)
+        self._beat = beat or (lambda: None)
         self._pace = pace
         self._clock = clock
         self._begun: deque[float] = deque(maxlen=pace.files)
@@ -207,7 +213,8 @@ class Paced(Wrapped):
         with self._closed:
             era = self._era
             while len(self._begun) == self._pace.files and (rest := self._begun[0] + span - self._clock()) > 0:
-                self._closed.wait(rest)
+                self._beat()
+                self._closed.wait(min(rest, _BEAT_EVERY))
                 if era != self._era:
                     raise Transient(
                         "not begun: the endpoint was closed while the file waited for its turn",

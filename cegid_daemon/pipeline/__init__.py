@@ -64,7 +64,7 @@ class Pipeline:
         self._routes = routes
         self.rewriting = Rewriting(journal, workshop, {**endpoints, **apis}, recipes)
         self._posting = Posting(journal, apis, endpoints, routes, beat)
-        self._following = Following(journal, apis, endpoints, routes, requests or {})
+        self._following = Following(journal, apis, endpoints, routes, requests or {}, beat)
         self._delivering = Delivering(journal, endpoints, beat)
         self._filing = Filing(journal, endpoints, routes)
         self.contacts = Contacts(journal)

@@ -11,7 +11,7 @@ import contextlib
 import csv
 import io
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from cegid_daemon.endpoints.protocol import Endpoint
@@ -33,9 +33,10 @@ FIRST_REPORT = timedelta(seconds=30)  # how soon a deferred answer is asked for
 class Answering:
     """Reads stored answers and writes down what they say."""
 
-    def __init__(self, journal: Journal, endpoints: Mapping[str, Endpoint]) -> None:
+    def __init__(self, journal: Journal, endpoints: Mapping[str, Endpoint], beat: Callable[[], None]) -> None:
         self._journal = journal
         self._endpoints = endpoints
+        self._beat = beat
 
     def conclude(
         self, route: Route, answers: Route | None, message: Message, delivery: Delivery, now: datetime
@@ -89,7 +90,7 @@ class Answering:
         """The answer read, its copy with keys staged, and the rejects file written: before anything is noted."""
         kept = self._journal.answers.kept(message.id, delivery.id)
         read = self._journal.payloads.read
-        tying = Tying(lambda: read(delivery.payload), lambda: read(kept.payload), late=late)
+        tying = Tying(lambda: read(delivery.payload), lambda: read(kept.payload), late=late, beat=self._beat)
         tied = self._journal.payloads.stage_bytes(tying.pieces())
         try:
             if tying.verdict.refusals and (tying.verdict.is_final or not late):

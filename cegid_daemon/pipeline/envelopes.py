@@ -153,7 +153,11 @@ class Tying:
     A report (`late`) speaks of the requests it names; of the others the first answer spoke.
     """
 
-    def __init__(self, sent: Opener, answer: Opener, *, late: bool = False) -> None:
+    def __init__(
+        self, sent: Opener, answer: Opener, *, late: bool = False, beat: Callable[[], None] = lambda: None
+    ) -> None:
+        """Reads what was sent. `beat` is called for each response: there may be very many."""
+        self._beat = beat
         self._answer = answer
         self._late = late
         self._summary = summary_of(answer)
@@ -164,6 +168,7 @@ class Tying:
         """`<Responses>` with each `Response`, and `Key` in it; the verdict is complete when it has passed."""
         yield b"<Responses>"
         for record in _records("Response", self._answer):
+            self._beat()
             element: Any = record.element  # type: ignore[attr-defined]
             request_id = _first(element, "RequestID") or str(record.number)
             key = self._open.pop(request_id, None)

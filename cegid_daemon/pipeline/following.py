@@ -7,7 +7,7 @@ as if it had come at once. How a report is asked for is a template (ours: Aurora
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 from ulid import ULID
@@ -33,13 +33,13 @@ class Following:
 
     def __init__(
         self, journal: Journal, apis: Mapping[str, Poster], endpoints: Mapping[str, Endpoint],
-        routes: Mapping[str, Route], requests: Mapping[str, Templates],
+        routes: Mapping[str, Route], requests: Mapping[str, Templates], beat: Callable[[], None],
     ) -> None:  # fmt: skip
         self._journal = journal
         self._apis = apis
         self._routes = routes
         self._requests = requests
-        self._answering = Answering(journal, endpoints)
+        self._answering = Answering(journal, endpoints, beat)
 
     def follow(self, route: Route, now: datetime, *, patient: bool) -> list[EndpointError]:
         """Asks for what is due on a route; `patient=False`: for all it owes. Returns what kept it from being asked."""

@@ -52,7 +52,7 @@ class Posting:
         self._apis = apis
         self._beat = beat
         self._routes = routes
-        self._answering = Answering(journal, endpoints)
+        self._answering = Answering(journal, endpoints, beat)
 
     def deliver(self, route: Route, batch: Sequence[Message], now: datetime) -> Round:
         """Posts the messages in order, as far as possible; commits each step, but not the end of the messages."""

@@ -175,3 +175,12 @@ def test_only_requests_that_set_or_ask_are_repeated_by_themselves() -> None:
 def test_a_refusal_that_was_written_down_is_read_again(refusal: Refusal) -> None:
     assert Refusal.read(str(refusal)) == refusal
     assert Refusal.read("and 12 more") is None
+
+
+def test_each_response_beats_for_there_may_be_very_many() -> None:
+    beats: list[None] = []
+    answer = "<A><Responses>" + "<Response><RequestID>1</RequestID><Ack>OK</Ack></Response>" * 500 + "</Responses></A>"
+    tying = Tying(lambda: [SENT], lambda: [answer.encode()], beat=lambda: beats.append(None))
+    for _ in tying.pieces():
+        pass
+    assert len(beats) == 500

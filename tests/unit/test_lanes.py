@@ -101,7 +101,7 @@ def test_the_pulse_counts_busy_threads_only() -> None:
     clock = [0.0]
     pulse = Pulse(lambda: clock[0])
     assert pulse.stuck_for() == 0
-    pulse.beat()
+    pulse.begin()
     clock[0] = 100
     assert pulse.stuck_for() == 100
     pulse.refresh()
@@ -110,3 +110,20 @@ def test_the_pulse_counts_busy_threads_only() -> None:
     pulse.rest()
     pulse.refresh()
     assert pulse.stuck_for() == 0
+
+
+def test_a_helping_thread_beats_for_whoever_waits_for_it_and_is_not_busy_itself() -> None:
+    clock = [0.0]
+    pulse = Pulse(lambda: clock[0])
+    pulse.begin()
+    clock[0] = 100
+    helper = threading.Thread(target=pulse.beat)
+    helper.start()
+    helper.join()
+    assert pulse.stuck_for() == 0
+    clock[0] = 130
+    pulse.beat()
+    assert pulse.stuck_for() == 0
+    pulse.rest()
+    clock[0] = 500
+    assert pulse.stuck_for() == 0, "the helper was never busy"
