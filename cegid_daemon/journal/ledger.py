@@ -180,11 +180,11 @@ class Ledger:
         found = self._db.query(f"SELECT {rows.MESSAGE_COLUMNS} FROM message {where}", params)
         return [rows.message(row) for row in found]
 
-    def start_rewriting(self, messages: Collection[int]) -> None:
-        """Counts one more start of the rewriting, durably, before it begins."""
+    def start_rewriting(self, messages: Collection[int], by: int = 1) -> None:
+        """Counts one more start of the rewriting, durably, before it begins; `by` -1: one less."""
         with self._db.transaction():
             self._db.executemany(
-                "UPDATE message SET rewrite_starts = rewrite_starts + 1 WHERE id = ?", [(id_,) for id_ in messages]
+                "UPDATE message SET rewrite_starts = rewrite_starts + ? WHERE id = ?", [(by, id_) for id_ in messages]
             )
 
     def set_state(self, message: int, state: State) -> None:

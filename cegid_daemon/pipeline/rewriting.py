@@ -10,12 +10,13 @@ import itertools
 import json
 import logging
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import TypeGuard
 
 from cegid_daemon import model
 from cegid_daemon.endpoints.protocol import Reachable
-from cegid_daemon.errors import BadInput, CegidDaemonError, LimitExceeded, MessageError
+from cegid_daemon.errors import BadInput, CegidDaemonError, JournalUnavailable, LimitExceeded, MessageError
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.outgoing import Making, PartReady
 from cegid_daemon.journal.payloads import Staged
@@ -60,13 +61,18 @@ class Rewriting:
         """
         failed, able = _sort_out_hopeless(route, batch, self._started)
         for together in _apart(able, self._started):
-            failed += self._rewrite_together(route, together, raws, now)
+            self._count_start(together)
+            try:
+                failed += self._rewrite_together(route, together, raws, now)
+            except CegidDaemonError:
+                self._take_start_back(together)
+                raise
+            self._started.difference_update(message.id for message in together)
         return failed
 
     def _rewrite_together(
         self, route: Route, batch: Sequence[Message], raws: Mapping[int, bytes], now: datetime
     ) -> list[tuple[Message, CegidDaemonError]]:
-        self._count_start(batch)
         revision = self._journal.book.current_revision()
         orders = [self._order(route, message, raws.get(message.id), revision) for message in batch]
         results = self._workshop.rewrite(orders)
@@ -76,7 +82,6 @@ class Rewriting:
             for result in results:
                 if isinstance(result, Finished):
                     result.discard()
-        self._started.difference_update(message.id for message in batch)
         return failed
 
     def _count_start(self, batch: Sequence[Message]) -> None:
@@ -85,6 +90,12 @@ class Rewriting:
             self._workshop.await_ready()  # a kill before then is no message's fault
             self._journal.ledger.start_rewriting(uncounted)
             self._started.update(uncounted)
+
+    def _take_start_back(self, batch: Sequence[Message]) -> None:
+        """It came to nothing, but by no kill (a full disk, a stop): that may happen as often as it likes."""
+        with suppress(JournalUnavailable):
+            self._journal.ledger.start_rewriting([message.id for message in batch], by=-1)
+            self._started.difference_update(message.id for message in batch)
 
     def _order(self, route: Route, message: Message, raw: bytes | None, revision: int) -> Order:
         recipe = self._recipes[route.name] if message.recipe is None else self._journal.recipes.one(message.recipe)

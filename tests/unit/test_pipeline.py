@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from cegid_daemon.errors import Transient
 from cegid_daemon.journal.connection import Connection
 from cegid_daemon.model import RetryPolicy, Route
 from cegid_daemon.workshop import Order
@@ -222,6 +223,21 @@ def test_a_file_that_ends_the_daemon_fails_and_those_beside_it_do_not(spine: Spi
     assert sorted(spine.states()) == ["done", "done", "done", "failed"]
     assert spine.out() == {"S1.xml": b"S1", "S3.xml": b"S3", "S4.xml": b"S4"}
     assert "again and again" in spine.filed("failed")["KILLER.csv.error.txt"].decode()
+
+
+def test_stops_and_full_disks_are_no_kills_however_often_they_come(spine: Spine) -> None:
+    spine.drop("S.csv", b"one")
+
+    def fail(_orders: Sequence[Order]) -> Any:
+        raise Transient("the workshop is closed")
+
+    for _ in range(5):
+        spine.workshop.rewrite = fail  # type: ignore[method-assign]
+        spine.look()
+        assert spine.states() == ["received"]
+        spine.restart()
+    spine.look()
+    assert (spine.states(), spine.out()) == (["done"], {"S.xml": b"one"})
 
 
 def test_records_delivered_once_are_rewritten_one_message_after_the_other(spine_of: Any) -> None:
