@@ -30,7 +30,8 @@ MOST_FIELDS = 256
 _UTF8 = ("auto", "utf-8", "utf8")
 _BLANKS = r"[ \t\n]*+"
 _HEAD = re.compile(
-    rf"""(?:<\?xml[ \t\n](?:[^<>]*?[ \t\n]encoding[ \t\n]*=[ \t\n]*["'](?P<encoding>[^"'<>]*)["'])?[^<>]*\?>)?
+    rf"""(?:<\?xml[ \t\n](?:[^<>]{{0,99}}?[ \t\n]encoding{_BLANKS}={_BLANKS}["'](?P<encoding>[^"'<>]*)["'])?
+         [^<>]{{0,99}}\?>)?
          (?:[ \t\n]|<!--(?:[^-]|-[^-])*+-->)*+
          <(?P<root>[\w.-]+)(?:[ \t\n][^<>]*)?(?<!/)>{_BLANKS}""",
     re.VERBOSE,
