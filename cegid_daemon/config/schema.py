@@ -7,17 +7,20 @@ on.
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from cegid_daemon.addresses import PORTS, address_of, parted
 from cegid_daemon.config.faults import closest, refuse
 from cegid_daemon.config.layout_tables import LayoutTable
 from cegid_daemon.config.site_tables import SitesTable
 from cegid_daemon.config.tables import Table, key, needed
 from cegid_daemon.config.values import (
     AlertUrls,
+    Authority,
     Days,
     Duration,
     Encoding,
@@ -75,6 +78,26 @@ def _url(value: str) -> str:
         refuse("is no address of an endpoint", remedy=remedy)
     if scheme == "file" and (not rest or (rest.startswith("//") and not rest.startswith("///"))):
         refuse("names no folder of this machine", remedy="Write file:PATH, or file:///PATH from the root.")
+    try:
+        if scheme in PORTS:
+            address_of(value)
+        elif scheme != "file":
+            parted(value)
+    except ValueError as error:
+        form = f"{scheme}://HOST/VERSION" if scheme not in PORTS else f"{scheme}://USER@HOST/PATH"
+        refuse("is no address of a server", why=str(error), remedy=f"Write {form}.")
+    return value
+
+
+def _pace(value: str) -> str:
+    if value and not re.fullmatch(r"[1-9]\d*/(s|min|h)", value):
+        refuse("is no pace", remedy='Write files in a time, such as "20/min": s, min or h.')
+    return value
+
+
+def _method(value: str) -> str:
+    if value and not re.fullmatch(r"[A-Z][A-Za-z0-9]*", value):
+        refuse("is no method of the API", remedy='Write its name, such as "StockUpdate".')
     return value
 
 
@@ -107,14 +130,14 @@ class EndpointTable(Table):
     private_key: Annotated[File | None, Kind("file")] = key(None, "private key of the login", shown="none")
     passphrase: SecretText | None = key(None, "what the private key is locked with", shown="none")
     known_hosts: Annotated[File | None, Kind("file")] = key(None, "the host keys that are trusted", shown="none")
-    ca: Annotated[File | None, Kind("file")] = key(None, "an own certificate authority", shown="the system's")
+    ca: Annotated[Authority | None, Kind("file")] = key(None, "an own certificate authority", shown="the system's")
     passive: bool = key(True, "passive FTP")
     encoding: Encoding = key("utf-8", "encoding of file names")
     timeout: Duration | None = key(None, "how long a silent peer is waited for", shown="the adapter's")
     channels: Annotated[int | None, Field(ge=1), Kind("whole number")] = key(
         None, "connections or channels at once", shown="the adapter's"
     )
-    pace: Annotated[str, Field(pattern=r"^(\d+/(s|min|h))?$"), Kind("such as `20/min`")] = key("", "files in a time")
+    pace: Annotated[str, AfterValidator(_pace), Kind("such as `20/min`")] = key("", "files in a time")
     reconnect: Duration | None = key(None, "the least time between two logins", shown="none")
 
 
@@ -193,7 +216,7 @@ class TargetTable(Table):
     exists: Annotated[
         Literal["replace", "version", "fail"] | None, Kind('`"replace"`, `"version"` (`NAME.2.asc`) or `"fail"`')
     ] = key(None, "what to do when the name is taken", shown='`"replace"` for import, `"version"` for export')
-    method: Annotated[str, Field(pattern=r"^([A-Z][A-Za-z0-9]*)?$"), Kind("text")] = key(
+    method: Annotated[str, AfterValidator(_method), Kind("text")] = key(
         "", "the endpoint is an API: the method the file is posted with, such as `StockUpdate`", shown="none"
     )
     report: TemplateName | None = key(

@@ -217,6 +217,17 @@ def _readable_file(value: str, info: ValidationInfo) -> str:
     return str(path)
 
 
+def _authority(value: str, info: ValidationInfo) -> str:
+    import ssl  # few configurations name an authority of their own
+
+    path = _readable_file(value, info)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except (OSError, ssl.SSLError) as error:
+        refuse("is no certificate of an authority", why=str(error), remedy="Give a PEM file with its certificate.")
+    return path
+
+
 def _surroundings(info: ValidationInfo) -> Surroundings:
     if not isinstance(info.context, Surroundings):
         raise TypeError("the configuration is validated with its Surroundings")
@@ -239,6 +250,7 @@ Folder = Annotated[str, AfterValidator(folder), Kind("folder below the endpoint"
 Encoding = Annotated[str, AfterValidator(encoding), Kind("encoding")]
 AnyEncoding = Annotated[str, AfterValidator(encoding_or_auto), Kind('encoding, or `"auto"`')]
 File = Annotated[str, AfterValidator(_readable_file), Kind("file")]
+Authority = Annotated[str, AfterValidator(_authority), Kind("file")]
 EndpointName = Annotated[str, _reference("endpoint"), Kind("name of an endpoint")]
 StoreName = Annotated[str, _reference("store"), Kind("name of a store")]
 LayoutName = Annotated[str, _reference("layout"), Kind("name of a layout")]

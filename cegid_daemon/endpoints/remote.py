@@ -11,12 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol
-from urllib.parse import unquote, urlsplit
 
+from cegid_daemon.addresses import address_of
 from cegid_daemon.errors import ConfigurationError, Place
 from cegid_daemon.model import EndpointSpec
-
-DEFAULT_PORTS = {"ftp": 21, "ftps": 21, "ftps+implicit": 990, "sftp": 22}
 
 _PACE = re.compile(r"([1-9]\d*)/(s|min|h)")
 _SPANS = {"s": timedelta(seconds=1), "min": timedelta(minutes=1), "h": timedelta(hours=1)}
@@ -70,19 +68,11 @@ class Server:
     @classmethod
     def of(cls, spec: EndpointSpec) -> Server:
         """From a configured endpoint. ConfigurationError names the key that is wrong."""
-        parts = urlsplit(spec.url)
         try:
-            port = parts.port or DEFAULT_PORTS[spec.scheme]
+            at = address_of(spec.url)
         except ValueError as error:
             raise _fault(spec, "url", str(error)) from error
-        if not parts.hostname:
-            raise _fault(spec, "url", "it names no host")
-        if parts.password is not None:
-            raise _fault(spec, "url", "a password does not belong into a url: put it into `password`")
-        if parts.query or parts.fragment:
-            raise _fault(spec, "url", "a path with ? or # is written with %3F or %23")
-        user = unquote(parts.username or "")
-        return cls(spec.name, spec.scheme, parts.hostname, port, user, unquote(parts.path), **_options(spec))
+        return cls(spec.name, at.scheme, at.host, at.port, at.user, at.path, **_options(spec))
 
     @property
     def where(self) -> str:

@@ -19,7 +19,6 @@ from cegid_daemon.endpoints.sftp_session import SftpSession, SftpSessions
 from cegid_daemon.endpoints.sftp_transfer import Download, Upload
 from cegid_daemon.errors import (
     Absent,
-    ConfigurationError,
     Exists,
     Permanent,
     Place,
@@ -42,15 +41,7 @@ class SftpEndpoint(SftpBatches):
     @classmethod
     def of(cls, spec: EndpointSpec) -> SftpEndpoint:
         """From the configuration. ConfigurationError if the url or an option is wrong."""
-        server = Server.of(spec)
-        if not server.user:
-            raise ConfigurationError(
-                "an sftp: url needs a user",
-                where=Place(field=f"endpoint.{spec.name}.url"),
-                why=spec.url,
-                remedy="Write sftp://user@host/path.",
-            )
-        return cls(server)
+        return cls(Server.of(spec))
 
     @property
     def abilities(self) -> Abilities:

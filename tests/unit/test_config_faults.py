@@ -69,6 +69,35 @@ CASES = {
     "bad name": ('[store."a/b"]', "store.a/b", "a name has letters"),
     "no scheme": ('[endpoint.x]\nurl = "inbox"', "endpoint.x.url", "Write file:PATH"),
     "foreign host": ('[endpoint.x]\nurl = "file://host/x"', "endpoint.x.url", "names no folder of this machine"),
+    "address without a host": ('[endpoint.x]\nurl = "ftp://"', "endpoint.x.url", "it names no host"),
+    "address without a user": ('[endpoint.x]\nurl = "sftp://h/x"', "endpoint.x.url", "it names no user"),
+    "address with a password": (
+        '[endpoint.x]\nurl = "ftp://u:pw@h/x"',
+        "endpoint.x.url",
+        "a password does not belong into a url",
+    ),
+    "address with a query": ('[endpoint.x]\nurl = "ftp://u@h/x?y"', "endpoint.x.url", "written with %3F"),
+    "address with a port beyond all": (
+        '[endpoint.x]\nurl = "ftps://u@h:99999/x"',
+        "endpoint.x.url",
+        "its host and port cannot be read",
+    ),
+    "API with a broken host": (
+        '[endpoint.x]\nurl = "https://[::1/x"\ntoken = { env = "HOME" }',
+        "endpoint.x.url",
+        "its host and port cannot be read",
+    ),
+    "no pace": ('[endpoint.x]\nurl = "ftp://u@h/x"\npace = "0/min"', "endpoint.x.pace", "is no pace"),
+    "no method": (
+        BASE + ROUTE.replace('endpoint = "outbox", folder', 'method = "stock update", endpoint = "outbox", folder'),
+        "route.stock.target.method",
+        "is no method of the API",
+    ),
+    "no authority": (
+        '[endpoint.x]\nurl = "ftps://u@h/x"\nca = "cegid-daemon.toml"',
+        "endpoint.x.ca",
+        "is no certificate of an authority",
+    ),
     "no duration": ('[defaults.retry]\nfirst = "5 sec"', "defaults.retry.first", "is no duration"),
     "endless duration": ('[defaults.retry]\nfirst = "99999999999d"', "defaults.retry.first", "longer than any clock"),
     "no days": ("[defaults.log]\nentry_days = -1", "defaults.log.entry_days", "is no number of days"),
@@ -404,3 +433,12 @@ def test_a_schema_may_begin_with_a_byte_order_mark(tmp_path, encoding):
     (tmp_path / "a.xsd").write_bytes(declared.encode(encoding.replace("utf-8", "utf-8-sig")))
     output = configured(tmp_path, BASE + ROUTE + 'output = { check = "xsd:a.xsd" }').recipes["stock"].output
     assert output.schema == declared
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://u:geheim@h/x", "ftp://u:geheim/@h/x", "https://u:geheim@h/1", "ftp://u:geheim@[h/x"]
+)
+def test_a_secret_in_an_address_is_not_repeated(tmp_path, url):
+    found = faults(tmp_path, f'[endpoint.x]\nurl = "{url}"')
+    assert "endpoint.x.url" in found
+    assert "geheim" not in "".join(found.values())

@@ -71,7 +71,7 @@ def test_what_is_wrong_is_told_with_its_key(url: str, options: dict[str, object]
 
 
 def test_an_sftp_url_without_a_user_is_a_configuration_fault() -> None:
-    with pytest.raises(ConfigurationError, match="needs a user"):
+    with pytest.raises(ConfigurationError, match="it names no user"):
         open_endpoint(EndpointSpec("cegid", "sftp://h/x"))
 
 
