@@ -12,7 +12,7 @@ from datetime import datetime
 from cegid_daemon.errors import Refused
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.rows import Message
-from cegid_daemon.model import CLOSED, DeliveryState, Route, State, Store
+from cegid_daemon.model import CLOSED, DeliveryState, Fault, Route, State, Store
 from cegid_daemon.rewrite.recipe import Recipe
 
 _UNDECIDED = frozenset({State.HELD, State.UNSURE})
@@ -87,7 +87,8 @@ class Desk:
                 one.id for one in self._journal.outgoing.of_message(message) if one.state != DeliveryState.DELIVERED
             ]
             self._journal.outgoing.set_state(rest, DeliveryState.CANCELLED, now)
-            self._journal.ledger.close([message], State.DISCARDED, now)
+            fault = Fault(Refused.__name__, f"discarded by {self._who}", why=reason)
+            self._journal.ledger.discard(message, fault, now)
             self._decide("discard", message, reason)
 
     def _found(self, message: int) -> Message:

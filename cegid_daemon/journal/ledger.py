@@ -225,6 +225,11 @@ class Ledger:
             )
             self._drop_unlogged(message)
 
+    def discard(self, message: int, fault: Fault, now: datetime) -> None:
+        """A person has closed the message without sending what was left of it; `fault` says who and why."""
+        self.close([message], State.DISCARDED, now)
+        self._aside(message, State.DISCARDED, fault)
+
     def _drop_unlogged(self, message: int) -> None:
         row = self._db.query("SELECT logged, payload FROM message WHERE id = ?", (message,))[0]
         if row["logged"]:

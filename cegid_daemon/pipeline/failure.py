@@ -44,8 +44,8 @@ def _digest(message: Message) -> str:
 def _remedy(fault: Fault, message: Message) -> str:
     if message.payload is None:  # too large to be read: there is nothing to replay
         return f"{fault.remedy.rstrip('.')}. Then drop it here again."
-    again = (
-        f"Then drop the repaired file again, or, if template, layout or settings were repaired, "
-        f"run `cegid-daemon replay {message.id}`."
-    )
+    command = f"`cegid-daemon replay {message.id}`"
+    if "replay" in fault.remedy:  # it is all that is to be done: a file dropped beside it would be sent twice
+        return fault.remedy if command in fault.remedy else f"{fault.remedy.rstrip('.')}. The command: {command}."
+    again = f"Then drop the repaired file again, or, if template, layout or settings were repaired, run {command}."
     return f"{fault.remedy.rstrip('.')}. {again}" if fault.remedy else again

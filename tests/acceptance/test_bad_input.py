@@ -116,6 +116,7 @@ def test_an_undefined_name_fails_with_template_and_line_and_a_replay_after_the_f
     text = shop.failed("a.csv")
     assert "rows.txt.j2" in text
     assert "line 2" in text
+    assert "then replay the message. The command: `cegid-daemon replay 1`." in text
     template.write_text(good, "utf-8")
     assert shop.call("replay", "1").returncode == 0
     once(shop, 0)

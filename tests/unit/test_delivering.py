@@ -391,6 +391,8 @@ def test_temporaries_of_discarded_messages_are_cleared_and_others_left_alone(spi
     assert set(spine.out()) == {".somebody-1-1.part"}
     assert temporary.endswith("-1-1.part")
     assert spine.states() == ["discarded"]
+    told = spine.sql("SELECT outcome, error FROM api_integration_log ORDER BY id")
+    assert set(told) == {("failed", "discarded by anna: wrong day")}
     assert spine.lying() == {}, "its file is filed away"
 
 
