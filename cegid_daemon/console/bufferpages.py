@@ -57,13 +57,15 @@ def the_store(visit: Visit, name: str) -> str:
 
 def _of_key(reading: Reading, store: str, key: str) -> dict[str, object]:
     product = reading.book.product_of(store, key)
-    members = BookPages(reading.connection).members(store, key, _MEMBERS)
+    pages = BookPages(reading.connection)
+    members = pages.members(store, key, _MEMBERS)
     is_product = bool(members) or (product is None and reading.book.get(store, "product", key) is not None)
     wanted = [] if is_product else [("variation", key)]
     wanted += [("product", key if is_product else product or ""), ("store", "")]
     return {
         "levels": _levels(reading, store, wanted), "members": members, "is_product": is_product, "product": product,
         "buffers": [], "rest": None, "revisions": [],
+        "others": [] if reading.book.knows(store, key) else pages.beginning(store, key, _MEMBERS),
     }  # fmt: skip
 
 
@@ -82,7 +84,7 @@ def _of_list(reading: Reading, visit: Visit, store: str) -> dict[str, object]:
     pages = BookPages(reading.connection)
     found, rest = pages.buffers(store, (visit.asked("level"), visit.asked("behind")), _PAGE)
     return {"levels": [], "members": [], "is_product": False, "product": None, "buffers": found, "rest": rest,
-            "revisions": pages.revisions(10)}  # fmt: skip
+            "others": [], "revisions": pages.revisions(10)}  # fmt: skip
 
 
 def change(visit: Visit) -> Response:

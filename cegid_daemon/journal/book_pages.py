@@ -20,6 +20,15 @@ _MEMBERS = """
         SELECT max(revision) FROM catalogue o WHERE o.store = c.store AND o.variation = c.variation)
     LIMIT :limit
 """
+_BEGINNINGS = """
+    SELECT key FROM (SELECT DISTINCT variation AS key FROM catalogue
+                     WHERE store = :store AND variation > :text AND variation < :after ORDER BY 1 LIMIT :limit)
+    UNION SELECT key FROM (SELECT DISTINCT product AS key FROM catalogue
+                           WHERE store = :store AND product > :text AND product < :after ORDER BY 1 LIMIT :limit)
+    UNION SELECT key FROM (SELECT DISTINCT key FROM buffer WHERE store = :store AND level IN ('variation', 'product')
+                           AND key > :text AND key < :after ORDER BY 1 LIMIT :limit)
+    ORDER BY key LIMIT :limit
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,11 @@ class BookPages:
         """Variations that belong to a product by the catalogue."""
         found = self._connection.query(_MEMBERS, {"store": store, "product": product, "limit": limit})
         return [str(row[0]) for row in found]
+
+    def beginning(self, store: str, text: str, limit: int) -> list[str]:
+        """Keys of buffers and of the catalogue that begin with a text, and are longer."""
+        wanted = {"store": store, "text": text, "after": text + "\U0010ffff", "limit": limit}
+        return [str(row[0]) for row in self._connection.query(_BEGINNINGS, wanted)]
 
     def revisions(self, limit: int) -> list[Revised]:
         """The newest revisions."""

@@ -268,6 +268,8 @@ _FOLDER_MARK = """
 ALTER TABLE delivery ADD COLUMN folder_mark TEXT NOT NULL DEFAULT '';  -- of the folder it was put aside in
 """
 
+_PRODUCTS = "CREATE INDEX catalogue_product ON catalogue (store, product)"
+
 
 @migrations()
 def m001_ledger_and_log(db: Database) -> None:
@@ -321,6 +323,12 @@ def m008_sorting(db: Database) -> None:
 def m009_folder_mark(db: Database) -> None:
     """Whether the folder of a delivery is still the one it was put aside in."""
     _statements(db, _FOLDER_MARK)
+
+
+@migrations()
+def m010_products(db: Database) -> None:
+    """The catalogue by product."""
+    _statements(db, _PRODUCTS)
 
 
 def _statements(db: Database, script: str) -> None:

@@ -244,6 +244,15 @@ def test_buffers_are_exported_as_they_are_imported(browser):
     assert "main,store,," in text
 
 
+def test_a_key_that_is_typed_half_leads_to_those_that_begin_so(browser):
+    browser.post(
+        "/buffers", browser.token("/buffers?key=HALF-1"), store="main", level="variation", key="HALF-1", value="1"
+    )
+    text = browser.get("/buffers?key=HALF").text
+    assert 'href="/buffers?store=main&amp;key=HALF-1"' in text
+    assert "Known keys that begin so" not in browser.get("/buffers?key=HALF-1").text
+
+
 def test_a_setting_is_switched_and_recorded(browser):
     token = browser.token("/settings")
     assert browser.post("/settings", token, store="main", key="log-requests", value="false").status == 303
@@ -450,6 +459,8 @@ def test_people_are_alerted_of_a_failed_file_and_may_try_it_out(tmp_path: Path, 
     alert = f'[alert]\nurls = ["json://127.0.0.1:{hook.server_port}/"]\n'
     with Site(tmp_path, alert).running() as site:
         browser = site.browser()
+        assert "json" in (page := browser.get("/alerts").text)
+        assert str(hook.server_port) not in page
         assert browser.post("/alerts", browser.token("/alerts")).status == 303
         assert "a test" in _Hook.bodies[0]["title"]
         site.write(BROKEN, "inventory", "BAD.csv")
@@ -574,6 +585,14 @@ def test_a_second_daemon_on_the_same_port_says_so_and_its_messages_go_on(tmp_pat
         second.drop("STOCK.csv", "inventory")
         assert list((second.folder / "outbox").rglob("*.xml"))
         assert "STOCK.csv" not in first.browser().get("/log").text
+
+
+def test_an_empty_installation_says_what_to_do_next(tmp_path: Path):
+    with Site(tmp_path).running() as site:
+        browser = site.browser()
+        assert "No file was received yet" in browser.get("/").text
+        site.drop("STOCK.csv", "inventory")
+        assert "No file was received yet" not in browser.get("/").text
 
 
 def test_many_clients_that_say_nothing_lock_nobody_out(tmp_path: Path):

@@ -9,6 +9,7 @@ import pytest
 
 from cegid_daemon.console import texts
 from cegid_daemon.console.address import Address
+from cegid_daemon.console.alertpages import kind_of
 from cegid_daemon.console.importpages import rows_of
 from cegid_daemon.console.logpages import download, typed_moment
 from cegid_daemon.console.machines import basic_password
@@ -189,3 +190,16 @@ def test_fields_stand_with_their_element_and_blank_ones_are_counted():
         ("Address", [("Town", "Lyon", True), ("ISO", "FR", False)]),
     ]
     assert row.blank == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "kind"),
+    [
+        ("mailto://me:secret@shop.example", "mailto"),
+        ("Slack://a/b", "slack"),
+        ("secret", "other"),
+        ("s" * 40 + ":", "other"),
+    ],
+)
+def test_of_an_address_of_alerts_only_its_kind_is_told(address, kind):
+    assert kind_of(address) == kind

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from cegid_daemon.errors import Refused
 from cegid_daemon.journal.book import Buffer, BufferBook
+from cegid_daemon.journal.book_pages import BookPages
 from cegid_daemon.journal.book_reader import BookReader
 from cegid_daemon.journal.connection import Connection
 from cegid_daemon.journal.intake import BufferRow
@@ -352,3 +353,25 @@ def test_the_book_knows_what_a_buffer_or_the_catalogue_names(book: BufferBook) -
         " V1 ",
     ]
     assert not book.knows("other", "V1")
+
+
+def test_keys_are_found_by_their_beginning_and_products_without_reading_the_catalogue(
+    book: BufferBook, connection: Connection
+) -> None:
+    book.belongs("main", [("2000000000015", "000123"), ("2000000000022", "000123"), ("3", "2-P")], **BY)
+    book.set("main", "variation", "20_0", "3", **BY)
+    book.set("other", "variation", "2000", "3", **BY)
+    pages = BookPages(connection)
+    assert pages.beginning("main", "2", 10) == ["2-P", "2000000000015", "2000000000022", "20_0"]
+    assert pages.beginning("main", "2000000000015", 10) == []
+    assert pages.beginning("main", "20", 1) == ["2000000000015"]
+    assert pages.members("main", "000123", 10) == ["2000000000015", "2000000000022"]
+    asked: list[str] = []
+    connection._raw.set_trace_callback(asked.append)
+    assert book.knows("main", "000123")
+    pages.members("main", "000123", 10)
+    pages.beginning("main", "0", 10)
+    connection._raw.set_trace_callback(None)
+    plans = [row["detail"] for sql in asked for row in connection.query(f"EXPLAIN QUERY PLAN {sql}")]
+    assert len(plans) > 5
+    assert [plan for plan in plans if "SCAN catalogue" in plan or plan.endswith("(store=?)")] == []
