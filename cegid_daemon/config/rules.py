@@ -15,8 +15,8 @@ from cegid_daemon.config.faults import Trouble, dotted
 from cegid_daemon.config.layout_tables import LayoutTable
 from cegid_daemon.config.layouts import frozen, troubles_in
 from cegid_daemon.config.lines import KeyPath
+from cegid_daemon.config.names import names_in
 from cegid_daemon.config.schema import OPTIONS, ConsoleTable, EndpointTable, OutputTable, Root, RouteTable
-from cegid_daemon.config.values import names_in
 from cegid_daemon.rewrite.recipe import WITH_MARKS
 
 

@@ -16,19 +16,16 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
-from jinja2 import meta
 from pydantic import AfterValidator, BeforeValidator, StringConstraints, ValidationInfo
 
 from cegid_daemon.config.faults import closest, refuse
+from cegid_daemon.config.names import refuse_unknown
 from cegid_daemon.config.schemas import schema_named, try_schema
 from cegid_daemon.config.secrets import Secret, read_secret
 from cegid_daemon.errors import CegidDaemonError
 from cegid_daemon.rewrite.expressions import compile_text
 from cegid_daemon.rewrite.recipe import Layout, Templates
-from cegid_daemon.rewrite.sandbox import Sandbox
 from cegid_daemon.rewrite.templates import compile as compile_template
-
-NAMES_OF_A_NAME = frozenset({"source", "message", "part", "route", "store", "now"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +168,7 @@ def _template(value: str, info: ValidationInfo) -> str:
 
 def _name_template(value: str) -> str:
     _tried(lambda: compile_template(Templates("name", {"name": value})))
-    unknown = names_in(value) - NAMES_OF_A_NAME
-    if unknown:
-        refuse(f"the name template knows no {min(unknown)!r}", remedy=f"Known: {', '.join(sorted(NAMES_OF_A_NAME))}.")
+    refuse_unknown(value)
     return value
 
 
@@ -198,11 +193,6 @@ def _tried(attempt: Callable[[], object]) -> None:
     except CegidDaemonError as error:
         place = str(error.where)
         refuse(f"{error.what} ({place})" if place else error.what, why=error.why, remedy=error.remedy)
-
-
-def names_in(template: str) -> set[str]:
-    """The names a valid name template asks for."""
-    return meta.find_undeclared_variables(Sandbox(Templates("", {})).parse(template))
 
 
 def _secret(value: Any, info: ValidationInfo) -> Secret:

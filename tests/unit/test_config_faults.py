@@ -50,6 +50,11 @@ stock = "r.X +"
     assert all(fault.remedy for fault in caught.value.faults)
 
 
+def named(template: str) -> str:
+    """A configuration whose files are named by this template."""
+    return BASE + ROUTE.replace("target = {", f'target = {{ name = "{template}",')
+
+
 CASES = {
     "unknown key near one": ('stat = "x"', "stat", "Did you mean 'state'?"),
     "unknown key near none": ("[store.main]\nzzz = 1", "store.main.zzz", "Known here: enabled, log_requests"),
@@ -134,6 +139,24 @@ CASES = {
         ),
         "route.stock.target.name",
         "unexpected end of template",
+    ),
+    "name of what a source has not": (
+        BASE
+        + ROUTE.replace(
+            'target = { endpoint = "outbox", folder',
+            'target = { name = "{{ source.foo }}", endpoint = "outbox", folder',
+        ),
+        "route.stock.target.name",
+        "knows no 'source.foo'",
+    ),
+    "name of what a message has not": (
+        BASE
+        + ROUTE.replace(
+            'target = { endpoint = "outbox", folder',
+            'target = { name = "{{ message[\'x\'] }}", endpoint = "outbox", folder',
+        ),
+        "route.stock.target.name",
+        "message has: id, name, received_at",
     ),
     "parts without number": (
         BASE + ROUTE + "output = { batch = 5 }",
