@@ -94,6 +94,7 @@ class Masking:
         self._db.execute("PRAGMA secure_delete = ON")  # what was full text must not linger in free pages
         with self._db.transaction():
             old = [copy.payload for copy, staged in swaps if self._swap(copy, staged)]
+            old += self._without_answers(message)
             self._db.execute("UPDATE message SET redact = NULL WHERE id = ?", (message,))
             self._db.execute(
                 "INSERT INTO attempt (at, message, step, outcome, detail) VALUES (?, ?, 'mask', 'ok', ?)",
@@ -101,6 +102,12 @@ class Masking:
             )
             self._payloads.forget(old)
             self._words.owe(message)  # now that nothing is left in it that must not be found
+
+    def _without_answers(self, message: int) -> list[int]:
+        """Lets go of what receivers answered: an answer repeats what it refuses, and has no layout to mask it by."""
+        held = self._db.query("SELECT answer FROM attempt WHERE message = ? AND answer IS NOT NULL", (message,))
+        self._db.execute("UPDATE attempt SET answer = NULL WHERE message = ?", (message,))
+        return [int(row["answer"]) for row in held]
 
     def _swap(self, copy: Copy, staged: Staged | None) -> bool:
         """False: masking changed nothing, so the copy stays what it is."""

@@ -19,6 +19,7 @@ from cegid_daemon.errors import Refused
 from cegid_daemon.housekeeping import Housekeeping
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.log import LogEntry
+from tests.servers.aurora import FaultyApi, body, status
 
 CONFIGURATION = """
 state = "var"
@@ -50,6 +51,10 @@ log = { redact = ["CODE"] }
 """
 TEMPLATE = "{% for r in records %}{{ r.CODE }};{{ r.NAME|upper }};{{ r.MAIL }}\n{% endfor %}"
 CONTENT = "CODE;NAME;MAIL\n1001;Hélène Dupont;h.dupont@example.org\n1002;Bob;\n".encode()
+ENVELOPE = (
+    "<AuroraRequestEnvelope><Requests>{% for r in records %}<Request><Customer><Update>"
+    "<RequestID>{{ r.CODE }}</RequestID><Name>{{ r.NAME }}</Name></Update></Customer></Request>{% endfor %}</Requests></AuroraRequestEnvelope>"
+)
 SENT = "1001;HÉLÈNE DUPONT;h.dupont@example.org\n1002;BOB;\n".encode()
 SECRETS = (b"dupont", b"DUPONT", b"Dupont")
 
@@ -247,3 +252,27 @@ def rows(config: Config, sql: str) -> list[tuple[object, ...]]:
 
 def whole_file(config: Config) -> bytes:
     return b"".join(path.read_bytes() for path in config.state.glob("journal.sqlite*"))
+
+
+def test_what_an_api_answered_is_not_kept_when_the_copies_are_masked(config):
+    refusal = b"<Error>there is no customer h.dupont@example.org</Error>"
+    with FaultyApi(token="") as api:
+        api.plan = [status(400, refusal)]
+        text = config.path.read_text().replace('"file:outbox"', f'"{api.url}"')
+        text = text.replace('folder = "customers", name = "{{', 'method = "CustomerUpdate", name = "{{')
+        (config.folder / "templates" / "customers.csv.j2").write_text(ENVELOPE)
+        drop(config)
+        config = reloaded(config.folder, text)
+        carried(config)
+        with opened(config) as journal:
+            assert [row[0] for row in journal.connection.query("SELECT state FROM message")] == ["failed"]
+            [answer] = [row[0] for row in journal.connection.query("SELECT answer FROM attempt WHERE answer NOT NULL")]
+            assert b"".join(journal.payloads.read(answer)) == refusal, "kept for whoever repairs"
+            desk(journal, config).replay(1)
+        api.plan = [body(b"<R><Header><Summary><Ack>Success</Ack></Summary></Header></R>")]
+        carried(config)
+    with opened(config) as journal:
+        assert journal.connection.query("SELECT 1 FROM attempt WHERE answer NOT NULL") == []
+        held = [b"".join(journal.payloads.read(row[0])) for row in journal.connection.query("SELECT id FROM payload")]
+        assert held
+        assert not any(secret in payload for payload in held for secret in SECRETS)
