@@ -13,80 +13,24 @@ import http.client
 import re
 import socket
 import ssl
-import threading
-import time
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Protocol
-from urllib.parse import urlsplit
 from xml.sax.saxutils import escape
 
 from cegid_daemon import __version__
+from cegid_daemon.endpoints.api_address import Api
+from cegid_daemon.endpoints.api_bounds import Deadline, Turns
 from cegid_daemon.endpoints.mime import inflated, unwrapped
 from cegid_daemon.endpoints.protocol import Abilities, Answer
-from cegid_daemon.errors import ConfigurationError, EndpointError, Permanent, Place, Transient, Unsure, Untrusted
+from cegid_daemon.errors import EndpointError, Permanent, Place, Transient, Unsure, Untrusted
 from cegid_daemon.model import EndpointSpec
 
 _PIECE = 256 * 1024
 _AGAIN = "It is tried again by itself."
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _ROOT = re.compile(rb"<(?:[\w.\-]+:)?AuroraRequestEnvelope(?:\s[^>]*)?>")
 _METHOD = re.compile(r"[A-Za-z][A-Za-z0-9]*")
-_PACE = re.compile(r"([1-9]\d*)/(s|min|h)")
-_SPANS = {"s": 1.0, "min": 60.0, "h": 3600.0}
-
-
-class Secret(Protocol):
-    """A token; its repr is masked."""
-
-    def reveal(self) -> str:
-        """The text itself."""
-
-
-@dataclass(frozen=True, slots=True)
-class Api:
-    """The API as configured, checked. `path` has its first slash and no last one."""
-
-    name: str
-    secure: bool
-    host: str
-    port: int
-    path: str
-    token: Secret | None = field(default=None, repr=False)
-    token_in: str = "header"  # or "envelope", "both"  # noqa: S105
-    ca: str = ""
-    timeout: timedelta = timedelta(seconds=30)
-    deadline: timedelta = timedelta(minutes=5)
-    max_answer: int = 256 << 20
-    pace: str = ""
-
-    @classmethod
-    def of(cls, spec: EndpointSpec) -> Api:
-        """From a configured endpoint. ConfigurationError names the key that is wrong."""
-        parts = urlsplit(spec.url)
-        secure = parts.scheme == "https"
-        try:
-            port = parts.port or (443 if secure else 80)
-        except ValueError as error:
-            raise _fault(spec.name, "url", str(error)) from error
-        if not parts.hostname:
-            raise _fault(spec.name, "url", "it names no host")
-        if not secure and parts.hostname not in _LOOPBACK:
-            raise _fault(spec.name, "url", "http is for this machine only; the token would travel in the clear")
-        if parts.username or parts.password or parts.query or parts.fragment:
-            raise _fault(spec.name, "url", "it is https://HOST/VERSION and nothing else; the token goes into `token`")
-        given = {key: value for key, value in spec.options.items() if value not in (None, "")}
-        return cls(spec.name, secure, parts.hostname, port, parts.path.rstrip("/"), **given)
-
-    @property
-    def where(self) -> str:
-        """The place without secrets, always with its port."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'https' if self.secure else 'http'}://{host}:{self.port}{self.path}"
 
 
 class AuroraApi:
@@ -96,9 +40,9 @@ class AuroraApi:
 
     def __init__(self, spec: EndpointSpec) -> None:
         self._api = api = Api.of(spec)
-        self._tls = _tls_context(api) if api.secure else None
-        self._pace = _Pace.of(api)
-        self._token = _token(api)
+        self._tls = api.tls_context() if api.secure else None
+        self._turns = Turns(api.pace)
+        self._token = api.revealed_token()
 
     @property
     def where(self) -> str:
@@ -123,7 +67,7 @@ class AuroraApi:
         if self._token and self._api.token_in in ("envelope", "both"):
             header = b"<Header><AuthToken>%s</AuthToken></Header>" % escape(self._token).encode()
             body, size = _with_header(body, header, place), size + len(header)
-        self._pace.take(place)
+        self._turns.take(place)
         with self._connected(place) as (connection, deadline):
             early = self._send(connection, method, {**headers, "Content-Length": str(size)}, body, place, deadline)
             response = early or self._response(connection, place, deadline)
@@ -146,14 +90,14 @@ class AuroraApi:
     # -- the connection ---------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _connected(self, place: Place) -> Iterator[tuple[http.client.HTTPConnection, _Deadline]]:
+    def _connected(self, place: Place) -> Iterator[tuple[http.client.HTTPConnection, Deadline]]:
         api = self._api
         try:
             plain = socket.create_connection((api.host, api.port), timeout=api.timeout.total_seconds())
         except OSError as exc:
             raise _not_connected(exc, place) from exc
         connection = http.client.HTTPConnection(api.host, api.port)
-        with contextlib.closing(_Deadline(plain, api.deadline)) as deadline, contextlib.closing(connection):
+        with contextlib.closing(Deadline(plain, api.deadline)) as deadline, contextlib.closing(connection):
             connection.sock = self._secured(plain, place)
             yield connection, deadline
 
@@ -168,7 +112,7 @@ class AuroraApi:
 
     def _send(
         self, connection: http.client.HTTPConnection, method: str, headers: Mapping[str, str], body: Iterable[bytes],
-        place: Place, deadline: _Deadline,
+        place: Place, deadline: Deadline,
     ) -> http.client.HTTPResponse | None:  # fmt: skip
         """Sends the request; an answer that came before all of it was sent is returned (a refusal, then)."""
         connection.putrequest("POST", f"{self._api.path}/{method}", skip_accept_encoding=True)
@@ -187,14 +131,14 @@ class AuroraApi:
         return None
 
     def _response(
-        self, connection: http.client.HTTPConnection, place: Place, deadline: _Deadline
+        self, connection: http.client.HTTPConnection, place: Place, deadline: Deadline
     ) -> http.client.HTTPResponse:
         try:
             return connection.getresponse()
         except (OSError, http.client.HTTPException) as exc:
             raise _unanswered(deadline.why() or _said(exc), place) from exc
 
-    def _body(self, response: http.client.HTTPResponse, place: Place, deadline: _Deadline) -> Iterator[bytes]:
+    def _body(self, response: http.client.HTTPResponse, place: Place, deadline: Deadline) -> Iterator[bytes]:
         """The answer without its wrapping, within its bound."""
         pieces = _pieces(response, place, deadline)
         if response.headers.get("Content-Encoding", "identity").lower() in ("gzip", "x-gzip", "deflate"):
@@ -211,7 +155,7 @@ class AuroraApi:
                 yield piece
 
 
-def _pieces(response: http.client.HTTPResponse, place: Place, deadline: _Deadline) -> Iterator[bytes]:
+def _pieces(response: http.client.HTTPResponse, place: Place, deadline: Deadline) -> Iterator[bytes]:
     try:
         while piece := response.read1(_PIECE):
             yield piece
@@ -219,67 +163,6 @@ def _pieces(response: http.client.HTTPResponse, place: Place, deadline: _Deadlin
         raise _unanswered(deadline.why() or _said(exc), place) from exc
     if response.length:
         raise _unanswered(deadline.why() or f"the answer ended {response.length} bytes too early", place)
-
-
-class _Deadline:
-    """Cuts a connection that takes too long as a whole: a peer that sends a byte now and then is never silent."""
-
-    def __init__(self, connection: socket.socket, limit: timedelta) -> None:
-        self._connection = connection.dup()
-        self._limit = limit
-        self._over = threading.Event()
-        self._timer = threading.Timer(limit.total_seconds(), self._cut)
-        self._timer.daemon = True
-        self._timer.start()
-
-    def _cut(self) -> None:
-        self._over.set()
-        with contextlib.suppress(OSError):
-            self._connection.shutdown(socket.SHUT_RDWR)
-
-    def why(self) -> str:
-        """Why the connection ended, if it was this; else blank."""
-        return f"it took longer than {self._limit} as a whole" if self._over.is_set() else ""
-
-    def close(self) -> None:
-        """The request is over."""
-        self._timer.cancel()
-        self._timer.join()
-        self._connection.close()
-
-
-class _Pace:
-    """At most so many requests in any span."""
-
-    def __init__(self, most: int, span: float) -> None:
-        self._most = most
-        self._span = span
-        self._lock = threading.Lock()
-        self._times: deque[float] = deque()
-
-    @classmethod
-    def of(cls, api: Api) -> _Pace:
-        """From `20/min`; blank: no bound."""
-        if not api.pace:
-            return cls(0, 0.0)
-        found = _PACE.fullmatch(api.pace)
-        if found is None:
-            raise _fault(api.name, "pace", f"not a pace such as 20/min: {api.pace!r}")
-        return cls(int(found[1]), _SPANS[found[2]])
-
-    def take(self, place: Place) -> None:
-        """Counts a request that begins now. Transient, with the pause, if it is not due."""
-        now = time.monotonic()
-        with self._lock:
-            while self._times and self._times[0] <= now - self._span:
-                self._times.popleft()
-            if not self._most or len(self._times) < self._most:
-                self._times.append(now)
-                return
-            pause = timedelta(seconds=self._times[0] + self._span - now)
-        raise Transient(
-            "the next request is not due yet", where=place, why="`pace` says how many may be made", remedy=_AGAIN
-        ).not_before(pause)
 
 
 def _with_header(body: Iterable[bytes], header: bytes, place: Place) -> Iterator[bytes]:
@@ -318,21 +201,6 @@ def _moment(text: str) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _tls_context(api: Api) -> ssl.SSLContext:
-    """Certificates and names are verified, by the system's authorities or by `ca` alone. TLS 1.2 or later."""
-    try:
-        return ssl.create_default_context(cafile=api.ca or None)
-    except OSError as error:
-        raise _fault(api.name, "ca", f"{api.ca!r} cannot be read ({error})") from error
-
-
-def _token(api: Api) -> str:
-    token = api.token.reveal() if api.token else ""
-    if not token.isascii() or not token.isprintable():
-        raise _fault(api.name, "token", "it holds characters that no header can carry")
-    return token
-
-
 def _not_connected(error: OSError, place: Place) -> EndpointError:
     if isinstance(error, ssl.SSLCertVerificationError):
         return Untrusted(
@@ -360,10 +228,3 @@ def _said(error: Exception) -> str:
         case OSError():
             return error.strerror or str(error)
     return f"its answer is no HTTP ({type(error).__name__})"
-
-
-def _fault(name: str, key: str, why: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"the endpoint {name!r} cannot be used", where=Place(field=f"endpoint.{name}.{key}"), why=why,
-        remedy="Correct it in the configuration.",
-    )  # fmt: skip

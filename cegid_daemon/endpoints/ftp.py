@@ -13,8 +13,9 @@ from contextlib import contextmanager
 
 from cegid_daemon.endpoints.connections import Connections, Logins
 from cegid_daemon.endpoints.ftp_batches import FtpBatches
-from cegid_daemon.endpoints.ftp_link import FtpLink, Refusal
+from cegid_daemon.endpoints.ftp_link import FtpLink
 from cegid_daemon.endpoints.ftp_place import FtpPlace
+from cegid_daemon.endpoints.ftp_words import Refusal
 from cegid_daemon.endpoints.paths import checked_name, folder_parts
 from cegid_daemon.endpoints.protocol import Abilities
 from cegid_daemon.endpoints.remote import Server

@@ -13,8 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, cast
 
 from cegid_daemon.endpoints.connections import Connections
-from cegid_daemon.endpoints.ftp_link import FtpLink, Refusal
+from cegid_daemon.endpoints.ftp_link import FtpLink
 from cegid_daemon.endpoints.ftp_place import FtpPlace
+from cegid_daemon.endpoints.ftp_words import Refusal
 from cegid_daemon.endpoints.many import (
     Fetched,
     Looked,

@@ -13,10 +13,11 @@ import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from cegid_daemon.endpoints.net import connected, guard, net_error
+from cegid_daemon.endpoints.ftp_words import PlainFtp, Refusal, TlsFtp, meaning_of, replies
+from cegid_daemon.endpoints.net import answer_lost, connected, guard, net_error
 from cegid_daemon.endpoints.remote import Server
 from cegid_daemon.endpoints.trust import tls_context
-from cegid_daemon.errors import Barred, EndpointError, Permanent, Place, Transient, Unsure
+from cegid_daemon.errors import Barred, EndpointError, Permanent, Place
 
 RECEIVE = 1 << 18
 _BROKEN_LINE = (OSError, EOFError, ftplib.error_proto, ftplib.error_reply)
@@ -24,15 +25,6 @@ _IS_IT_THERE = 5.0  # seconds an idle connection may take to answer
 _AHEAD = 64  # commands sent before the reply to the first of them is read
 _FAREWELL = 5.0  # seconds a server may take to end TLS on a data connection
 _WIRE = "latin-1"  # ftplib wants text: each byte as itself
-
-
-class Refusal(Exception):
-    """The server answered a command with a failure; `code` is of three digits."""
-
-    def __init__(self, reply: str) -> None:
-        super().__init__(reply)
-        self.code = int(reply[:3]) if reply[:3].isdigit() else 0
-        self.reply = reply
 
 
 class FtpLink:
@@ -44,8 +36,8 @@ class FtpLink:
         self._server = server
         self._broken = False
         self._data: socket.socket | None = None
-        self._tls = None if server.scheme == "ftp" else _Tls(context=tls_context(server))
-        self._ftp = self._tls or _Plain()
+        self._tls = None if server.scheme == "ftp" else TlsFtp(context=tls_context(server))
+        self._ftp = self._tls or PlainFtp()
         self._ftp.encoding = _WIRE
         self._ftp.set_pasv(server.passive)
         try:
@@ -120,21 +112,21 @@ class FtpLink:
 
     def refused(self, refusal: Refusal, what: str, path: str) -> EndpointError:
         """A reply as the error tree says it, as far as the reply alone can tell."""
-        kind, remedy = _meaning(refusal.code)
+        kind, remedy = meaning_of(refusal.code)
         if refusal.code == 421:
             self._broken = True
         return kind(what, where=Place(file=path), why=refusal.reply, remedy=remedy)
 
     def command(self, line: str) -> str:
         """Sends a command and gives the reply, which is not a failure. Raises Refusal or a fault of the line."""
-        with _replies():
+        with replies():
             return self._ftp.sendcmd(line)
 
     def command_once(self, line: str, what: str, path: str) -> None:
         """A command that must not be sent twice. Unsure if its reply is lost; Refusal passes."""
         with self.telling(what, path):
             self._ftp.putcmd(line)
-        with self.once(what, path), _replies():
+        with self.once(what, path), replies():
             self._ftp.voidresp()
 
     def commands(self, lines: Sequence[str]) -> Iterator[str | Refusal]:
@@ -148,7 +140,7 @@ class FtpLink:
             self._sock.sendall("".join(f"{line}\r\n" for line in some).encode(_WIRE))
             for _ in some:
                 try:
-                    with _replies():
+                    with replies():
                         reply = self._ftp.getresp()
                 except Refusal as refusal:
                     yield refusal
@@ -163,13 +155,7 @@ class FtpLink:
             yield
         except _BROKEN_LINE as error:
             self._broken = True
-            lost = net_error(error, what, path)
-            raise Unsure(
-                f"{what}: the reply was lost",
-                where=lost.where,
-                why=lost.why,
-                remedy="What happened is found out by what lies on the server.",
-            ) from error
+            raise answer_lost(error, what, path) from error
 
     def accepts(self, line: str) -> bool:
         """Whether the server takes a command; raises only faults of the line."""
@@ -190,7 +176,7 @@ class FtpLink:
         """Begins a transfer, from byte `start`; one at a time. Until `complete` the connection is not usable."""
         self.in_transfer = True
         try:
-            with _replies():
+            with replies():
                 self._data = self._ftp.transfercmd(line, rest=start or None)
         except Refusal:
             self.in_transfer = False
@@ -226,7 +212,7 @@ class FtpLink:
                 self._data.unwrap()
         self._close_data()
         try:
-            with _replies():
+            with replies():
                 self._ftp.voidresp()
         except Refusal:
             self.in_transfer = False
@@ -270,7 +256,7 @@ class FtpLink:
             sock = self._tls.context.wrap_socket(sock, server_hostname=self._server.host)
         ftp.sock = sock
         ftp.file = sock.makefile("r", encoding=_WIRE)
-        with _replies():
+        with replies():
             ftp.welcome = ftp.getresp()
 
     def _log_in(self) -> None:
@@ -278,17 +264,17 @@ class FtpLink:
         user, password = self.said(server.user), self.said(server.password.reveal() if server.password else "")
         if tls is not None and server.scheme == "ftps":
             self._begin_tls(tls)
-        with self.telling("cannot log in", where), _replies():
+        with self.telling("cannot log in", where), replies():
             ftplib.FTP.login(self._ftp, user, password)  # noqa: S321
         if tls is not None:
-            with self.telling("cannot encrypt the data connections", where), _replies():
+            with self.telling("cannot encrypt the data connections", where), replies():
                 tls.prot_p()
 
-    def _begin_tls(self, tls: _Tls) -> None:
+    def _begin_tls(self, tls: TlsFtp) -> None:
         where = self._server.where
         with self.telling("cannot begin TLS", where):
             try:
-                with _replies():
+                with replies():
                     tls.auth()
             except Refusal as refusal:
                 if refusal.code < 500:
@@ -318,7 +304,7 @@ class FtpLink:
         path = self.said(self._server.path[1:].rstrip("/"))
         if path.startswith("/") or self._server.path == "//":
             return path
-        with _replies():
+        with replies():
             login = self._ftp.pwd()
         return f"{login.rstrip('/')}/{path}".rstrip("/")
 
@@ -326,65 +312,3 @@ class FtpLink:
         data, self._data = self._data, None
         if data is not None:
             data.close()
-
-
-class _Plain(ftplib.FTP):
-    """ftplib's conversation, but a reply that broke off in its middle is none: a size might lack its last digits."""
-
-    def getline(self) -> str:
-        """A whole line. EOFError if the connection ended before its end."""
-        assert self.file is not None
-        line = self.file.readline(self.maxline + 1)
-        if len(line) > self.maxline:
-            raise ftplib.error_proto("a line without end")  # noqa: S321
-        if not line.endswith("\n"):
-            raise EOFError
-        return line.rstrip("\r\n")
-
-
-class _Tls(_Plain, ftplib.FTP_TLS):
-    """FTP over TLS whose data connections continue the control connection's session."""
-
-    reused: bool | None = None  # whether the server continued it on the last data connection
-
-    def ntransfercmd(self, cmd: str, rest: int | str | None = None) -> tuple[socket.socket, int | None]:
-        """Opens a data connection; a reply that explains why its TLS failed is raised instead of the failure."""
-        plain, size = ftplib.FTP.ntransfercmd(self, cmd, rest)  # noqa: S321
-        assert isinstance(self.sock, ssl.SSLSocket)
-        try:
-            secured = self.context.wrap_socket(plain, server_hostname=self.host, session=self.sock.session)
-        except OSError as error:
-            plain.close()
-            if not isinstance(error, ssl.SSLCertVerificationError):
-                self.voidresp()
-            raise
-        self.reused = secured.session_reused
-        return secured, size
-
-
-@contextmanager
-def _replies() -> Iterator[None]:
-    """Raises a failure the server replied as Refusal."""
-    try:
-        yield
-    except (ftplib.error_temp, ftplib.error_perm, ftplib.error_reply) as error:
-        raise Refusal(str(error)) from error
-
-
-def _meaning(code: int) -> tuple[type[EndpointError], str]:
-    if code in {452, 552}:
-        return (
-            Transient,
-            "The server's disk is full or the quota is used up: free space. It goes on by itself afterwards.",
-        )
-    if 400 <= code < 500:
-        return Transient, "It is tried again by itself."
-    if code in {530, 331, 332}:
-        return Barred, "Check the user in the url and the password; the server's log says more."
-    if code == 550:
-        return Transient, "Give the user the right on the server. It goes on by itself afterwards."
-    if code == 553:  # vsftpd says so whatever keeps it from making a file
-        return Transient, (
-            "Give the user the right on the server, or use a shorter or plainer name. It goes on by itself afterwards."
-        )
-    return Permanent, "The server does not do this; docs/endpoints.md says what a server needs."

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from cegid_daemon.endpoints import ftp_listing
-from cegid_daemon.endpoints.ftp_link import FtpLink, Refusal
+from cegid_daemon.endpoints.ftp_link import FtpLink
 from cegid_daemon.endpoints.ftp_times import Times
+from cegid_daemon.endpoints.ftp_words import Refusal
 from cegid_daemon.endpoints.paths import checked_name, folder_parts, is_plain
 from cegid_daemon.endpoints.remote import Server
 from cegid_daemon.errors import Absent, EndpointError, Exists, Permanent, Place

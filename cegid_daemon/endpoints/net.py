@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import ssl
 
-from cegid_daemon.errors import Barred, EndpointError, Place, Transient, Untrusted
+from cegid_daemon.errors import Barred, EndpointError, Place, Transient, Unsure, Untrusted
 
 _AGAIN = "It is tried again by itself."
 _KEEPALIVE = 15  # seconds between two questions whether an idle peer is still there
@@ -47,6 +47,17 @@ def net_error(error: Exception, what: str, where: str) -> EndpointError:
     if isinstance(error, ssl.SSLError):
         return _tls_error(error, what, place)
     return Transient(what, where=place, why=_why(error), remedy=_AGAIN)
+
+
+def answer_lost(error: Exception, what: str, where: str) -> Unsure:
+    """`error`, raised while the answer to a request was waited for that may not be sent twice."""
+    lost = net_error(error, what, where)
+    return Unsure(
+        f"{what}: the answer was lost",
+        where=lost.where,
+        why=lost.why,
+        remedy="What happened is found out by what lies on the server.",
+    )
 
 
 def _why(error: Exception) -> str:

@@ -15,13 +15,13 @@ from functools import partial
 import paramiko
 
 from cegid_daemon.endpoints.connections import Connections, Logins
-from cegid_daemon.endpoints.net import net_error
+from cegid_daemon.endpoints.net import answer_lost, net_error
 from cegid_daemon.endpoints.paths import checked_name, folder_parts
 from cegid_daemon.endpoints.remote import Server
 from cegid_daemon.endpoints.sftp_packets import POSIX_RENAME, Attributes, Code, Status, WireError
 from cegid_daemon.endpoints.sftp_wire import Wire
 from cegid_daemon.endpoints.ssh_link import SshLink
-from cegid_daemon.errors import Absent, EndpointError, Exists, Permanent, Place, Transient, Unsure
+from cegid_daemon.errors import Absent, EndpointError, Exists, Permanent, Place, Transient
 
 _BROKEN_LINE = (OSError, EOFError, WireError, struct.error, paramiko.SSHException)
 _IS_IT_THERE = 5.0  # seconds an idle session may take to answer
@@ -125,13 +125,7 @@ class SftpSession:
             yield
         except _BROKEN_LINE as error:
             self._give_up()
-            lost = net_error(error, what, path)
-            raise Unsure(
-                f"{what}: the answer was lost",
-                where=lost.where,
-                why=lost.why,
-                remedy="What happened is found out by what lies on the server.",
-            ) from error
+            raise answer_lost(error, what, path) from error
 
     def _give_up(self) -> None:
         """The session is of no further use; nor is the connection, unless it was the server that ended the session."""

@@ -7,7 +7,6 @@ by the kernel, because paramiko would wait for it for ever.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
@@ -148,10 +147,6 @@ class _Transport(paramiko.Transport):  # type: ignore[misc]  # paramiko tells no
     """paramiko's connection, which keeps what the server offered: it is lost when nothing of it can be agreed on."""
 
     offered = "unknown"
-
-    def _log(self, level: int, msg: object, *args: object) -> None:  # noqa: ARG002
-        """What goes wrong is raised where it is waited for; paramiko's own account, with tracebacks, is a detail."""
-        super()._log(logging.DEBUG, msg, *args)
 
     def _parse_kex_init(self, m: paramiko.Message) -> None:
         lists = self._really_parse_kex_init(paramiko.Message(m.get_remainder()))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -18,14 +18,14 @@ from cegid_daemon.errors import Absent, CegidDaemonError, EndpointError, Exists,
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.rows import Message, SourceFile
 from cegid_daemon.journal.sources import Taking
-from cegid_daemon.model import CLOSED, Identity, Route, SourceSpec, SourceState, State
+from cegid_daemon.model import CLOSED, Identity, Route, SourceState, State
+from cegid_daemon.pipeline.destinations import Destinations
 from cegid_daemon.pipeline.failure import explanation
-from cegid_daemon.pipeline.naming import error_name, numbered, parting_name, subfolder
+from cegid_daemon.pipeline.naming import error_name
 from cegid_daemon.pipeline.places import Looks, Name, Places, asked, collecting, found
 
 log = logging.getLogger(__name__)
 
-_REMEMBERED = 1_000  # names whose last number is known
 _AT_ONCE = 256  # files that share their commits
 _Ended = tuple[SourceFile, SourceState]
 
@@ -37,8 +37,7 @@ class Filing:
         self._journal = journal
         self._places = Places(endpoints)
         self._routes = routes
-        self._instance = journal.ledger.instance()
-        self._last_number: dict[Name, int] = {}  # where the search for a free name went on last time
+        self._destinations = Destinations(self._places, routes, journal.ledger.instance())
 
     def file(self, sources: Sequence[int], now: datetime) -> list[CegidDaemonError]:
         """Files away those of `sources` none of whose messages is on its way any more, and closes those messages.
@@ -93,7 +92,7 @@ class Filing:
         files: list[SourceFile] = []
         taken = self._journal.sources.filing_names()
         over = self._over(sources)
-        looks = self._places.look(self._likely_names(over, now))
+        looks = self._places.look(self._destinations.likely(over, now))
         for file, messages in over:
             with collecting(errors):
                 if file.state is SourceState.LYING:
@@ -116,56 +115,12 @@ class Filing:
             if all(message.state in (*CLOSED, State.DELIVERED) for message in messages)
         ]
 
-    def _likely_names(self, over: Iterable[tuple[SourceFile, Sequence[Message]]], now: datetime) -> Iterator[Name]:
-        """The names that are tried first, to be looked at together."""
-        for file, messages in over:
-            folder = self._archive(file, messages, now) if file.state is SourceState.LYING else None
-            if folder is not None:
-                number = self._last_number.get((file.place, folder, file.name), 0)
-                yield file.place, folder, numbered(file.name, number + 1)
-
     def _planned(
         self, file: SourceFile, messages: Sequence[Message], taken: set[Name], now: datetime, looks: Looks
     ) -> SourceFile:
-        folder, name = self._destination(file, messages, taken, now, looks)
+        folder, name = self._destinations.choose(file, messages, taken, now, looks)
         taken.add((file.place, folder, name))
         return replace(file, state=SourceState.FILING, filed_folder=folder, filed_name=name)
-
-    def _destination(
-        self, file: SourceFile, messages: Sequence[Message], taken: Collection[Name], now: datetime, looks: Looks
-    ) -> tuple[str, str]:
-        archive = self._archive(file, messages, now)
-        if archive is not None:
-            return self._free(file, archive, taken, looks)
-        left = self._source_spec(messages).after == "leave"
-        return file.folder, file.name if left else parting_name(self._instance, file.id)
-
-    def _archive(self, file: SourceFile, messages: Sequence[Message], now: datetime) -> str | None:
-        """The folder it is kept in; None if it is left or removed."""
-        spec = self._source_spec(messages)
-        if spec.after == "leave":
-            return None
-        if any(message.state is State.FAILED for message in messages):
-            return subfolder(file.folder, "failed")
-        return None if spec.after == "delete" else subfolder(file.folder, spec.archive or f"processed/{now:%Y-%m-%d}")
-
-    def _source_spec(self, messages: Iterable[Message]) -> SourceSpec:
-        """As configured now; the defaults, if the routes are no longer configured."""
-        routes = (self._routes.get(message.route) for message in messages)
-        return next((route.source for route in routes if route is not None), SourceSpec(endpoint=""))
-
-    def _free(self, file: SourceFile, folder: str, taken: Collection[Name], looks: Looks) -> tuple[str, str]:
-        """The next name that nothing in the folder has, and no other file is about to get."""
-        if len(self._last_number) >= _REMEMBERED:
-            self._last_number.clear()
-        number = self._last_number.get((file.place, folder, file.name), 0)
-        while True:
-            number += 1
-            name = numbered(file.name, number)
-            at = (file.place, folder, name)
-            if at not in taken and found(looks[at] if at in looks else self._places.look([at])[at]) is None:
-                self._last_number[file.place, folder, file.name] = number
-                return folder, name
 
     # -- the way ----------------------------------------------------------------------------------------------------
 
@@ -245,7 +200,7 @@ class Filing:
                 messages = self._journal.ledger.of_source(file.id)
                 self._explain(file, messages, now)
                 ready.append(file)
-                if marker := self._source_spec(messages).marker:
+                if marker := self._destinations.spec(messages).marker:
                     markers[file.id] = (file.place, file.folder, file.name + marker)
         # The marker goes first: one left behind would call the sender's next file whole too early.
         failed = self._places.remove(markers.values(), errors)
@@ -254,9 +209,7 @@ class Filing:
     def _part_with(self, ended: Sequence[_Ended], errors: list[CegidDaemonError]) -> list[_Ended]:
         """Removes the files that are not kept. Returns the others, and those that are gone now."""
         parting = {
-            _filed(file)
-            for file, state in ended
-            if state is SourceState.FILED and file.filed_name == parting_name(self._instance, file.id)
+            _filed(file) for file, state in ended if state is SourceState.FILED and self._destinations.parts_with(file)
         }
         failed = self._places.remove(parting, errors)
         return [(file, state) for file, state in ended if _filed(file) not in failed]

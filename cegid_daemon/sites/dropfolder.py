@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from cegid_daemon.model import Identity
-from cegid_daemon.sites.upload import ASIDE, Aside, Upload, Uploads, identity_of
+from cegid_daemon.sites.aside import ASIDE, Aside
+from cegid_daemon.sites.upload import Upload, Uploads, identity_of
 
 Landed = Callable[[str, str, Identity], None]  # folder (absolute), name, identity of a file that is whole
 

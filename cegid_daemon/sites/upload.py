@@ -12,35 +12,13 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 from cegid_daemon.model import Identity
+from cegid_daemon.sites.aside import Aside, opened
 
-ASIDE = ".uploading"
-
-_OPEN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_SOURCE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _AHEAD = 16 << 20  # bytes kept in memory because others must come first
-_PIECE = 1 << 20
 _REMEMBERED = 10_000  # files known to be whole because they came in here
 _Inode = tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Aside:
-    """Where an upload is written and where it goes; owns both descriptors."""
-
-    folder_path: str
-    name: str
-    folder: int
-    aside: int
-
-    def close(self) -> None:
-        """Closes the descriptors; the folder aside is removed if it is empty."""
-        with suppress(OSError):
-            os.rmdir(ASIDE, dir_fd=self.folder)
-        os.close(self.aside)
-        os.close(self.folder)
 
 
 class Uploads:
@@ -97,7 +75,7 @@ class Upload:
         self.too_large = False
         self.appends = False  # every write goes to the end, whatever its place
         self._revoked = False
-        self._file = _opened(where, resume=resume)
+        self._file = opened(where, resume=resume)
         status = os.fstat(self._file)
         self._solid = status.st_size
         self._inode = (status.st_dev, status.st_ino)
@@ -259,49 +237,3 @@ def identity_of(status: os.stat_result) -> Identity:
 
 def _key(status: os.stat_result) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _opened(where: Aside, *, resume: bool) -> int:
-    if not resume:
-        with suppress(FileNotFoundError):
-            os.unlink(where.name, dir_fd=where.aside)  # an earlier upload goes on into nothing
-        return os.open(where.name, _OPEN | os.O_EXCL, 0o666, dir_fd=where.aside)
-    try:
-        file = os.open(where.name, _OPEN & ~os.O_CREAT, dir_fd=where.aside)
-    except FileNotFoundError:
-        return _copied(where)
-    if not _outdated(where, file):
-        return file
-    os.close(file)
-    os.unlink(where.name, dir_fd=where.aside)
-    return _copied(where)
-
-
-def _outdated(where: Aside, file: int) -> bool:
-    """Whether a whole file came after what broke off."""
-    try:
-        there = os.stat(where.name, dir_fd=where.folder, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return there.st_mtime_ns >= os.fstat(file).st_mtime_ns
-
-
-def _copied(where: Aside) -> int:
-    """A copy of the file that is there: it stays whole while the copy is written on."""
-    file = os.open(where.name, _OPEN | os.O_EXCL, 0o666, dir_fd=where.aside)
-    try:
-        with suppress(FileNotFoundError):
-            _copy(os.open(where.name, _SOURCE, dir_fd=where.folder), file)
-    except BaseException:
-        os.close(file)
-        raise
-    return file
-
-
-def _copy(source: int, target: int) -> None:
-    try:
-        offset = 0
-        while piece := os.pread(source, _PIECE, offset):
-            offset += os.pwrite(target, piece, offset)
-    finally:
-        os.close(source)

@@ -53,7 +53,8 @@ TEMPLATE = "{% for r in records %}{{ r.CODE }};{{ r.NAME|upper }};{{ r.MAIL }}\n
 CONTENT = "CODE;NAME;MAIL\n1001;Hélène Dupont;h.dupont@example.org\n1002;Bob;\n".encode()
 ENVELOPE = (
     "<AuroraRequestEnvelope><Requests>{% for r in records %}<Request><Customer><Update>"
-    "<RequestID>{{ r.CODE }}</RequestID><Name>{{ r.NAME }}</Name></Update></Customer></Request>{% endfor %}</Requests></AuroraRequestEnvelope>"
+    "<RequestID>{{ r.CODE }}</RequestID><Name>{{ r.NAME }}</Name></Update></Customer></Request>"
+    "{% endfor %}</Requests></AuroraRequestEnvelope>"
 )
 SENT = "1001;HÉLÈNE DUPONT;h.dupont@example.org\n1002;BOB;\n".encode()
 SECRETS = (b"dupont", b"DUPONT", b"Dupont")

@@ -269,11 +269,11 @@ def test_a_failed_message_of_which_parts_had_left_says_so(spine_of: Build) -> No
 
 
 def test_what_filing_remembers_stays_bounded(spine: Spine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cegid_daemon.pipeline.filing._REMEMBERED", 10)
+    monkeypatch.setattr("cegid_daemon.pipeline.destinations._REMEMBERED", 10)
     for number in range(40):
         spine.drop(f"S{number}.csv", b"x")
     spine.look()
-    assert len(spine.pipeline._filing._last_number) <= 10
+    assert len(spine.pipeline._filing._destinations._last_number) <= 10
 
 
 class Counting(Wrapped):

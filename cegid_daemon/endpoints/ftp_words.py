@@ -1,0 +1,86 @@
+"""FTP's words: ftplib's conversation with its weak places mended, and what a refusal means.
+
+Owns what is said on a connection, and no connection. A reply that broke off is none; over TLS data connections continue
+the control connection's session, which careful servers demand.
+"""
+
+from __future__ import annotations
+
+import ftplib
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cegid_daemon.errors import Barred, EndpointError, Permanent, Transient
+
+
+class Refusal(Exception):
+    """The server answered a command with a failure; `code` is of three digits."""
+
+    def __init__(self, reply: str) -> None:
+        super().__init__(reply)
+        self.code = int(reply[:3]) if reply[:3].isdigit() else 0
+        self.reply = reply
+
+
+class PlainFtp(ftplib.FTP):
+    """ftplib's conversation, but a reply that broke off in its middle is none: a size might lack its last digits."""
+
+    def getline(self) -> str:
+        """A whole line. EOFError if the connection ended before its end."""
+        assert self.file is not None
+        line = self.file.readline(self.maxline + 1)
+        if len(line) > self.maxline:
+            raise ftplib.error_proto("a line without end")  # noqa: S321
+        if not line.endswith("\n"):
+            raise EOFError
+        return line.rstrip("\r\n")
+
+
+class TlsFtp(PlainFtp, ftplib.FTP_TLS):
+    """FTP over TLS whose data connections continue the control connection's session."""
+
+    reused: bool | None = None  # whether the server continued it on the last data connection
+
+    def ntransfercmd(self, cmd: str, rest: int | str | None = None) -> tuple[socket.socket, int | None]:
+        """Opens a data connection; a reply that explains why its TLS failed is raised instead of the failure."""
+        plain, size = ftplib.FTP.ntransfercmd(self, cmd, rest)  # noqa: S321
+        assert isinstance(self.sock, ssl.SSLSocket)
+        try:
+            secured = self.context.wrap_socket(plain, server_hostname=self.host, session=self.sock.session)
+        except OSError as error:
+            plain.close()
+            if not isinstance(error, ssl.SSLCertVerificationError):
+                self.voidresp()
+            raise
+        self.reused = secured.session_reused
+        return secured, size
+
+
+@contextmanager
+def replies() -> Iterator[None]:
+    """Raises a failure the server replied as Refusal."""
+    try:
+        yield
+    except (ftplib.error_temp, ftplib.error_perm, ftplib.error_reply) as error:
+        raise Refusal(str(error)) from error
+
+
+def meaning_of(code: int) -> tuple[type[EndpointError], str]:
+    if code in {452, 552}:
+        return (
+            Transient,
+            "The server's disk is full or the quota is used up: free space. It goes on by itself afterwards.",
+        )
+    if 400 <= code < 500:
+        return Transient, "It is tried again by itself."
+    if code in {530, 331, 332}:
+        return Barred, "Check the user in the url and the password; the server's log says more."
+    if code == 550:
+        return Transient, "Give the user the right on the server. It goes on by itself afterwards."
+    if code == 553:  # vsftpd says so whatever keeps it from making a file
+        return Transient, (
+            "Give the user the right on the server, or use a shorter or plainer name. It goes on by itself afterwards."
+        )
+    return Permanent, "The server does not do this; docs/endpoints.md says what a server needs."
