@@ -27,10 +27,11 @@ RESTORE = (
     "`cegid-daemon backup` in its place."
 )
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_HELD = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _UNAVAILABLE = frozenset(
     {
         sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_NOMEM,
     }
 )  # fmt: skip
 _LOG_KEPT = 64 << 20  # bytes; a write-ahead log that a long reader let grow is cut back to this
@@ -235,6 +236,11 @@ def translate(exc: sqlite3.DatabaseError, path: Path) -> JournalError | None:
     code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
     if code in _DAMAGED:
         return damaged(path, str(exc))
+    if code in _HELD:
+        return JournalUnavailable(
+            "the journal is held by another program", where=Place(file=str(path)), why=str(exc),
+            remedy="Let that program end, and let other tools only read the journal; work resumes by itself.",
+        )  # fmt: skip
     if code in _UNAVAILABLE:
         return JournalUnavailable(
             "the journal cannot be read or written now",

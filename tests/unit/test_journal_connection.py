@@ -225,6 +225,17 @@ def test_a_process_beside_waits_for_the_lock_instead_of_failing(connection: Conn
     assert folders(connection) == ["beside", "here"]
 
 
+def test_another_program_that_holds_the_journal_is_told_as_such(connection: Connection, path: Path) -> None:
+    connection.execute("PRAGMA busy_timeout = 0")
+    other = sqlite3.connect(path, isolation_level=None)
+    try:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(JournalUnavailable, match="held by another program"), connection.transaction():
+            pass
+    finally:
+        other.close()
+
+
 def test_a_full_disk_ends_the_transaction_and_is_told_as_waiting(connection: Connection) -> None:
     pages = connection.db.conn.execute("PRAGMA page_count").fetchone()[0]
     connection.db.conn.execute(f"PRAGMA max_page_count = {pages + 1}").fetchone()
