@@ -218,6 +218,7 @@ def view(visit: Visit) -> Response:
         name=escape_name(chosen.listed.name),
         text=texts.indented(text),
         cut=len(body) > _TEXT,
+        explains=chosen.listed.name.endswith(_ERROR),
     )
 
 

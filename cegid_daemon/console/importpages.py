@@ -21,6 +21,7 @@ from cegid_daemon.console.visit import Visit, back
 from cegid_daemon.errors import Refused
 from cegid_daemon.journal.intake import BufferRow, ImportReport, fit_buffers
 from cegid_daemon.journal.words import HEAD, encoding_of
+from cegid_daemon.rewrite.buffers import parse
 
 COLUMNS = ["store", "level", "key", "value"]
 _SHOWN = 200  # changes and remarks that a page lists
@@ -58,7 +59,12 @@ def preview(visit: Visit) -> Response:
     visit.session.upload = token
     with visit.reading() as reading:
         found = previewed(reading, rows, set(visit.ground.config.stores))
-    return visit.page("import.html", preview=found, name=upload.filename, shown=_SHOWN)
+    return visit.page("import.html", preview=found, name=upload.filename, shown=_SHOWN, sets=_sets)
+
+
+def _sets(value: str) -> bool:
+    """Whether a value holds units back, zero of them too; any other unsets."""
+    return parse(value) is not None
 
 
 def rows_of(body: bytes) -> Iterator[BufferRow]:

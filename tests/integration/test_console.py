@@ -225,6 +225,8 @@ def test_an_import_is_seen_before_it_happens_and_says_a_word_on_each_bad_line(br
     assert shown.status == 200
     assert "not configured" in shown.text
     assert "it unsets the buffer" in shown.text
+    assert '<strong>unset</strong> <span class="dim">“x” is no value</span>' in shown.text
+    assert "<strong>4</strong>" in shown.text
     assert "not set" in browser.get("/buffers?key=I1").text
     done = browser.post("/buffers/import/apply", browser.token("/buffers/import"), name="buffers.csv")
     assert done.status == 303
@@ -268,6 +270,7 @@ def test_a_failed_file_stands_with_the_text_that_explains_it(browser):
     link = re.search(r'href="(/files/inventory/view[^"]+)">why it failed', text)
     assert link
     assert "is not a number" in browser.get(unescape(link[1])).text
+    assert 'class="payload wrapped"' in browser.get(unescape(link[1])).text
     assert "STOCK.csv" in browser.get("/files/inventory?in=processed").text
 
 
