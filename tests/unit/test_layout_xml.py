@@ -261,3 +261,12 @@ def test_the_remedy_is_that_of_the_fault(body: bytes, why: str, remedy: str) -> 
     assert why in caught.value.why
     assert "XML_PARSE_HUGE" not in caught.value.why
     assert remedy in caught.value.remedy
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("step", [3, 100_000])
+def test_a_dtd_is_refused_with_its_line(encoding: str, step: int) -> None:
+    text = f'<?xml version="1.0" encoding="{encoding}"?>\n<!-- a -->\n<!DOCTYPE F>\n<F/>'
+    with pytest.raises(BadInput, match="the document has a DTD") as caught:
+        read(text.encode(encoding), step=step)
+    assert caught.value.where.line == 3

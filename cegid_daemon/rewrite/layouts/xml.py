@@ -277,7 +277,8 @@ def root_name(source: Source, layout: Layout) -> str | None:
         parser = etree.XMLParser(target=prolog, encoding=_declared(layout), **SAFE)
     except LookupError as error:
         raise ConfigurationError(f"the encoding {layout.encoding!r} is not known", why=str(error)) from error
-    filled = False
+    filled, line = False, 1
+    chunk = b""
     try:
         for chunk in sized(source()):
             filled = filled or bool(chunk.strip())
@@ -285,8 +286,17 @@ def root_name(source: Source, layout: Layout) -> str | None:
                 parser.feed(chunk)
             if prolog.root is not None:
                 return prolog.root
+            line += chunk.count(b"\n")
         return parser.close() if filled else None
+    except BadInput as error:
+        raise error.at(line=line + _lines_ahead_of_dtd(chunk)) from None
     except etree.XMLSyntaxError as error:
         if prolog.root is not None:
             return prolog.root  # the reading itself will find it again
         raise broken(parser, error) from error
+
+
+def _lines_ahead_of_dtd(chunk: bytes) -> int:
+    """Line ends between the start of the chunk and the declaration in it, in any encoding with ASCII letters."""
+    letters = chunk.replace(b"\0", b"")
+    return letters.count(b"\n", 0, max(0, letters.find(b"<!DOCTYPE")))
