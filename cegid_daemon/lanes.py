@@ -86,12 +86,12 @@ class Lane:
         self._stopping = False
         self._numbers = itertools.count()
         self._tasks = {task.name: task for task in tasks}
-        self._due = {task.name: clock() for task in tasks}
+        self._due: dict[str, float] = {}  # monotonic: a clock that is set back must not put off what is due
         self._running: set[str] = set()
         self._woken: set[str] = set()  # woken while running: due again at once
-        self._heap: list[tuple[datetime, int, str]] = []
+        self._heap: list[tuple[float, int, str]] = []
         for task in tasks:
-            self._push(task.name, self._due[task.name])
+            self._push(task.name, time.monotonic())
         self._threads = [
             threading.Thread(target=self._work, name=f"lane-{name}-{number}", daemon=True) for number in range(threads)
         ]
@@ -123,11 +123,11 @@ class Lane:
         with self._changed:
             if name in self._running:
                 self._woken.add(name)
-            elif name in self._tasks and self._due[name] > (now := self._clock()):
+            elif name in self._tasks and self._due[name] > (now := time.monotonic()):
                 self._push(name, now)
                 self._changed.notify()
 
-    def _push(self, name: str, due: datetime) -> None:
+    def _push(self, name: str, due: float) -> None:
         """The newest entry of a task counts; older ones are passed over when they come up."""
         self._due[name] = due
         heapq.heappush(self._heap, (due, next(self._numbers), name))
@@ -135,9 +135,11 @@ class Lane:
     def _work(self) -> None:
         while (task := self._take()) is not None:
             self._pulse.begin()
+            began = self._clock()
             due = self._run(task)
+            now = self._clock()
             self._pulse.rest()
-            self._give_back(task.name, due)
+            self._give_back(task.name, (due - now).total_seconds() if now >= began else 0.0)
 
     def _run(self, task: Task) -> datetime:
         try:
@@ -161,17 +163,17 @@ class Lane:
     def _seconds_to_next(self) -> float | None:
         while self._heap and self._is_stale(self._heap[0]):
             heapq.heappop(self._heap)
-        return (self._heap[0][0] - self._clock()).total_seconds() if self._heap else None
+        return self._heap[0][0] - time.monotonic() if self._heap else None
 
-    def _is_stale(self, entry: tuple[datetime, int, str]) -> bool:
+    def _is_stale(self, entry: tuple[float, int, str]) -> bool:
         due, _, name = entry
         return name in self._running or self._due[name] != due
 
-    def _give_back(self, name: str, due: datetime) -> None:
+    def _give_back(self, name: str, wait: float) -> None:
         with self._changed:
             self._running.discard(name)
             if name in self._woken:
                 self._woken.discard(name)
-                due = self._clock()
-            self._push(name, due)
+                wait = 0.0
+            self._push(name, time.monotonic() + wait)
             self._changed.notify()

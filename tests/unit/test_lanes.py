@@ -80,6 +80,29 @@ def test_a_task_is_never_in_two_threads_and_a_wake_meanwhile_is_not_lost() -> No
     assert max(most) == 1
 
 
+def test_a_clock_that_is_set_back_puts_nothing_off() -> None:
+    clock = [now()]
+    runs = threading.Semaphore(0)
+
+    class Often:
+        name, lane = "often", "local"
+
+        def run(self) -> datetime:
+            due = clock[0] + timedelta(milliseconds=100)
+            runs.release()
+            return due
+
+    lane = Lane("local", [Often()], threads=1, clock=lambda: clock[0], pulse=Pulse())
+    lane.start()
+    try:
+        assert runs.acquire(timeout=5)
+        clock[0] -= timedelta(hours=2)
+        assert runs.acquire(timeout=5) and runs.acquire(timeout=5)
+    finally:
+        lane.ask_to_stop()
+        assert lane.join(5)
+
+
 def test_a_task_that_raises_is_told_and_the_lane_lives_on(caplog: pytest.LogCaptureFixture) -> None:
     def fail() -> None:
         raise KeyError("bug")
