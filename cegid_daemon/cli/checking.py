@@ -58,6 +58,7 @@ def check(ctx: click.Context, live: bool, as_json: bool) -> None:
             print_json({"faults": [fault_json(fault) for fault in error.faults or (error,)]})
         raise
     findings = Findings(about=_about(config), warnings=list(config.warnings))
+    _look_at_templates(config, findings)
     _look_at_folders(config, findings)
     _look_at_journal(invocation, config, findings)
     if live:
@@ -76,6 +77,16 @@ def _about(config: Config) -> dict[str, str]:
         "routes": ", ".join(config.routes),
         "state": str(config.state),
     }
+
+
+def _look_at_templates(config: Config, findings: Findings) -> None:
+    """A name that nothing gives fails the message that comes to it, unless the template asks whether it is there."""
+    from cegid_daemon.rewrite.surmise import unknown_names
+
+    bundles = {recipe.templates.main: recipe.templates for recipe in config.recipes.values() if recipe.templates}
+    for _, bundle in sorted(bundles.items()):
+        for name, place in unknown_names(bundle):
+            findings.warnings.append(f"{name!r} is nothing a template sees ({place}): a message that comes to it fails")
 
 
 def _look_at_folders(config: Config, findings: Findings) -> None:

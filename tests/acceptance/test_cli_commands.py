@@ -148,6 +148,14 @@ def test_check_tells_versions_state_and_where_the_journal_differs_from_the_confi
     assert "stock-buffer is 5 by an operator, not 2 as configured" in shop("check").stderr
 
 
+def test_check_warns_of_names_that_no_template_sees(shop: Shop) -> None:
+    template = shop.folder / "templates" / "aurora" / "inventory-import.xml.j2"
+    template.parent.mkdir(parents=True, exist_ok=True)
+    template.write_text("<a>\n{% for r in recrods %}{% endfor %}</a>")
+    found = shop("check").stderr
+    assert "warning: 'recrods' is nothing a template sees (file 'aurora/inventory-import.xml.j2', line 2)" in found
+
+
 def test_check_live_asks_each_endpoint(shop: Shop) -> None:
     missing = {one["endpoint"]: one["error"] for one in shop.json("check", "--live", code=1)["endpoints"]}
     assert missing["outbox"]
