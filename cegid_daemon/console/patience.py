@@ -7,6 +7,7 @@ decide whether the daemon lives among them. How long a form may take to come is 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -18,6 +19,7 @@ class PatientProtocol(H11Protocol):
     """HTTP/1.1 with an end to waiting."""
 
     _clock: asyncio.TimerHandle | None = None
+    _left = 0  # bytes of an answer that are still to be taken
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client is there, and is to ask for something."""
@@ -35,7 +37,8 @@ class PatientProtocol(H11Protocol):
     def pause_writing(self) -> None:
         """The client takes its answer more slowly than it is made."""
         super().pause_writing()
-        self._wait(TAKING)
+        self._left = self.transport.get_write_buffer_size()
+        self._wait(TAKING, self._taken)
 
     def resume_writing(self) -> None:
         """It has taken some of it."""
@@ -47,9 +50,17 @@ class PatientProtocol(H11Protocol):
         self._stop()
         super().connection_lost(exc)
 
-    def _wait(self, seconds: float) -> None:
+    def _taken(self) -> None:
+        """Whoever took some of it meanwhile may go on, however slow the line."""
+        left, self._left = self._left, self.transport.get_write_buffer_size()
+        if self._left < left:
+            self._wait(TAKING, self._taken)
+        else:
+            self.transport.abort()
+
+    def _wait(self, seconds: float, then: Callable[[], None] | None = None) -> None:
         self._stop()
-        self._clock = self.loop.call_later(seconds, self.transport.abort)
+        self._clock = self.loop.call_later(seconds, then or self.transport.abort)
 
     def _stop(self) -> None:
         if self._clock is not None:

@@ -6,11 +6,13 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.flow_control import FlowControl
 
 from cegid_daemon.console import patience
 from cegid_daemon.console.patience import PatientProtocol
@@ -114,3 +116,39 @@ def test_who_takes_nothing_of_an_answer_holds_nothing_up(monkeypatch):
         writer.close()
 
     run(lambda: App(pieces=2_000), visit)
+
+
+class Transport:
+    """A line whose answer is taken by and by."""
+
+    def __init__(self, *left: int) -> None:
+        self.left = list(left)
+        self.aborted = False
+
+    def get_write_buffer_size(self) -> int:
+        return self.left.pop(0)
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+class Loop:
+    """Keeps what is due, and does it when told to."""
+
+    def __init__(self) -> None:
+        self.due: list[Callable[[], None]] = []
+
+    def call_later(self, seconds: float, what: Callable[[], None]) -> asyncio.TimerHandle:
+        self.due.append(what)
+        return cast(asyncio.TimerHandle, SimpleNamespace(cancel=lambda: None))
+
+
+def test_a_slow_line_that_takes_some_of_an_answer_is_borne_with():
+    protocol = PatientProtocol.__new__(PatientProtocol)
+    transport, loop = Transport(900, 600, 599, 599), Loop()
+    protocol.transport, protocol.loop = cast(asyncio.Transport, transport), cast(asyncio.AbstractEventLoop, loop)
+    protocol.flow = cast(FlowControl, SimpleNamespace(pause_writing=lambda: None))
+    protocol.pause_writing()
+    for gone in (False, False, True):
+        loop.due.pop()()
+        assert transport.aborted is gone
