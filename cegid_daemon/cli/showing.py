@@ -14,7 +14,7 @@ def show_message(known: Mapping[str, Any]) -> None:
     say(f"message {known['id']} ({known['uid']}): {known['state']}")
     facts = {
         "route": f"{known['route']}, store {known['store']}, number {known['seq']} of the route",
-        "received": f"{known['received_at']}, {plural(known['size'], 'byte')}, sha256 {known['sha256']}",
+        "received": f"{known['received_at']}, {plural(known['size'], 'byte')}, {_digest(known)}",
         "file": _file(known),
         "records": _records(known),
         "made with": f"recipe {known['recipe_sha256']}, buffer revision {known['revision']}"
@@ -31,6 +31,10 @@ def show_message(known: Mapping[str, Any]) -> None:
         say(f"  {'':<10} {what}: {times}")
     _show_error(known["error"])
     _show_rows(known)
+
+
+def _digest(known: Mapping[str, Any]) -> str:
+    return f"sha256 {known['sha256']}" if known["sha256"] else "not read"
 
 
 def _records(known: Mapping[str, Any]) -> str:

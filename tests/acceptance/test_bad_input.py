@@ -361,3 +361,14 @@ def test_a_journal_that_cannot_be_trusted_is_refused_and_left_alone(case: str, s
     assert "Traceback" not in done.stderr
     assert (shop.journal.read_bytes() if shop.journal.exists() else None) == before
     assert list(shop.out()) == ["a.txt"]
+
+
+def test_a_file_that_is_too_large_is_told_with_its_size_and_never_replayed_as_an_empty_one(tmp_path: Path) -> None:
+    shop = Shop(tmp_path, route_table("rows", source=', max_size = "1KB"'))
+    shop.drop("big.csv", rows("a", 1000))
+    once(shop, 1)
+    size = len(rows("a", 1000))
+    assert f"{size} bytes\n" in shop.failed("big.csv")
+    assert f"{size} bytes, not read" in shop.call("log", "show", "1").stdout
+    assert shop.call("replay", "1").returncode == 1
+    assert shop.states() == {"failed": 1}
