@@ -301,6 +301,7 @@ def test_everything_is_read_and_done_without_scripts(site, tmp_path):
     with chromium(tmp_path / "profile", scripts=False) as driver:
         driver.get(site.base)
         shows(driver, "UTC")
+        assert not driver.find_element(By.ID, "theme").is_displayed()  # it would do nothing
         follow(driver, "Log")
         driver.find_element(By.NAME, "q").send_keys("0000100045", Keys.ENTER)
         shows(driver, "ORDERS.xml")
