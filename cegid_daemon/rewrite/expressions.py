@@ -18,7 +18,7 @@ from jinja2.parser import Parser
 from cegid_daemon.errors import ConfigurationError, Place
 from cegid_daemon.rewrite.closures import Closures
 from cegid_daemon.rewrite.recipe import Layout
-from cegid_daemon.rewrite.record import ATTRIBUTES, Number, Record, as_it_came, plain
+from cegid_daemon.rewrite.record import ATTRIBUTES, Number, Record, as_it_came, plain, reaches_inside
 
 _Compiled = Callable[[Record], Any]
 
@@ -94,7 +94,7 @@ def _remembering(
 
 def _leads_elsewhere(name: str) -> bool:
     """Whether what stands behind the name is not the text of one field: `r.parent`, `r.each(…)`, `r['Price/@id']`."""
-    return name in ATTRIBUTES or "/" in name or name.startswith("{")
+    return name in ATTRIBUTES or reaches_inside(name)
 
 
 def field_of(source: str, layout: Layout) -> str:

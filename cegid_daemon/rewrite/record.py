@@ -67,6 +67,11 @@ class Record(dict[str, Any]):
             yield from inner
 
 
+def reaches_inside(name: str) -> bool:
+    """Whether a name means more than one of the record's own fields: a path, or a full name with its namespace."""
+    return "/" in name or name.startswith(("{", "@{"))
+
+
 class RawFields(Mapping[str, str]):
     """A record's fields as they came from the file."""
 

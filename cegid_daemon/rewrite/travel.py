@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from cegid_daemon.rewrite.expressions import reads_elements
 from cegid_daemon.rewrite.recipe import Layout
-from cegid_daemon.rewrite.record import AsItCame, Number, PlainDecimal, Record
+from cegid_daemon.rewrite.record import AsItCame, Number, PlainDecimal, Record, reaches_inside
 from cegid_daemon.rewrite.sheet import Column, Sheet
 
 _BETWEEN = "\0"  # stands in no field: every layout refuses it
@@ -36,7 +36,7 @@ class TravelledRecord(Record):
 
     def __missing__(self, name: str) -> str:
         """Raises KeyError for a plain name: the element has no such field."""
-        if "/" in name or name.startswith("{"):
+        if reaches_inside(name):
             raise StayedBehind(name)
         raise KeyError(name)
 

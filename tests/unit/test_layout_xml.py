@@ -10,7 +10,7 @@ import pytest
 
 from cegid_daemon.errors import BadInput, ConfigurationError
 from cegid_daemon.rewrite import layouts
-from cegid_daemon.rewrite.expressions import compile_condition, compile_text
+from cegid_daemon.rewrite.expressions import compile_condition, compile_stock, compile_text
 from cegid_daemon.rewrite.recipe import Layout, Proof
 from cegid_daemon.rewrite.record import Record
 from cegid_daemon.rewrite.tally import Tally
@@ -270,3 +270,20 @@ def test_a_dtd_is_refused_with_its_line(encoding: str, step: int) -> None:
     with pytest.raises(BadInput, match="the document has a DTD") as caught:
         read(text.encode(encoding), step=step)
     assert caught.value.where.line == 3
+
+
+@pytest.mark.parametrize("attributes", ['x:id="2" id="1"', 'id="1" x:id="2"'])
+def test_of_two_attributes_of_a_local_name_the_one_without_a_namespace_is_the_field(attributes: str) -> None:
+    text = f'<F xmlns:x="http://x/y"><Product {attributes}><V {attributes}/></Product></F>'
+    (r,) = read(text)
+    assert (r["@id"], r["V/@id"]) == ("1", "1")
+    for name in ("@{http://x/y}id", "V/@{http://x/y}id"):
+        assert r[name] == "2"
+        assert compile_text(f"r['{name}']", PRODUCT)(r) == "2"
+    assert compile_text("r['@{http://z}id']", PRODUCT)(r) == ""
+
+
+def test_a_number_in_an_attribute_of_a_namespace_is_read_of_each_record() -> None:
+    text = '<F xmlns:x="u"><Product x:q="1"/><Product x:q="2"/></F>'
+    stock = compile_stock("r['@{u}q']", PRODUCT)
+    assert [stock(r) for r in read(text)] == [1, 2]

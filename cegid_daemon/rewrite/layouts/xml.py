@@ -21,7 +21,7 @@ from cegid_daemon.rewrite.expressions import compile_number
 from cegid_daemon.rewrite.layouts.malformed import broken
 from cegid_daemon.rewrite.layouts.text import Source
 from cegid_daemon.rewrite.recipe import Layout
-from cegid_daemon.rewrite.record import Record
+from cegid_daemon.rewrite.record import Record, reaches_inside
 from cegid_daemon.rewrite.tally import Tally
 from cegid_daemon.rewrite.words import text as as_text
 
@@ -44,16 +44,16 @@ class ElementRecord(Record):
     element: Any
 
     def __missing__(self, name: str) -> str:
-        """A field by a path (`Country/ISO`, `Price/@currency`) or by its full name (`{uri}Code`)."""
-        if "/" not in name and not name.startswith("{"):
+        """A field by a path (`Country/ISO`, `Price/@currency`) or by its full name (`{uri}Code`, `@{uri}id`)."""
+        if not reaches_inside(name):
             raise KeyError(name)
-        path, _, attribute = name.partition("/@")
+        path, at, attribute = ("", "@", name[1:]) if name.startswith("@") else name.partition("/@")
         found = next(_found(self.element, path), None)
         if found is None:
             raise KeyError(name)
-        if not attribute:
+        if not at:
             return (found.text or "").strip()
-        return _attributes(found)["@" + attribute]
+        return str(found.attrib[attribute]) if attribute.startswith("{") else _attributes(found)["@" + attribute]
 
     def each(self, path: str) -> Sequence[Record]:
         """The records of the elements under a path from here, in document order; each knows its `parent`."""
@@ -95,7 +95,11 @@ def of_element(element: Any) -> ElementRecord:
 
 
 def _attributes(element: Any) -> dict[str, str]:
-    return {"@" + _NAMES[name]: value for name, value in element.items()}
+    """By local names; of two of the same, the one without a namespace."""
+    found = element.items()
+    if any("{" in name for name, _ in found):
+        found = sorted(found, key=lambda one: not one[0].startswith("{"))
+    return {"@" + _NAMES[name]: value for name, value in found}
 
 
 @lru_cache(maxsize=1024)
