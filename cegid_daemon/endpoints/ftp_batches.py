@@ -80,7 +80,7 @@ class FtpBatches:
             with self._pool.lend() as link:
                 lines = self._renames(link, folder, to_folder, moves, replace=replace)
                 with link.once("cannot rename the files", self._site.text(folder)):
-                    replies.extend(link.commands(lines or []))
+                    replies.extend(self._site.commands(link, lines or []))
         except Permanent:  # a name that cannot be said
             return one_by_one(moves)
         except EndpointError as error:
@@ -107,7 +107,8 @@ class FtpBatches:
         error: EndpointError | None = None
         try:
             with self._pool.lend() as link, link.telling("cannot remove the files", self._site.text(folder)):
-                replies.extend(link.commands([f"DELE {self._site.path(link, folder, name)}" for name in names]))
+                lines = [f"DELE {self._site.path(link, folder, name)}" for name in names]
+                replies.extend(self._site.commands(link, lines))
         except Permanent:
             return [remove_one(self._single, folder, name) for name in names]
         except EndpointError as raised:
@@ -125,10 +126,17 @@ class FtpBatches:
         with link.telling("cannot rename the files", self._site.text(folder)):
             paths = [self._site.path(link, folder, move.name) for move in moves]
             to_paths = [self._site.path(link, to_folder, move.to_name) for move in moves]
-            if not replace and _any_taken(link, to_paths):
+            if not replace and self._any_taken(link, to_paths):
                 return None
             ways = zip(paths, to_paths, strict=True)
             return [line for path, to in ways for line in (f"RNFR {path}", f"RNTO {to}")]
+
+    def _any_taken(self, link: FtpLink, paths: Sequence[str]) -> bool:
+        """Whether something has one of these names, as far as few questions can tell."""
+        asking = "MLST" if link.has_mlst else "SIZE"
+        lines = [f"{word} {path}" for path in paths for word in (asking, "CWD")]
+        replies = list(self._site.commands(link, lines))
+        return not all(isinstance(reply, Refusal) for reply in replies)
 
     @property
     def _single(self) -> Endpoint:
@@ -152,11 +160,3 @@ def _of_pairs(
         again([move])[0] if isinstance(first, Refusal) or isinstance(second, Refusal) else None
         for first, second, move in pairs
     ]
-
-
-def _any_taken(link: FtpLink, paths: Sequence[str]) -> bool:
-    """Whether something has one of these names, as far as few questions can tell."""
-    asking = "MLST" if link.has_mlst else "SIZE"
-    lines = [f"{word} {path}" for path in paths for word in (asking, "CWD")]
-    replies = list(link.commands(lines))
-    return not all(isinstance(reply, Refusal) for reply in replies)

@@ -22,7 +22,6 @@ from cegid_daemon.errors import Barred, EndpointError, Permanent, Place
 RECEIVE = 1 << 18
 _BROKEN_LINE = (OSError, EOFError, ftplib.error_proto, ftplib.error_reply)
 _IS_IT_THERE = 5.0  # seconds an idle connection may take to answer
-_AHEAD = 64  # commands sent before the reply to the first of them is read
 _FAREWELL = 5.0  # seconds a server may take to end TLS on a data connection
 _WIRE = "latin-1"  # ftplib wants text: each byte as itself
 
@@ -129,14 +128,14 @@ class FtpLink:
         with self.once(what, path), replies():
             self._ftp.voidresp()
 
-    def commands(self, lines: Sequence[str]) -> Iterator[str | Refusal]:
-        """The replies to commands that are sent ahead; raises only faults of the line.
+    def commands(self, lines: Sequence[str], ahead: int) -> Iterator[str | Refusal]:
+        """The replies to commands, `ahead` of them sent before the first is answered. Raises only faults of the line.
 
         Whoever does not take all of them leaves the connection unusable: the others are on their way.
         """
         self.in_transfer = True
-        for at in range(0, len(lines), _AHEAD):
-            some = lines[at : at + _AHEAD]
+        for at in range(0, len(lines), ahead):
+            some = lines[at : at + ahead]
             self._sock.sendall("".join(f"{line}\r\n" for line in some).encode(_WIRE))
             for _ in some:
                 try:

@@ -18,6 +18,8 @@ from cegid_daemon.endpoints.remote import Server
 from cegid_daemon.errors import Absent, EndpointError, Exists, Permanent, Place
 from cegid_daemon.model import Identity, Listed
 
+_AHEAD = 64  # commands sent before the reply to the first of them is read
+
 
 class FtpPlace:
     """Paths and looks on one server."""
@@ -25,6 +27,7 @@ class FtpPlace:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._times = Times()
+        self._ahead = _AHEAD
 
     def path(self, link: FtpLink, folder: str, name: str = "") -> str:
         """The absolute path as it goes over the line; blank for the server's root."""
@@ -35,6 +38,14 @@ class FtpPlace:
         """The same place for people."""
         folder_parts(folder)
         return "/".join(part for part in (self._server.where, folder, name) if part)
+
+    def commands(self, link: FtpLink, lines: Sequence[str]) -> Iterator[str | Refusal]:
+        """The replies to many commands, sent ahead; one by one once the server has kept silent to such."""
+        try:
+            yield from link.commands(lines, self._ahead)
+        except TimeoutError:
+            self._ahead = 1  # some servers drop what comes before they have answered
+            raise
 
     def entries(self, link: FtpLink, folder: str) -> list[Listed]:
         """The entries of the folder the connection has changed into."""
@@ -52,14 +63,21 @@ class FtpPlace:
     def look_many(self, link: FtpLink, folder: str, names: Sequence[str]) -> list[Listed | None]:
         """As `look` for each. Raises Absent if the folder is not there."""
         paths = [self.path(link, folder, checked_name(name)) for name in names]
-        found = _of_mlst_many(link, names, paths) if link.has_mlst else self._of_sizes(link, folder, names, paths)
+        found = self._of_facts_many(link, names, paths) if link.has_mlst else self._of_sizes(link, folder, names, paths)
         if None in found and not link.accepts(f"CWD {self.path(link, folder) or '/'}"):
             raise Absent("the folder is not there", where=Place(file=self.text(folder)))
         return found
 
+    def _of_facts_many(self, link: FtpLink, names: Sequence[str], paths: Sequence[str]) -> list[Listed | None]:
+        replies = list(self.commands(link, [f"MLST {path}" for path in paths]))
+        return [
+            None if isinstance(reply, Refusal) else _of_facts(reply, name)
+            for name, reply in zip(names, replies, strict=True)
+        ]
+
     def _of_sizes(self, link: FtpLink, folder: str, names: Sequence[str], paths: Sequence[str]) -> list[Listed | None]:
         """Where there is no MLST: sizes, times and whether it is a folder for all, then a listing if need be."""
-        replies = list(link.commands([f"{word} {path}" for path in paths for word in ("SIZE", "MDTM", "CWD")]))
+        replies = list(self.commands(link, [f"{word} {path}" for path in paths for word in ("SIZE", "MDTM", "CWD")]))
         found: list[Listed | None] = []
         shown: dict[bytes, bool] | None = None
         for name, at in zip(names, range(0, len(replies), 3), strict=True):
@@ -174,14 +192,6 @@ def _of_facts(reply: str, name: str) -> Listed:
     if entry is None:  # the folder itself
         return Listed(name, Identity(0), regular=False)
     return Listed(name, entry.identity, entry.regular)
-
-
-def _of_mlst_many(link: FtpLink, names: Sequence[str], paths: Sequence[str]) -> list[Listed | None]:
-    replies = link.commands([f"MLST {path}" for path in paths])
-    return [
-        None if isinstance(reply, Refusal) else _of_facts(reply, name)
-        for name, reply in zip(names, replies, strict=True)
-    ]
 
 
 def _text_of(reply: str | Refusal) -> str:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cegid_daemon.endpoints import Endpoint, open_endpoint
 from cegid_daemon.endpoints.ftp import FtpEndpoint
-from cegid_daemon.errors import Absent, Barred, ConfigurationError, Permanent, Transient, Untrusted
+from cegid_daemon.endpoints.many import Move, Small, put_many, rename_many
+from cegid_daemon.errors import Absent, Barred, ConfigurationError, EndpointError, Permanent, Transient, Untrusted
 from cegid_daemon.model import EndpointSpec
 from tests.servers import ftp
-from tests.servers.ftp import AbstractedFS
+from tests.servers.ftp import AbstractedFS, FTPHandler
 from tests.servers.places import HOST, Hidden, Place, free_port, make_certificates, wait_until
 from tests.servers.proxy import proxy
 
@@ -299,4 +302,22 @@ def test_a_disk_that_fills_up_is_transient(tmp_path: Path) -> None:
         with pytest.raises(Transient):
             endpoint.put("", "large.tmp", [b"x" * 100_000] * 50)
         endpoint.put("", "fits.csv", [b"x" * 1000])
+        endpoint.close()
+
+
+def test_a_server_that_drops_what_is_sent_ahead_is_spoken_to_one_by_one(tmp_path: Path) -> None:
+    def answer_and_drop_the_rest(handler: Any) -> None:
+        handler.ac_in_buffer = b""
+        FTPHandler.found_terminator(handler)
+
+    with ftp.in_process(tmp_path, found_terminator=answer_and_drop_the_rest) as place:
+        endpoint = FtpEndpoint.of(place.spec(timeout=timedelta(seconds=1)))
+        names = [f"{number}.csv" for number in range(8)]
+        assert put_many(endpoint, "", [Small(name, b"x") for name in names]) == [None] * 8
+        moves = [Move(name, f"{name}.done") for name in names]
+        assert any(isinstance(one, EndpointError) for one in rename_many(endpoint, "", "", moves, replace=True))
+        left = [move for move in moves if (place.root / move.name).exists()]
+        assert left
+        assert rename_many(endpoint, "", "", left, replace=True) == [None] * len(left)
+        assert sorted(path.name for path in place.root.iterdir()) == sorted(move.to_name for move in moves)
         endpoint.close()

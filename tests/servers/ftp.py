@@ -19,7 +19,7 @@ with warnings.catch_warnings():
     from pyftpdlib.handlers import FTPHandler, TLS_FTPHandler
     from pyftpdlib.ioloop import IOLoop
     from pyftpdlib.servers import FTPServer
-__all__ = ["PASSWORD", "AbstractedFS", "in_process", "vsftpd"]
+__all__ = ["PASSWORD", "AbstractedFS", "FTPHandler", "in_process", "vsftpd"]
 
 PASSWORD = "geheim"
 
