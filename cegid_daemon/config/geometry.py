@@ -5,6 +5,7 @@ Owns faults of one `[layout.NAME]` table beside its expressions.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
@@ -12,6 +13,10 @@ from cegid_daemon.config.faults import Trouble
 from cegid_daemon.config.layout_tables import LayoutTable, StocksTable
 from cegid_daemon.config.lines import KeyPath
 
+_STEP = r"(?:\{[^{}]*\})?[^\W\d][\w.\-]*"  # a name, by itself or behind its namespace
+_NAME = re.compile(_STEP)
+_PATH = re.compile(rf"/?{_STEP}(?:/{_STEP})*")
+_BELOW = re.compile(rf"{_STEP}(?:/{_STEP})*")
 _DOES_NOTHING = "Remove it, or the other."
 
 
@@ -27,6 +32,18 @@ def troubles_of_geometry(path: KeyPath, table: LayoutTable) -> Iterator[Trouble]
     if table.kind == "records" and table.head and table.head not in table.types:
         yield Trouble((*path, "head"), f"{table.head!r} is none of the record types", "", _one_of(table))
     yield from _proof((*path, "proof"), table)
+    if table.kind == "xml":
+        yield from _unreachable((*path, "record"), table.record, _PATH)
+        yield from _unreachable((*path, "root"), table.root, _NAME)
+        for number, stocks in enumerate(table.stocks):
+            yield from _unreachable((*path, "stocks", number, "each"), stocks.each, _BELOW)
+
+
+def _unreachable(path: KeyPath, names: str, form: re.Pattern[str]) -> Iterator[Trouble]:
+    if names and not form.fullmatch(names):
+        what = "is no name of an element" if form is _NAME else "is no path of elements"
+        why = "it is made of local names or {uri}name: no prefixes, no conditions, nothing else"
+        yield Trouble(path, f"{names!r} {what}", why, "Write Product, Products/Product or {uri}Product.")
 
 
 def _twice(path: KeyPath, names: Iterable[str]) -> Iterator[Trouble]:

@@ -292,6 +292,24 @@ CASES = {
         "layout.x.sku",
         "the record stands inside no other",
     ),
+    "record by a condition": (
+        '[layout.x]\nkind = "xml"\nrecord = "P[@id]"',
+        "layout.x.record",
+        "is no path of elements",
+    ),
+    "record by a prefix": ('[layout.x]\nkind = "xml"\nrecord = "a:P"', "layout.x.record", "no prefixes"),
+    "record of no name": ('[layout.x]\nkind = "xml"\nrecord = "/"', "layout.x.record", "is no path of elements"),
+    "record of a broken name": ('[layout.x]\nkind = "xml"\nrecord = "{uri"', "layout.x.record", "is no path"),
+    "root by a path": (
+        '[layout.x]\nkind = "xml"\nrecord = "P"\nroot = "F/G"',
+        "layout.x.root",
+        "is no name of an element",
+    ),
+    "stocks at any depth": (
+        '[layout.x]\nkind = "xml"\nrecord = "P"\n[[layout.x.stocks]]\neach = "//V"\nstock = "r.S"',
+        "layout.x.stocks[1].each",
+        "is no path of elements",
+    ),
     "archive that is not used": (
         BASE + ROUTE.replace('folder = "stock" }', 'archive = "x", after = "delete" }', 1),
         "route.stock.source.archive",
@@ -465,3 +483,9 @@ def test_a_secret_in_an_address_is_not_repeated(tmp_path, url):
     found = faults(tmp_path, f'[endpoint.x]\nurl = "{url}"')
     assert "endpoint.x.url" in found
     assert "geheim" not in "".join(found.values())
+
+
+@pytest.mark.parametrize("record", ["P", "F/P", "/F/P", "{http://a/b}P", "{*}F/{u}P", "Éx-1.b_c"])
+def test_a_record_is_named_or_reached_by_a_path(tmp_path, record):
+    config = configured(tmp_path, f'[layout.x]\nkind = "xml"\nrecord = "{record}"\n')
+    assert config.layouts["x"].record == record
