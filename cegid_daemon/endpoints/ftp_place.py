@@ -126,7 +126,12 @@ class FtpPlace:
     def _timed(self, link: FtpLink, folder: str, entries: Iterable[ftp_listing.Entry]) -> Iterable[ftp_listing.Entry]:
         """LIST's entries with real times: one question a file, unless the answer is known to be still right."""
         path = self.path(link, folder)
-        return self._times.complete(folder, entries, lambda name: _time_of(link, f"{path}/{name.decode('latin-1')}"))
+
+        def ask(names: Sequence[bytes]) -> Sequence[int]:
+            replies = self.commands(link, [f"MDTM {path}/{name.decode('latin-1')}" for name in names])
+            return [ftp_listing.time_ns(_text_of(reply).encode()) for reply in replies]
+
+        return self._times.complete(folder, entries, ask)
 
     def _is_file(self, link: FtpLink, folder: str, name: str) -> bool:
         """Of a name with a size: whether LIST calls it a file. A name that LIST does not show is believed."""

@@ -8,7 +8,7 @@ later change would be printed as a later minute.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from cegid_daemon.endpoints.ftp_listing import Entry
@@ -33,14 +33,18 @@ class Times:
         self._clock = clock
         self._folders: dict[str, dict[bytes, _Known]] = {}
 
-    def complete(self, folder: str, entries: Iterable[Entry], ask: Callable[[bytes], int]) -> list[Entry]:
-        """The entries of a listing with their real times; `ask` gives the time of one name in nanoseconds."""
+    def complete(
+        self, folder: str, entries: Iterable[Entry], ask: Callable[[Sequence[bytes]], Sequence[int]]
+    ) -> list[Entry]:
+        """The entries of a listing with their real times; `ask` gives the times of many names in nanoseconds."""
         before = self._folders.get(folder, {})
         listed = list(entries)
-        known: dict[bytes, _Known] = {}
-        for entry in listed:
-            if entry.regular and b"\n" not in entry.name and b"\r" not in entry.name:
-                known[entry.name] = self._known(entry, before.get(entry.name), ask)
+        files = [one for one in listed if one.regular and b"\n" not in one.name and b"\r" not in one.name]
+        known = {one.name: before[one.name] for one in files if _is_sure(one, before.get(one.name))}
+        unsure = [one for one in files if one.name not in known]
+        now = self._clock()
+        for one, mtime_ns in zip(unsure, ask([one.name for one in unsure]), strict=True):
+            known[one.name] = _learned(one, before.get(one.name), mtime_ns, now)
         self._folders[folder] = known
         return [_timed(entry, known.get(entry.name)) for entry in listed]
 
@@ -52,13 +56,18 @@ class Times:
         """A rename put another file under this name, or none."""
         self._folders.get(folder, {}).pop(name, None)
 
-    def _known(self, entry: Entry, before: _Known | None, ask: Callable[[bytes], int]) -> _Known:
-        now = self._clock()
-        same = before is not None and (before.size, before.stamp) == (entry.identity.size, entry.stamp)
-        if before is not None and same and before.sure:
-            return before
-        since = before.since if before is not None and same else now
-        return _Known(entry.identity.size, entry.stamp, ask(entry.name), since, sure=now - since >= _SURE_AFTER)
+
+def _prints_the_same(entry: Entry, before: _Known) -> bool:
+    return (before.size, before.stamp) == (entry.identity.size, entry.stamp)
+
+
+def _is_sure(entry: Entry, before: _Known | None) -> bool:
+    return before is not None and before.sure and _prints_the_same(entry, before)
+
+
+def _learned(entry: Entry, before: _Known | None, mtime_ns: int, now: float) -> _Known:
+    since = before.since if before is not None and _prints_the_same(entry, before) else now
+    return _Known(entry.identity.size, entry.stamp, mtime_ns, since, sure=now - since >= _SURE_AFTER)
 
 
 def _timed(entry: Entry, known: _Known | None) -> Entry:

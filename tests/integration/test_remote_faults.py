@@ -313,6 +313,7 @@ def test_many_files_share_their_round_trips(bench: Bench) -> None:
     assert turns(put) < (few if bench.place.url.startswith("sftp") else 6 * len(names))
     assert turns(lambda: rename("", ".done", replace=False)) < few
     assert turns(lambda: rename(".done", "", replace=True)) < few
+    assert turns(lambda: bench.endpoint.list("")) < few
     assert turns(lambda: stat_many(bench.endpoint, "", names)) < few
     assert turns(lambda: remove_many(bench.endpoint, "", names)) < few
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -96,9 +98,9 @@ class Server:
         self.mtime = 7
         self.times = Times(lambda: self.now)
 
-    def ask(self, _name: bytes) -> int:
-        self.questions += 1
-        return self.mtime
+    def ask(self, names: Sequence[bytes]) -> list[int]:
+        self.questions += len(names)
+        return [self.mtime] * len(names)
 
     def listing(self, size: int = 5, stamp: bytes = b"Nov 23 09:14") -> Identity:
         [entry] = self.times.complete("in", [Entry(b"a", Identity(size), True, stamp)], self.ask)
