@@ -31,12 +31,28 @@ def troubles_of_geometry(path: KeyPath, table: LayoutTable) -> Iterator[Trouble]
         yield Trouble((*path, "header"), "the columns have no names", "there is no title row, and no `columns`", remedy)
     if table.kind == "records" and table.head and table.head not in table.types:
         yield Trouble((*path, "head"), f"{table.head!r} is none of the record types", "", _one_of(table))
+    yield from _separators(path, table)
     yield from _proof((*path, "proof"), table)
     if table.kind == "xml":
         yield from _unreachable((*path, "record"), table.record, _PATH)
         yield from _unreachable((*path, "root"), table.root, _NAME)
         for number, stocks in enumerate(table.stocks):
             yield from _unreachable((*path, "stocks", number, "each"), stocks.each, _BELOW)
+
+
+def _separators(path: KeyPath, table: LayoutTable) -> Iterator[Trouble]:
+    for key in ("delimiter", "quote"):
+        if set(getattr(table, key)) & {"\r", "\n"}:
+            yield Trouble(
+                (*path, key), f"{key!r} is a line end", "lines are rows", "Write the character between columns."
+            )
+    if table.quote and len(table.delimiter) > 1:
+        why = "rows with quoted values are cut at one character"
+        yield Trouble(
+            (*path, "delimiter"), "the delimiter is too long beside a quote", why, "Shorten it, or remove quote."
+        )
+    if table.quote and table.quote == table.delimiter:
+        yield Trouble((*path, "quote"), "delimiter and quote are the same", "", "Correct one of the two.")
 
 
 def _unreachable(path: KeyPath, names: str, form: re.Pattern[str]) -> Iterator[Trouble]:

@@ -40,7 +40,9 @@ class LayoutTable(Table):
     kind: Literal["delimited", "fixed", "records", "xml"] = needed("the geometry")
     encoding: AnyEncoding = key("auto", "of the file; `auto` looks for a BOM, NULs, UTF-8, then takes cp1252")
     delimiter: Annotated[str, Field(min_length=1), Kind("text")] = key(";", "between columns (delimited, records)")
-    quote: Text = key("", "around values (delimited, records)", shown="none: CEGID does not quote")
+    quote: Annotated[str, Field(max_length=1), Kind("one character")] = key(
+        "", "around values (delimited, records)", shown="none: CEGID does not quote"
+    )
     header: bool | None = key(None, "the first row names the columns (delimited)", shown="true unless `columns` is set")
     columns: Texts = key((), "the names of the columns (delimited)", shown="those of the header")
     decimal: Literal[".", ","] = key(".", "the decimal mark of numbers")

@@ -25,7 +25,7 @@ from cegid_daemon.config.secrets import Secret, read_secret
 from cegid_daemon.errors import CegidDaemonError
 from cegid_daemon.rewrite.expressions import compile_text
 from cegid_daemon.rewrite.recipe import Layout, Templates
-from cegid_daemon.rewrite.templates import compile as compile_template
+from cegid_daemon.rewrite.templates import freeze
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ def _template(value: str, info: ValidationInfo) -> str:
 
 
 def _name_template(value: str) -> str:
-    _tried(lambda: compile_template(Templates("name", {"name": value})))
+    _tried(lambda: freeze("name", {"name": value}.get))
     refuse_unknown(value)
     return value
 

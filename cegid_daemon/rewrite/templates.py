@@ -54,7 +54,9 @@ def freeze(main: str, loader: Callable[[str], str | None]) -> Templates:
         text = loader(name)
         if text is not None:
             texts[name] = text
-            open_names.extend(_references(_parsed(parser, name, text), name))
+            tree = _parsed(parser, name, text)
+            _refuse_unknown_words(tree, name, parser)
+            open_names.extend(_references(tree, name))
         elif not optional:
             remedy = "Create it in the templates folder, or correct the name."
             raise TemplateFault(f"there is no template {name!r}", where=wanted_by, remedy=remedy)
@@ -138,6 +140,15 @@ def _compiled(sandbox: Sandbox, name: str) -> Template:
 def _syntax(error: TemplateSyntaxError, name: str) -> TemplateFault:
     where = Place(file=error.name or name, line=error.lineno)
     return TemplateFault(error.message or "the template cannot be read", where=where, remedy="Correct the template.")
+
+
+def _refuse_unknown_words(template: nodes.Template, name: str, sandbox: Sandbox) -> None:
+    """Filters and tests that are not there: inside an `if` Jinja itself finds them only when it comes to them."""
+    for node in template.find_all((nodes.Filter, nodes.Test)):
+        known, what = (sandbox.filters, "filter") if isinstance(node, nodes.Filter) else (sandbox.tests, "test")
+        if node.name not in known:
+            where = Place(file=name, line=node.lineno)
+            raise TemplateFault(f"there is no {what} {node.name!r}", where=where, remedy="Correct the template.")
 
 
 def _references(template: nodes.Template, name: str) -> Iterator[tuple[str, Place, bool]]:

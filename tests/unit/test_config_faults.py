@@ -158,6 +158,11 @@ CASES = {
         "route.stock.target.name",
         "message has: id, name, received_at",
     ),
+    "name with a filter that is not there": (
+        named("{% if part > 1 %}{{ part|fitt }}{% endif %}"),
+        "route.stock.target.name",
+        "there is no filter 'fitt'",
+    ),
     "parts without number": (
         BASE + ROUTE + "output = { batch = 5 }",
         "route.stock.target.name",
@@ -309,6 +314,26 @@ CASES = {
         '[layout.x]\nkind = "xml"\nrecord = "P"\n[[layout.x.stocks]]\neach = "//V"\nstock = "r.S"',
         "layout.x.stocks[1].each",
         "is no path of elements",
+    ),
+    "quote of two characters": (
+        '[layout.x]\nkind = "delimited"\nquote = "<>"',
+        "layout.x.quote",
+        "must be at most 1 long",
+    ),
+    "quote and delimiter alike": (
+        '[layout.x]\nkind = "delimited"\nquote = ";"',
+        "layout.x.quote",
+        "delimiter and quote are the same",
+    ),
+    "long delimiter beside a quote": (
+        '[layout.x]\nkind = "records"\nquote = "|"\ndelimiter = ";;"\n[layout.x.types]\nA = ["B"]',
+        "layout.x.delimiter",
+        "too long beside a quote",
+    ),
+    "delimiter that ends lines": (
+        '[layout.x]\nkind = "delimited"\ndelimiter = "\\n"',
+        "layout.x.delimiter",
+        "is a line end",
     ),
     "archive that is not used": (
         BASE + ROUTE.replace('folder = "stock" }', 'archive = "x", after = "delete" }', 1),

@@ -291,3 +291,17 @@ def test_a_stock_prints_plainly_however_it_is_printed(shown):
 def test_a_stock_can_be_formatted():
     text = "{% for r in records %}{{ '{:.3f}'.format(r.stock) }}{% endfor %}"
     assert render(text, record(stock=PlainDecimal("8.5"))) == "8.500"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("first\n{% if part > 1 %}{{ part|fitt(3) }}{% endif %}", "there is no filter 'fitt'"),
+        ("first\n{% if part is evn %}x{% endif %}", "there is no test 'evn'"),
+        ("first\n{{ part|fitt(3) }}", "there is no filter 'fitt'"),
+    ],
+)
+def test_freeze_finds_filters_and_tests_that_are_not_there_wherever_they_stand(text, said):
+    with pytest.raises(TemplateFault) as caught:
+        templates.freeze("a.j2", {"a.j2": text}.get)
+    assert (caught.value.what, caught.value.where.file, caught.value.where.line) == (said, "a.j2", 2)
