@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Generic, Protocol, TypeVar
 
 from cegid_daemon.endpoints.remote import Server
-from cegid_daemon.errors import Place, Transient
+from cegid_daemon.errors import EndpointError, Place, Transient
 
 ASK_AFTER = 5.0  # seconds a connection may lie idle and still be trusted
 
@@ -63,7 +63,11 @@ class Logins:
 
 
 class Connections(Generic[C]):
-    """At most `server.channels` connections, each in one hand at a time."""
+    """At most `server.channels` connections, each in one hand at a time.
+
+    Where a further one cannot be had (the server allows fewer, or the next login is not due) those there are must do,
+    until the last of them is gone.
+    """
 
     def __init__(self, server: Server, connect: Callable[[], C]) -> None:
         self._server = server
@@ -72,6 +76,7 @@ class Connections(Generic[C]):
         self._idle: list[tuple[C, float]] = []  # the last used last
         self._lent: set[C] = set()
         self._opening = 0
+        self._most = server.channels
         self._era = 0  # a connection opened before the last `close` is not kept
 
     @contextmanager
@@ -98,25 +103,33 @@ class Connections(Generic[C]):
             connection.interrupt()
 
     def _take(self) -> C:
+        era = self._era
         while True:
-            idle = self._idle_or_room()
+            idle = self._idle_or_room(era)
             if idle is None:
-                return self._open()
+                try:
+                    return self._open()
+                except EndpointError:
+                    if era != self._era or not self._others_must_do():
+                        raise
+                    continue
             connection, since = idle
             if time.monotonic() - since < ASK_AFTER or connection.lives():
                 return connection
             self._discard(connection)
 
-    def _idle_or_room(self) -> tuple[C, float] | None:
+    def _idle_or_room(self, era: int) -> tuple[C, float] | None:
         """An idle connection, now lent, or None where a new one may be opened, and is counted as opening."""
         deadline = time.monotonic() + self._server.seconds
         with self._changed:
-            while not self._idle and len(self._lent) + self._opening >= self._server.channels:
+            while not self._idle and len(self._lent) + self._opening >= self._most:
+                if era != self._era:
+                    raise self._closed_meanwhile()
                 if not self._changed.wait(deadline - time.monotonic()):
                     raise Transient(
                         "no connection is free",
                         where=Place(file=self._server.where),
-                        why=f"all {self._server.channels} are in use",
+                        why=f"all {self._most} are in use",
                         remedy="It is tried again by itself; raise `channels` if the server allows more.",
                     )
             if self._idle:
@@ -125,6 +138,20 @@ class Connections(Generic[C]):
                 return idle
             self._opening += 1
             return None
+
+    def _begin_anew(self) -> None:
+        """With the last connection goes what is known of how many there may be. Under the lock."""
+        if not self._lent and not self._idle:
+            self._most = self._server.channels
+
+    def _others_must_do(self) -> bool:
+        """Whether there are others to wait for; no further one is tried before the last of them is gone."""
+        with self._changed:
+            self._most = len(self._lent) + len(self._idle)
+            if not self._most:
+                self._most = self._server.channels
+                return False
+            return True
 
     def _open(self) -> C:
         era = self._era
@@ -142,8 +169,11 @@ class Connections(Generic[C]):
             return opening.connection
         if opening.error is not None:
             raise opening.error
-        raise Transient("not connected: the login was broken off", where=Place(file=self._server.where),
-                        why="the endpoint was closed meanwhile", remedy="It is tried again by itself.")  # fmt: skip
+        raise self._closed_meanwhile()
+
+    def _closed_meanwhile(self) -> Transient:
+        return Transient("not connected: the login was broken off", where=Place(file=self._server.where),
+                         why="the endpoint was closed meanwhile", remedy="It is tried again by itself.")  # fmt: skip
 
     def _give_back(self, connection: C, era: int) -> None:
         with self._changed:
@@ -151,6 +181,7 @@ class Connections(Generic[C]):
             keep = connection.usable and era == self._era
             if keep:
                 self._idle.append((connection, time.monotonic()))
+            self._begin_anew()
             self._changed.notify_all()
         if not keep:
             connection.end()
@@ -158,6 +189,7 @@ class Connections(Generic[C]):
     def _discard(self, connection: C) -> None:
         with self._changed:
             self._lent.discard(connection)
+            self._begin_anew()
             self._changed.notify_all()
         connection.end()
 

@@ -321,3 +321,15 @@ def test_a_server_that_drops_what_is_sent_ahead_is_spoken_to_one_by_one(tmp_path
         assert rename_many(endpoint, "", "", left, replace=True) == [None] * len(left)
         assert sorted(path.name for path in place.root.iterdir()) == sorted(move.to_name for move in moves)
         endpoint.close()
+
+
+@pytest.mark.parametrize("most", ["server", "reconnect"])
+def test_many_files_go_over_one_connection_where_there_may_be_no_more(tmp_path: Path, most: str) -> None:
+    options = {"reconnect": timedelta(minutes=5)} if most == "reconnect" else {}
+    with ftp.vsftpd(_open_to_all(tmp_path), max_clients="1" if most == "server" else "0") as place:
+        endpoint = FtpEndpoint.of(place.spec(**options))
+        wait_until(lambda: works(endpoint))  # the server may still count the probe of the fixture
+        names = [f"{number}.csv" for number in range(20)]
+        assert put_many(endpoint, "", [Small(name, b"x") for name in names]) == [None] * 20
+        assert sorted(path.name for path in place.root.iterdir()) == sorted(names)
+        endpoint.close()

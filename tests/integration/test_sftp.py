@@ -195,9 +195,9 @@ def test_a_port_where_another_protocol_speaks_is_told(sshd: Place, tmp_path: Pat
 def test_a_session_limit_of_the_server_is_transient_and_others_go_on(tmp_path: Path) -> None:
     with sftp.openssh(tmp_path / "sshd", "MaxSessions 1") as place:
         (place.root / "a.csv").write_bytes(b"x" * 100)
-        endpoint = open_endpoint(place.spec())
+        endpoint = open_endpoint(place.spec(timeout=timedelta(seconds=1)))
         with endpoint.read("", "a.csv") as reading:
-            with pytest.raises(Transient):
+            with pytest.raises(Transient, match="in use"):
                 endpoint.list("")
             assert b"".join(reading) == b"x" * 100
         endpoint.list("")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -17,6 +18,7 @@ from cegid_daemon.endpoints.remote import Pace, Server
 from cegid_daemon.endpoints.wrapping import Paced, Resuming
 from cegid_daemon.errors import Absent, SourceChanged, Transient
 from cegid_daemon.model import EndpointSpec, Identity
+from tests.servers.places import wait_until
 
 
 class Line:
@@ -119,6 +121,44 @@ def test_a_failed_opening_gives_its_place_back(clock: Clock) -> None:
         pass
     with pool.lend():
         pass
+
+
+def _allowing(most: list[int]) -> Callable[[], Line]:
+    """A server that has room for so many more."""
+
+    def connect() -> Line:
+        if not most[0]:
+            raise Transient("too many connections")
+        most[0] -= 1
+        return Line()
+
+    return connect
+
+
+def test_where_the_server_allows_fewer_those_there_must_do() -> None:
+    room = [1]
+    pool = Connections(server(channels=4), _allowing(room))
+    with ThreadPoolExecutor(1) as other:
+        with pool.lend() as first:
+            waiting = other.submit(pool._take)
+            wait_until(lambda: pool._most == 1)
+        second = waiting.result(5)
+    assert second is first
+    second.usable = False
+    pool._give_back(second, pool._era)
+    room[0] = 4
+    with pool.lend(), pool.lend(), pool.lend(), pool.lend():
+        pass  # with the last one gone it is tried anew
+
+
+def test_who_waits_for_another_s_connection_is_told_of_a_closing() -> None:
+    pool = Connections(server(channels=4), _allowing([1]))
+    with ThreadPoolExecutor(1) as other, pool.lend():
+        waiting = other.submit(pool._take)
+        wait_until(lambda: pool._most == 1)
+        pool.close()
+        with pytest.raises(Transient, match="broken off"):
+            waiting.result(5)
 
 
 def _fails() -> Line:
