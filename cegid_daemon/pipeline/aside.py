@@ -20,7 +20,8 @@ from cegid_daemon.model import Route
 from cegid_daemon.pipeline.naming import numbered
 from cegid_daemon.pipeline.targets import Targets, policy, runs
 
-_TOGETHER = 64  # files written in one go: what is read of them is in memory
+_TOGETHER = 64  # files written in one go
+_BYTES = 256 << 10  # of them: on the slowest of lines the watchdog must hear of it before two minutes are over
 
 
 @dataclass(slots=True)
@@ -97,7 +98,7 @@ class Aside:
         Ends at the first error that is not for good: what comes behind it must wait, and is not written.
         """
         errors: dict[int, EndpointError] = {}
-        for run in runs(self._targets, deliveries, _TOGETHER):
+        for run in runs(self._targets, deliveries, _TOGETHER, most_bytes=_BYTES):
             for small, neighbours in groupby(run, lambda one: one.size < SMALL):
                 self._beat()
                 some = list(neighbours)

@@ -58,9 +58,9 @@ def policy(route: Route) -> str:
 
 
 def runs(
-    targets: Targets, deliveries: Sequence[Delivery], most: int, alone: Collection[int] = ()
+    targets: Targets, deliveries: Sequence[Delivery], most: int, alone: Collection[int] = (), *, most_bytes: int = 0
 ) -> Iterator[list[Delivery]]:
-    """Neighbours that may go together: in one folder, no two under one name.
+    """Neighbours that may go together: in one folder, no two under one name, of `most_bytes` in all (0: no bound).
 
     `alone`: deliveries that go by themselves, as all do where the endpoint has no "together".
     """
@@ -68,7 +68,8 @@ def runs(
     for one in deliveries:
         together = targets.endpoint(one).abilities.together
         lonely = not together or one.id in alone or (bool(run) and run[-1].id in alone)
-        if run and (lonely or len(run) == most or not _is_neighbour(one, run)):
+        too_many = len(run) == most or 0 < most_bytes < sum(other.size for other in run) + one.size
+        if run and (lonely or too_many or not _is_neighbour(one, run)):
             yield run
             run = []
         run.append(one)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -394,6 +395,20 @@ def test_temporaries_of_discarded_messages_are_cleared_and_others_left_alone(spi
     told = spine.sql("SELECT outcome, error FROM api_integration_log ORDER BY id")
     assert set(told) == {("failed", "discarded by anna: wrong day")}
     assert spine.lying() == {}, "its file is filed away"
+
+
+def test_what_is_written_in_one_go_is_little_enough_for_the_slowest_line(spine: Spine) -> None:
+    beats: list[int] = []
+    endpoint = failing(spine)
+    endpoint.on["put"] = lambda *args, **_: beats.append(sum(map(len, args[2])))
+    groups: list[int] = []
+    spine.pipeline._delivering._aside._beat = lambda: groups.append(len(beats))
+    for number in range(20):
+        spine.drop(f"{number:02}.csv", b"x" * 30_000)
+    spine.look()
+    assert spine.states() == ["done"] * 20
+    between = [after - before for before, after in itertools.pairwise([*groups, len(beats)])]
+    assert max(between) * 30_000 <= 256 << 10
 
 
 # -- the desk ----------------------------------------------------------------------------------------------------------
