@@ -318,6 +318,9 @@ def test_many_files_share_their_round_trips(bench: Bench) -> None:
     assert turns(lambda: remove_many(bench.endpoint, "", names)) < few
 
 
+TRIES = 5
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pyftpdlib forgets a file when cut
 @pytest.mark.parametrize("bound", [500, 20_000, 60_000])
 def test_many_long_names_on_a_line_that_breaks_while_they_are_sent_fail_each_for_itself(
@@ -332,7 +335,12 @@ def test_many_long_names_on_a_line_that_breaks_while_they_are_sent_fail_each_for
         if outcome is None:
             assert (bench.root / name).read_bytes() == b"x" * 2000
     bench.line.heal()
-    assert set(put_many(bench.endpoint, "", [Small(name, b"y" * 2000) for name in names])) == {None}
+    for _ in range(TRIES):  # a connection that was made while the line was cut may still break
+        outcomes = put_many(bench.endpoint, "", [Small(name, b"y" * 2000) for name in names])
+        assert {type(one) for one in outcomes} <= {Transient, type(None)}
+        if not any(outcomes):
+            break
+    assert not any(outcomes)
     bench.line.passed_up, bench.line.cut_up = 0, bound
     moves = [Move(name, f"{name}.done") for name in names]
     for move, outcome in zip(moves, rename_many(bench.endpoint, "", "", moves, replace=True), strict=True):
