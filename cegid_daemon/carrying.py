@@ -81,6 +81,8 @@ class Carrying:
         self._stopping = stopping
         self._begun = False
         self._clear_at = clock()
+        self._enabled: Sequence[Route] = ()
+        self._settled_at: tuple[int, int] | None = None  # the journal's version when nothing was open here
 
     def look(
         self, take: Callable[[Passed, datetime], None], *, patient: bool, rest: timedelta,
@@ -109,14 +111,20 @@ class Carrying:
     ) -> Passed:
         now = self._clock()
         passed = Passed(now + rest)
-        self._file_pending(passed, now, patient, here)
+        version = self._journal.connection.version()
+        if version != self._settled_at:  # else nothing was written since, and an idle source costs one question
+            self._settled_at = version if self._settle(passed, now, patient, here) else None
         self._clear_targets(now)
-        for route in self._routes:
-            if self.enabled(route):
-                self.carry_open(route, passed, patient)
-        if any(map(self.enabled, self._routes)):
+        if self._enabled:
             take(passed, now)
         return passed
+
+    def _settle(self, passed: Passed, now: datetime, patient: bool, here: tuple[str, str] | None) -> bool:
+        """Files away and carries what is open; whether nothing is."""
+        filed = self._file_pending(passed, now, patient, here)
+        self._enabled = [route for route in self._routes if self.enabled(route)]
+        carried = [self.carry_open(route, passed, patient) for route in self._enabled]
+        return filed and all(carried)
 
     def enabled(self, route: Route) -> bool:
         """Whether the route's store takes part now."""
@@ -124,16 +132,21 @@ class Carrying:
 
     # -- what is open -----------------------------------------------------------------------------------------------
 
-    def _file_pending(self, passed: Passed, now: datetime, patient: bool, here: tuple[str, str] | None) -> None:
-        """The first time wherever the files lie: the source may have been another before the configuration changed."""
+    def _file_pending(self, passed: Passed, now: datetime, patient: bool, here: tuple[str, str] | None) -> bool:
+        """The first time wherever the files lie: the source may have been another before the configuration changed.
+
+        Whether no file is left to be filed away.
+        """
         subject = f"{self._name}: filing away"
-        if not patient or self._troubles.due(subject, now):
-            names = [route.name for route in self._routes]
-            carried = self._pipeline.file_pending(names, now, here if self._begun else None)
-            self._begun = True
-            self.note_unfiled(carried, passed)
-            if not carried.unfiled:
-                self._troubles.worked(subject)
+        if patient and not self._troubles.due(subject, now):
+            return False
+        names = [route.name for route in self._routes]
+        carried = self._pipeline.file_pending(names, now, here if self._begun else None)
+        self._begun = True
+        self.note_unfiled(carried, passed)
+        if not carried.unfiled:
+            self._troubles.worked(subject)
+        return not carried.unfiled
 
     def note_unfiled(self, carried: Carried, passed: Passed) -> None:
         """Notes files that could not be filed away now."""
@@ -150,16 +163,17 @@ class Carrying:
             with contextlib.suppress(EndpointError):  # told where it stops messages
                 self._pipeline.clear_target(route)
 
-    def carry_open(self, route: Route, passed: Passed, patient: bool) -> None:
-        """Carries what is open on a route, in order, until something must wait."""
+    def carry_open(self, route: Route, passed: Passed, patient: bool) -> bool:
+        """Carries what is open on a route, in order, until something must wait; whether nothing is open any more."""
         tried: set[int] = set()
         while not self._stopping():
             found = self._journal.ledger.open_messages(route.name, most_at_once([route]))
             batch = self._due(found, passed, patient, tried)
             if not batch:
-                return
+                return not found
             tried.update(message.id for message in batch)
             self.note(route, self._pipeline.carry(route, batch, {}, self._clock()), passed)
+        return False
 
     def _due(self, found: Sequence[Message], passed: Passed, patient: bool, tried: set[int]) -> list[Message]:
         """The messages to carry now: up to the first that waits for its time or for a person."""

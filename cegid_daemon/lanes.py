@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from typing import Protocol
 log = logging.getLogger(__name__)
 
 _AFTER_A_BUG = timedelta(seconds=30)
+_PATIENCE = 0.02  # seconds a due task is left to a thread that is at work
 
 
 class Task(Protocol):
@@ -87,6 +89,7 @@ class Lane:
         self._numbers = itertools.count()
         self._tasks = {task.name: task for task in tasks}
         self._due: dict[str, float] = {}  # monotonic: a clock that is set back must not put off what is due
+        self._watched_until = math.inf  # when the first of the waiting threads looks again; the others only hear
         self._running: set[str] = set()
         self._woken: set[str] = set()  # woken while running: due again at once
         self._heap: list[tuple[float, int, str]] = []
@@ -152,18 +155,34 @@ class Lane:
         """The next due task; waits for it. None when the lane is to stop."""
         with self._changed:
             while not self._stopping:
-                wait = self._seconds_to_next()
-                if wait is not None and wait <= 0:
+                begin = self._next_begin()
+                if begin <= time.monotonic():
                     name = heapq.heappop(self._heap)[2]
                     self._running.add(name)
+                    if self._watched_until == math.inf:
+                        self._changed.notify()  # while this thread is busy another has to look at the clock
                     return self._tasks[name]
-                self._changed.wait(wait)
+                self._wait_for(begin)
             return None
 
-    def _seconds_to_next(self) -> float | None:
+    def _next_begin(self) -> float:
+        """When the next task is to begin: a little late where a thread is at work, which may take it as well.
+
+        A hundred short looks at one time are one thread's work; three of them would be in each other's way.
+        """
         while self._heap and self._is_stale(self._heap[0]):
             heapq.heappop(self._heap)
-        return self._heap[0][0] - time.monotonic() if self._heap else None
+        return self._heap[0][0] + (_PATIENCE if self._running else 0.0) if self._heap else math.inf
+
+    def _wait_for(self, begin: float) -> None:
+        """Waits until then, or for news; only for news where another thread looks again before."""
+        if begin >= self._watched_until:
+            self._changed.wait()
+            return
+        self._watched_until = begin
+        self._changed.wait(begin - time.monotonic())
+        if self._watched_until == begin:
+            self._watched_until = math.inf
 
     def _is_stale(self, entry: tuple[float, int, str]) -> bool:
         due, _, name = entry
@@ -175,5 +194,4 @@ class Lane:
             if name in self._woken:
                 self._woken.discard(name)
                 wait = 0.0
-            self._push(name, time.monotonic() + wait)
-            self._changed.notify()
+            self._push(name, time.monotonic() + wait)  # this thread looks itself what is next

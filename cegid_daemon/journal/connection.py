@@ -88,6 +88,11 @@ class Connection:
         with self._lock, self._translated():
             return self._raw.execute(sql, params).fetchall()
 
+    def version(self) -> tuple[int, int]:
+        """Another value whenever anything was written since, through this connection or by another program."""
+        with self._lock, self._translated():
+            return self._raw.total_changes, int(self._raw.execute("PRAGMA data_version").fetchone()[0])
+
     def one(self, sql: str, params: Parameters = ()) -> sqlite3.Row | None:
         """The first row, or None."""
         with self._lock, self._translated():

@@ -202,6 +202,18 @@ def test_work_after_commit_is_done_once_and_never_after_an_undoing(connection: C
     assert done == ["kept", "at once"]
 
 
+def test_the_version_tells_of_every_write_and_of_nothing_else(connection: Connection, path: Path) -> None:
+    beside = Connection(path, checkpoints=False)
+    seen = [connection.version()]
+    for writer in (connection, beside, connection):
+        folders(connection)
+        assert connection.version() == seen[-1]
+        add_folder(writer, str(len(seen)))
+        seen.append(connection.version())
+    assert len(set(seen)) == 4
+    beside.close()
+
+
 def test_two_connections_write_in_turn(connection: Connection, path: Path) -> None:
     beside = Connection(path, checkpoints=False)
     for number in range(20):

@@ -80,6 +80,41 @@ def test_a_task_is_never_in_two_threads_and_a_wake_meanwhile_is_not_lost() -> No
     assert max(most) == 1
 
 
+def test_a_long_task_holds_up_none_of_those_due_with_it() -> None:
+    long, go_on = threading.Event(), threading.Event()
+
+    def slow() -> None:
+        if long.is_set():
+            assert go_on.wait(10)
+
+    jobs = [Job("slow", slow), *[Job(f"short {number:02}", int) for number in range(20)]]
+    with lane_of(*jobs, threads=3) as lane:
+        assert all(job.ran.acquire(timeout=5) for job in jobs)
+        long.set()
+        for job in jobs:
+            lane.wake(job.name)
+        assert all(job.ran.acquire(timeout=5) for job in jobs[1:])
+        assert not jobs[0].ran.acquire(blocking=False)
+        go_on.set()
+        assert jobs[0].ran.acquire(timeout=5)
+
+
+def test_a_task_due_soon_is_begun_although_its_thread_took_a_long_one() -> None:
+    go_on, times = threading.Event(), [0]
+
+    class Soon(Job):
+        def run(self) -> datetime:
+            super().run()
+            times[0] += 1
+            return now() + (timedelta(milliseconds=50) if times[0] < 3 else FAR)
+
+    soon, long = Soon("soon", int), Job("then", lambda: go_on.wait(10))
+    with lane_of(soon, long, threads=2):
+        assert all(soon.ran.acquire(timeout=5) for _ in range(3))
+        go_on.set()
+        assert long.ran.acquire(timeout=5)
+
+
 def test_a_clock_that_is_set_back_puts_nothing_off() -> None:
     clock = [now()]
     runs = threading.Semaphore(0)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing, nullcontext
 from datetime import timedelta
 
 import pytest
 
+from cegid_daemon.desk import Desk
 from cegid_daemon.endpoints.protocol import Abilities
 from cegid_daemon.errors import Absent, JournalUnavailable, Refused, SourceChanged, Transient
+from cegid_daemon.journal import Journal
 from cegid_daemon.once import once
 from tests.unit.spine import Failing, Spine, route
 
@@ -231,3 +234,42 @@ def test_a_file_of_a_batch_that_changed_since_it_was_listed_is_not_taken(spine: 
     endpoint.after["list"] = lambda *_: spine.drop("b.csv", b"newer")
     assert spine.look().claimed == 1
     assert spine.out() == {"a.xml": b"old"}
+
+
+def test_an_idle_source_asks_the_journal_one_question_until_something_is_written(
+    spine: Spine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spine.drop("a.csv", b"one")
+    spine.look()
+    spine.look()
+    connection, asked = spine.journal.connection, list[str]()
+    query = connection.query
+    monkeypatch.setattr(connection, "query", lambda sql, params=(): asked.append(sql) or query(sql, params))
+    spine.look()
+    assert asked == []
+    spine.drop("b.csv", b"two")
+    spine.look()
+    assert spine.states() == ["done", "done"]
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_what_an_operator_asks_for_is_found_by_an_idle_source(spine: Spine, beside: bool) -> None:
+    spine.drop("a.csv", b"one")
+    spine.look()
+    spine.after(minutes=2)
+    spine.look()
+    with closing(Journal.open(spine.folder / "journal.sqlite")) if beside else nullcontext(spine.journal) as journal:
+        desk = Desk(journal, spine.routes, spine.stores, spine.recipes, who="anna", clock=lambda: spine.now)
+        desk.replay(1)
+    spine.look()
+    assert spine.states() == ["done", "done"]
+
+
+def test_a_store_that_is_disabled_and_enabled_again_is_noticed_by_an_idle_source(spine: Spine) -> None:
+    spine.look()
+    settings = spine.journal.book.settings
+    for value, expected in [("false", []), ("true", ["done"])]:
+        settings.set("main", "enabled", value, who="anna", origin="test", now=spine.now)
+        spine.drop("a.csv", b"one")
+        spine.look()
+        assert spine.states() == expected
