@@ -144,8 +144,8 @@ class Source:
             ) from exc
 
     def _look_at(self, listing: Sequence[Listed], now: datetime) -> Look:
-        if not listing:
-            return self._settling.look((), now)
+        if not any(one.regular for one in listing):
+            return self._settling.look(listing, now)
         known = self._journal.sources.lying(self.endpoint.where, self.spec.folder)
         left = (
             self._journal.sources.left(self.endpoint.where, self.spec.folder) if self.spec.after == "leave" else set()
