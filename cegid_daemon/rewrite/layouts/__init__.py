@@ -1,7 +1,8 @@
 """Reading a received file into records, by its layout.
 
-Owns the choice of the reader; `text` decodes, `delimited`, `fixed`, `records` and `xml` read. Streams: never holds more
-than a few chunks of the file, and never changes or repairs what it reads: a broken row fails the file with its place.
+Owns the choice of the reader; `text` decodes, `delimited`, `fixed`, `records` and `xml` read; `plain_xml` reads large
+flat XML for the process that keeps records by column. Streams: never holds more than a few chunks of the file, and
+never changes or repairs what it reads: a broken row fails the file with its place.
 """
 
 from __future__ import annotations
