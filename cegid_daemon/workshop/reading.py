@@ -30,6 +30,9 @@ from cegid_daemon.rewrite.tally import Tally
 from cegid_daemon.workshop.kinship import die_with
 from cegid_daemon.workshop.wire import Kind, Lost, receive_answer, send
 
+_Found = tuple[bytes, list[tuple[str, str]]]
+"""A packed sheet, and what its records say of the catalogue: (SKU, product)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -102,7 +105,7 @@ def _read_to_the_end(reading: Reading, sock: socket.socket) -> NoReturn:
         os._exit(status)
 
 
-def _bodies(reading: Reading) -> Iterator[tuple[bytes, list[tuple[str, str]]] | Coverage | CegidDaemonError]:
+def _bodies(reading: Reading) -> Iterator[_Found | Coverage | CegidDaemonError]:
     """Sheets with what they say of the catalogue, and at the end what was counted, or the error that stands there."""
     layout, tally = reading.layout, Tally()
     pairs: list[tuple[str, str]] = []
@@ -119,7 +122,7 @@ def _bodies(reading: Reading) -> Iterator[tuple[bytes, list[tuple[str, str]]] | 
         yield tally.coverage()
 
 
-def _next_body(pid: int, sock: socket.socket) -> tuple[bytes, list[tuple[str, str]]] | Coverage:
+def _next_body(pid: int, sock: socket.socket) -> _Found | Coverage:
     """What came next; behind the last sheet what was counted. Raises the error that stands here in the file."""
     try:
         _, body = receive_answer(sock)
@@ -127,9 +130,8 @@ def _next_body(pid: int, sock: socket.socket) -> tuple[bytes, list[tuple[str, st
         _die_as(pid)
     if isinstance(body, CegidDaemonError):
         raise body
-    if not isinstance(body, tuple | Coverage):
-        _die_as(pid)
-    return body
+    found: _Found | Coverage = body
+    return found
 
 
 def _die_as(pid: int) -> NoReturn:
