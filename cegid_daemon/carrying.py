@@ -39,6 +39,7 @@ class Passed:
     faults: list[CegidDaemonError] = field(default_factory=list)  # places not reached, files not readable
     failed: list[tuple[Message, CegidDaemonError]] = field(default_factory=list)
     stopped: dict[int, tuple[Message, CegidDaemonError]] = field(default_factory=dict)  # waiting, held or unsure
+    held: dict[int, tuple[Message, CegidDaemonError]] = field(default_factory=dict)  # held, and those behind go on
 
 
 class Looked(Protocol):
@@ -124,7 +125,12 @@ class Carrying:
         filed = self._file_pending(passed, now, patient, here)
         self._enabled = [route for route in self._routes if self.enabled(route)]
         carried = [self.carry_open(route, passed, patient) for route in self._enabled]
+        self.note_held(self._journal.ledger.held_aside([route.name for route in self._routes]), passed)
         return filed and all(carried)
+
+    def note_held(self, messages: Sequence[Message], passed: Passed) -> None:
+        """Notes messages that are held for a person while those behind them go on."""
+        passed.held.update((message.id, (message, _error_of(message, "is held"))) for message in messages)
 
     def enabled(self, route: Route) -> bool:
         """Whether the route's store takes part now."""
@@ -191,8 +197,7 @@ class Carrying:
         return next(batches(batch, lambda message: message.size, BATCH_FILES), [])
 
     def _note_stopped(self, message: Message, passed: Passed) -> None:
-        fault = message.fault or Fault("", "waits")
-        passed.stopped.setdefault(message.id, (message, Transient(fault.what, why=fault.why, remedy=fault.remedy)))
+        passed.stopped.setdefault(message.id, (message, _error_of(message, "waits")))
 
     def note(self, route: Route, carried: Carried, passed: Passed) -> None:
         """Adds what a batch came to."""
@@ -207,6 +212,12 @@ class Carrying:
             passed.next_look = min(passed.next_look, self._troubles.failed(subject, error, route.retry, now))
         elif carried.delivered:
             self._troubles.worked(subject)
+
+
+def _error_of(message: Message, otherwise: str) -> Transient:
+    """What stops a message, as it was kept; `otherwise` where nothing was."""
+    fault = message.fault or Fault("", otherwise)
+    return Transient(fault.what, why=fault.why, remedy=fault.remedy)
 
 
 def blocked_in(route: Route, passed: Passed) -> bool:

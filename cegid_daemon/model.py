@@ -64,6 +64,15 @@ class SourceState(StrEnum):
     GONE = "gone"  # somebody else took it away or replaced it
 
 
+class WaitReason(StrEnum):
+    """Why a file that was seen in a source is not taken yet."""
+
+    EMPTY = "empty"
+    UNREADABLE = "unreadable"
+    OPEN = "open for writing"
+    MARKER = "no marker"
+
+
 class DeliveryState(StrEnum):
     """Where one part stands on its way to one endpoint (architecture.md, the crash table)."""
 
@@ -319,6 +328,11 @@ def escape_name(name: str) -> str:
 def unescape_name(text: str) -> str:
     """The file name behind an `escape_name`."""
     return _ESCAPED.sub(lambda found: _byte(int(found[1], 16)), text)
+
+
+def location(place: str, folder: str, name: str) -> str:
+    """Where a file is, in one text for people: place, folder and name."""
+    return "/".join(part for part in (place, escape_name(folder), escape_name(name)) if part)
 
 
 def _byte(value: int) -> str:

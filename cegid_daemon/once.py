@@ -43,6 +43,7 @@ def once(sources: Sequence[Looked], *, clock: Callable[[], datetime], wait: Call
 
 def _add(outcome: Outcome, source: Looked, passes: Sequence[Passed]) -> None:
     stopped: dict[int, tuple[Message, CegidDaemonError]] = {}
+    held: dict[int, tuple[Message, CegidDaemonError]] = {}
     faults: dict[str, None] = {}
     for passed in passes:
         outcome.delivered += passed.delivered
@@ -52,8 +53,12 @@ def _add(outcome: Outcome, source: Looked, passes: Sequence[Passed]) -> None:
             dict.fromkeys(_line(f"message {one.id} failed: {_said(one, error)}") for one, error in passed.failed)
         )
         stopped.update(passed.stopped)
+        held.update(passed.held)
     faults.update(
         dict.fromkeys(_line(f"message {one.id} waits: {_said(one, error)}") for one, error in stopped.values())
+    )
+    faults.update(
+        dict.fromkeys(_line(f"message {one.id} is held: {_said(one, error)}") for one, error in held.values())
     )
     outcome.faults += faults
 

@@ -26,7 +26,7 @@ from cegid_daemon.errors import (
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.payloads import Staged
 from cegid_daemon.journal.sources import Taking
-from cegid_daemon.model import Identity, Listed, Route, SourceSpec, Store, escape_name
+from cegid_daemon.model import Identity, Listed, Route, SourceSpec, State, Store, escape_name
 from cegid_daemon.pipeline import Pipeline, Prepared
 from cegid_daemon.timing import Look, Settling
 from cegid_daemon.trouble import Troubles
@@ -162,6 +162,8 @@ class Source:
             return []
         claimed = self._claim(takings)
         passed.claimed += len(takings)
+        if any(taking.hold is not None for taking in takings):
+            self._carrying.note_held(self._journal.ledger.held_aside([route.name for route in self.routes]), passed)
         return [
             self._prepare(route, claimed, takings)
             for route in self.routes
@@ -180,7 +182,8 @@ class Source:
             if taking.raw is not None:
                 raws.update(dict.fromkeys(ids, taking.raw))
         mine = {id_ for ids in claimed for id_ in ids}
-        batch = [one for one in self._journal.ledger.messages(sorted(mine)) if one.route == route.name]
+        messages = self._journal.ledger.messages(sorted(mine))
+        batch = [one for one in messages if one.route == route.name and one.state is not State.HELD]
         return self._pipeline.prepare(route, batch, raws, self._clock())
 
     def _too_large(self, identity: Identity) -> bool:

@@ -83,6 +83,9 @@ class Vigil:
                     found[f"endpoint {contact.endpoint}"] = (
                         f"Endpoint {contact.endpoint} fails since {since}: {contact.error}"
                     )
+        if "notice" in self._events:
+            for notice in self._journal.notices.active():
+                found[f"notice {notice.kind} {notice.subject}"] = notice.text
         return found
 
     def _told(self) -> Told:

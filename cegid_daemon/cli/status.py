@@ -12,13 +12,15 @@ from cegid_daemon import __version__
 from cegid_daemon.cli.opening import NO_JOURNAL, Invocation, configured
 from cegid_daemon.cli.output import json_option, note, one_line, print_json, print_table, say
 from cegid_daemon.logs import masked
-from cegid_daemon.model import escape_name, utc_text
+from cegid_daemon.model import escape_name, location, utc_text
 
 if TYPE_CHECKING:
     from cegid_daemon.config import Config
     from cegid_daemon.journal import Journal
+    from cegid_daemon.journal.notices import Notice
     from cegid_daemon.journal.overview import Contact
     from cegid_daemon.journal.rows import Message
+    from cegid_daemon.journal.waiting_files import WaitingFile
 
 _ASIDE = 20  # messages shown that need attention
 _COUNTED = ("waiting", "held", "unsure", "failed")
@@ -33,6 +35,8 @@ class Standing:
     last: Mapping[str, Message]
     aside: Sequence[Message]
     contacts: Mapping[str, Contact]
+    waiting_files: Sequence[WaitingFile] = ()
+    notices: Sequence[Notice] = ()
 
 
 NOTHING = Standing({}, {}, (), {})
@@ -70,7 +74,9 @@ def _standing(journal: Journal, config: Config) -> Standing:
     counts = overview.counts()
     last = {route: message for route in {**config.routes, **counts} if (message := overview.last(route)) is not None}
     contacts = {contact.endpoint: contact for contact in overview.contacts()}
-    return Standing(counts, last, overview.aside(_ASIDE), contacts)
+    return Standing(
+        counts, last, overview.aside(_ASIDE), contacts, journal.waiting_files.all(), journal.notices.active()
+    )
 
 
 def _names(config: Config, standing: Standing) -> list[str]:
@@ -90,6 +96,8 @@ def _as_json(config: Config, standing: Standing, running: bool) -> dict[str, Any
         "routes": [_route_json(name, config, standing) for name in _names(config, standing)],
         "aside": [_message_json(message) for message in standing.aside],
         "endpoints": [_endpoint_json(name, config, standing) for name in config.endpoints],
+        "waiting_files": [_waiting_file_json(file) for file in standing.waiting_files],
+        "notices": [_notice_json(notice) for notice in standing.notices],
     }
 
 
@@ -128,6 +136,26 @@ def _endpoint_json(name: str, config: Config, standing: Standing) -> dict[str, A
     }
 
 
+def _waiting_file_json(file: WaitingFile) -> dict[str, Any]:
+    return {
+        "file": location(file.place, file.folder, file.name),
+        "reason": file.reason,
+        "detail": file.detail,
+        "since": utc_text(file.first_seen),
+    }
+
+
+def _notice_json(notice: Notice) -> dict[str, Any]:
+    return {
+        "kind": notice.kind,
+        "subject": notice.subject,
+        "text": notice.text,
+        "first_at": utc_text(notice.first_at),
+        "last_at": utc_text(notice.last_at),
+        "times": notice.times,
+    }
+
+
 def _print(config: Config, standing: Standing) -> None:
     say()
     columns = ("ROUTE", "STORE", "QUEUE", *map(str.upper, _COUNTED), "LAST MESSAGE")
@@ -139,6 +167,16 @@ def _print(config: Config, standing: Standing) -> None:
     for message in standing.aside:
         text = one_line(str(message.fault or ""))
         say(f"message {message.id} ({message.route}, {escape_name(message.file_name)}) {message.state}: {text}")
+    if standing.waiting_files or standing.notices:
+        say()
+    for file in standing.waiting_files[:_ASIDE]:
+        detail = f": {one_line(file.detail)}" if file.detail else ""
+        where = location(file.place, file.folder, file.name)
+        say(f"{where}: {file.reason}, waiting since {file.first_seen:%Y-%m-%d %H:%M:%S}Z{detail}")
+    if len(standing.waiting_files) > _ASIDE:
+        say(f"… and {len(standing.waiting_files) - _ASIDE} more files that wait")
+    for notice in standing.notices:
+        say(f"notice ({notice.kind}, since {notice.first_at:%Y-%m-%d %H:%M:%S}Z): {one_line(notice.text)}")
 
 
 def _route_row(name: str, config: Config, standing: Standing) -> tuple[object, ...]:

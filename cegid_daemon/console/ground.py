@@ -19,12 +19,14 @@ from cegid_daemon.journal.book import BufferBook
 from cegid_daemon.journal.connection import Connection
 from cegid_daemon.journal.ledger import Ledger
 from cegid_daemon.journal.log import LogBook
+from cegid_daemon.journal.notices import Notices
 from cegid_daemon.journal.overview import Overview
 from cegid_daemon.journal.paging import Pages
 from cegid_daemon.journal.payloads import Payloads
 from cegid_daemon.journal.recipes import Recipes
 from cegid_daemon.journal.search import Search
 from cegid_daemon.journal.statistics import Statistics
+from cegid_daemon.journal.waiting_files import WaitingFiles
 
 _READERS = 4  # connections open at the same time; each has a cache of its own
 _PATIENCE = 10.0  # seconds a page waits for one of them
@@ -57,6 +59,8 @@ class Reading:
         self.book = BufferBook(self.connection)
         self.ledger = Ledger(self.connection, self.payloads)
         self.recipes = Recipes(self.connection)
+        self.waiting_files = WaitingFiles(self.connection)
+        self.notices = Notices(self.connection)
 
     def close(self) -> None:
         """Closes the connection."""

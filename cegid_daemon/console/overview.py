@@ -16,7 +16,7 @@ from cegid_daemon.console.visit import Visit
 from cegid_daemon.journal.overview import Contact
 from cegid_daemon.journal.rows import Message
 from cegid_daemon.journal.statistics import Hour
-from cegid_daemon.model import Route
+from cegid_daemon.model import Route, location
 
 _ASIDE = 25  # messages listed that need a person or wait
 _HOURS = 24
@@ -95,10 +95,14 @@ def _names(visit: Visit) -> dict[str, object]:
         waiting = reading.overview.aside(_ASIDE, ("waiting",))
         contacts = {contact.endpoint: contact for contact in reading.overview.contacts()}
         hours = figures.hours(reading, now)
+        waiting_files, notices = reading.waiting_files.all(), reading.notices.active()
     return {
         "rows": sorted(rows, key=lambda row: _URGENCY.get(row.state, len(_URGENCY))),
         "people": people,
         "waiting": waiting,
+        "waiting_files": [(location(one.place, one.folder, one.name), one) for one in waiting_files[:_ASIDE]],
+        "more_waiting_files": max(0, len(waiting_files) - _ASIDE),
+        "notices": notices,
         "in_need": sum(one.get(state, 0) for one in counts.values() for state in NEEDS_A_PERSON),
         "decisions": {state: allowed(state) for state in NEEDS_A_PERSON},
         "endpoints": [EndpointRow(name, spec.url, contacts.get(name)) for name, spec in config.endpoints.items()],

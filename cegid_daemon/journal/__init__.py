@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cegid_daemon.journal.ledger import Ledger
     from cegid_daemon.journal.log import LogBook
     from cegid_daemon.journal.masking import Masking
+    from cegid_daemon.journal.notices import Notices
     from cegid_daemon.journal.outgoing import Outgoing
     from cegid_daemon.journal.payloads import Payloads
     from cegid_daemon.journal.places import Places
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from cegid_daemon.journal.retention import Retention
     from cegid_daemon.journal.search import Search
     from cegid_daemon.journal.sources import Sources
+    from cegid_daemon.journal.waiting_files import WaitingFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,8 @@ class Journal:
     masking: Masking
     answers: Answers
     cards: Cards
+    waiting_files: WaitingFiles
+    notices: Notices
 
     @classmethod
     def open(cls, path: Path, *, readonly: bool = False, checkpoints: bool = True) -> Journal:
@@ -69,6 +73,7 @@ class Journal:
         from cegid_daemon.journal.ledger import Ledger
         from cegid_daemon.journal.log import LogBook
         from cegid_daemon.journal.masking import Masking
+        from cegid_daemon.journal.notices import Notices
         from cegid_daemon.journal.outgoing import Outgoing
         from cegid_daemon.journal.payloads import Payloads
         from cegid_daemon.journal.places import Places
@@ -76,6 +81,7 @@ class Journal:
         from cegid_daemon.journal.retention import Retention
         from cegid_daemon.journal.search import Search
         from cegid_daemon.journal.sources import Sources
+        from cegid_daemon.journal.waiting_files import WaitingFiles
 
         payloads = Payloads(connection)
         search = Search(connection, payloads)
@@ -94,6 +100,8 @@ class Journal:
             masking=Masking(connection, payloads),
             answers=Answers(connection, payloads),
             cards=Cards(connection),
+            waiting_files=WaitingFiles(connection),
+            notices=Notices(connection),
         )
 
     def checkpoint(self) -> None:

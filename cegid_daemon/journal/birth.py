@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from cegid_daemon.errors import JournalDamaged, JournalError, JournalMissing, JournalNewer, JournalUnavailable, Place
-from cegid_daemon.journal.schema import migrations
+from cegid_daemon.journal.upgrades import migrations
 
 _MAGIC = b"SQLite format 3\x00"
 _MARKER_TEXT = """\

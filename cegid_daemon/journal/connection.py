@@ -19,7 +19,7 @@ from sqlite_utils import Database
 from cegid_daemon.errors import JournalDamaged, JournalError, JournalUnavailable, Place
 from cegid_daemon.journal import birth
 from cegid_daemon.journal.reader import connect
-from cegid_daemon.journal.schema import migrations
+from cegid_daemon.journal.upgrades import migrations
 
 Parameters = Sequence[Any] | Mapping[str, Any]
 RESTORE = (

@@ -123,6 +123,9 @@ class Ledger:
             ),
         ).lastrowid  # fmt: skip
         assert message is not None
+        if taking.hold is not None:
+            self._aside(message, State.HELD, taking.hold)
+            self._db.execute("UPDATE message SET lets_pass = 1, rewrite_starts = 0 WHERE id = ?", (message,))
         if logged:
             self._insert_unmodified(message, now, route, taking.name)
         return message
@@ -153,9 +156,32 @@ class Ledger:
         return self._messages(f"WHERE id IN ({marks}) AND closed_at IS NULL ORDER BY id", ids)
 
     def open_messages(self, route: str, limit: int) -> list[Message]:
-        """The messages of a route still to be carried, oldest first; those delivered and only to be filed are not."""
+        """The messages of a route still to be carried, oldest first.
+
+        Without those that are delivered and only to be filed, and those that are held and let others pass.
+        """
         return self._messages(
-            "WHERE route = ? AND closed_at IS NULL AND state <> 'delivered' ORDER BY seq LIMIT ?", (route, limit)
+            "WHERE route = ? AND closed_at IS NULL AND state <> 'delivered' "
+            "AND (state <> 'held' OR lets_pass = 0) ORDER BY seq LIMIT ?",
+            (route, limit),
+        )
+
+    def held_aside(self, routes: Collection[str]) -> list[Message]:
+        """The messages of these routes that are held for a person while those behind them go on."""
+        return self._messages(
+            "WHERE state NOT IN ('done') AND state = 'held' AND lets_pass = 1 "  # the first term names the index
+            f"AND route IN ({_marks(routes)}) ORDER BY id",
+            tuple(routes),
+        )
+
+    def delivered_after(self, routes: Collection[str], message: int) -> int:
+        """How many messages of these routes with a larger id went out, wholly or in part."""
+        return int(
+            self._value(
+                f"SELECT count(*) FROM message m WHERE m.id > ? AND m.route IN ({_marks(routes)}) AND EXISTS "
+                "(SELECT 1 FROM delivery d WHERE d.message = m.id AND d.state IN ('uploaded', 'delivered', 'unsure'))",
+                (message, *routes),
+            )
         )
 
     def of_source(self, source: int) -> list[Message]:

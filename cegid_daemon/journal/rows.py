@@ -52,6 +52,7 @@ class Message:
     replay_of: int | None
     received_at: datetime
     fault: Fault | None
+    lets_pass: bool = False  # while it is held, those behind it go on
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,8 @@ SOURCE_COLUMNS = "id, endpoint, place, folder, name, size, mtime_ns, inode, ctim
 
 MESSAGE_COLUMNS = (
     "id, uid, route, store, seq, state, source, folder, file_name, payload, sha256, size, logged, recipe, revision, "
-    "made_at, rewrite_starts, tries, next_try_at, first_failed_at, replay_of, received_at, error"
+    "made_at, rewrite_starts, tries, next_try_at, first_failed_at, replay_of, received_at, error, "
+    "lets_pass"
 )
 
 DELIVERY_COLUMNS = (
@@ -102,7 +104,7 @@ def message(row: sqlite3.Row) -> Message:
         unescape_name(row["folder"]), unescape_name(row["file_name"]), row["payload"], row["sha256"], row["size"],
         bool(row["logged"]), row["recipe"], row["revision"], _moment(row["made_at"]), row["rewrite_starts"],
         row["tries"], _moment(row["next_try_at"]), _moment(row["first_failed_at"]), row["replay_of"],
-        utc_moment(row["received_at"]), _fault(row["error"]),
+        utc_moment(row["received_at"]), _fault(row["error"]), bool(row["lets_pass"]),
     )  # fmt: skip
 
 

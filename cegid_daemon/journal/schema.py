@@ -1,7 +1,7 @@
 """The tables of the journal, as ordered migrations; each is applied once, in one transaction.
 
 Times are `utc_text`; names are `escape_name`d; JSON columns are text. A change to the schema is a new migration at the
-end, never an edit of one that was released.
+end of `upgrades`, never an edit of one that was released.
 """
 
 from __future__ import annotations
@@ -274,64 +274,64 @@ _PRODUCTS = "CREATE INDEX catalogue_product ON catalogue (store, product)"
 @migrations()
 def m001_ledger_and_log(db: Database) -> None:
     """Messages, their sources, parts, deliveries, payloads and log."""
-    _statements(db, _LEDGER)
+    apply_statements(db, _LEDGER)
 
 
 @migrations()
 def m002_buffer_book(db: Database) -> None:
     """Buffers, catalogue and settings, with history."""
-    _statements(db, _BOOK)
+    apply_statements(db, _BOOK)
 
 
 @migrations()
 def m003_search(db: Database) -> None:
     """Search by SKU, order number and file name."""
-    _statements(db, _SEARCH)
+    apply_statements(db, _SEARCH)
 
 
 @migrations()
 def m004_masking(db: Database) -> None:
     """Which messages owe a masked copy."""
-    _statements(db, _MASKING)
+    apply_statements(db, _MASKING)
 
 
 @migrations()
 def m005_answers(db: Database) -> None:
     """What the API still owes an answer to, and what CEGID refused."""
-    _statements(db, _ANSWERS)
+    apply_statements(db, _ANSWERS)
 
 
 @migrations()
 def m006_server_cards(db: Database) -> None:
     """What each server can do, so that a change is noticed."""
-    _statements(db, _CARDS)
+    apply_statements(db, _CARDS)
 
 
 @migrations()
 def m007_words(db: Database) -> None:
     """Search by words of the contents."""
-    _statements(db, _WORDS)
+    apply_statements(db, _WORDS)
 
 
 @migrations()
 def m008_sorting(db: Database) -> None:
     """The log by size and by file name."""
-    _statements(db, _SORTING)
+    apply_statements(db, _SORTING)
 
 
 @migrations()
 def m009_folder_mark(db: Database) -> None:
     """Whether the folder of a delivery is still the one it was put aside in."""
-    _statements(db, _FOLDER_MARK)
+    apply_statements(db, _FOLDER_MARK)
 
 
 @migrations()
 def m010_products(db: Database) -> None:
     """The catalogue by product."""
-    _statements(db, _PRODUCTS)
+    apply_statements(db, _PRODUCTS)
 
 
-def _statements(db: Database, script: str) -> None:
+def apply_statements(db: Database, script: str) -> None:
     """Runs each statement inside the migration's own transaction (`executescript` would commit it)."""
     without_comments = "\n".join(line.partition("--")[0] for line in script.splitlines())
     for statement in without_comments.split(";"):

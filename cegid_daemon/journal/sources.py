@@ -13,7 +13,7 @@ from cegid_daemon.journal import rows
 from cegid_daemon.journal.connection import Connection
 from cegid_daemon.journal.payloads import Staged
 from cegid_daemon.journal.rows import SourceFile
-from cegid_daemon.model import Identity, SourceState, escape_name, unescape_name
+from cegid_daemon.model import Fault, Identity, SourceState, escape_name, unescape_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ class Taking:
     identity: Identity
     staged: Staged | None  # None: it is larger than the route takes, and was not read
     raw: bytes | None  # the bytes, where they are few and at hand
+    hold: Fault | None = None  # why its messages are held for a person; those behind them go on
 
     @property
     def sha256(self) -> str:
@@ -99,7 +100,8 @@ class Sources:
             # CROSS JOIN: begin with the few files not filed away, never with all messages of a route.
             "SELECT DISTINCT s.id FROM source s INDEXED BY source_here CROSS JOIN message m ON m.source = s.id "
             f"WHERE s.state IN ('lying', 'filing') {here}AND m.route IN ({marks}) AND NOT EXISTS (SELECT 1 "
-            "FROM message o WHERE o.source = s.id AND o.closed_at IS NULL AND o.state <> 'delivered') ORDER BY s.id",
+            "FROM message o WHERE o.source = s.id AND o.closed_at IS NULL AND o.state <> 'delivered' "
+            "AND (o.state <> 'held' OR o.lets_pass = 0)) ORDER BY s.id",
             (*((at[0], escape_name(at[1])) if at else ()), *routes),
         )
         return [int(row[0]) for row in found]

@@ -112,7 +112,7 @@ class Filing:
         return [
             (self._journal.sources.one(source), messages)
             for source, messages in found
-            if all(message.state in (*CLOSED, State.DELIVERED) for message in messages)
+            if all(_is_over(message) for message in messages)
         ]
 
     def _planned(
@@ -271,6 +271,11 @@ def _source(file: SourceFile) -> Name:
 
 def _filed(file: SourceFile) -> Name:
     return file.place, file.filed_folder, file.filed_name
+
+
+def _is_over(message: Message) -> bool:
+    """Whether a message needs its file no more; one that lets others pass gives the name free for the next file."""
+    return message.state in (*CLOSED, State.DELIVERED) or (message.state is State.HELD and message.lets_pass)
 
 
 def _stays(file: SourceFile) -> bool:
