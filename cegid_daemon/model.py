@@ -171,6 +171,7 @@ class SourceSpec:
     match: tuple[str, ...] = ("*",)
     ignore: tuple[str, ...] = ()
     settle: timedelta = timedelta(seconds=1)
+    settle_empty: timedelta = timedelta(minutes=10)  # the same for a file without bytes
     marker: str = ""
     poll: timedelta = timedelta(seconds=30)
     order: str = "name"  # or "oldest"

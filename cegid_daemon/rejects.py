@@ -39,7 +39,7 @@ class Rejects:
         self.routes = (route,)
         self.spec = SourceSpec(
             rejects.endpoint, rejects.folder, match=(*rejects.match, *rejects.log), settle=rejects.settle,
-            poll=rejects.poll,
+            settle_empty=rejects.settle, poll=rejects.poll,
         )  # fmt: skip
         self.endpoint = endpoint
         self._rejects = rejects

@@ -26,10 +26,12 @@ from cegid_daemon.errors import (
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.payloads import Staged
 from cegid_daemon.journal.sources import Taking
-from cegid_daemon.model import Identity, Listed, Route, SourceSpec, State, Store, escape_name
+from cegid_daemon.masks import Masks
+from cegid_daemon.model import Identity, Listed, Route, SourceSpec, State, Store, WaitReason, escape_name
 from cegid_daemon.pipeline import Pipeline, Prepared
 from cegid_daemon.timing import Look, Settling
 from cegid_daemon.trouble import Troubles
+from cegid_daemon.waiting import WaitingList
 
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -55,6 +57,11 @@ class Source:
         self._clock = clock
         self._stopping = stopping
         self._settling = Settling(self.spec, remote=endpoint.abilities.remote)
+        self._waiting = WaitingList(
+            journal, endpoint.where, self.spec.folder, [route.name for route in routes],
+            Masks(self.spec.match, self.spec.ignore).takes,
+        )  # fmt: skip
+        self._recalled = False
         self._unread: set[str] = set()  # names of files that could not be read at the last look
         self._carrying = Carrying(self.name, self.routes, stores, journal, pipeline, troubles, clock, stopping)
 
@@ -88,6 +95,7 @@ class Source:
         listing = self._list()
         self._forget_unread(listing)
         look = self._look_at(listing, now)
+        self._note_waiting(look, listing, passed, now)
         if look.look_again is not None:
             passed.settling = look.settling
             passed.next_look = min(passed.next_look, look.look_again)
@@ -131,6 +139,19 @@ class Source:
             self._troubles.forget(self._subject(name))
             self._unread.discard(name)
 
+    def _note_waiting(self, look: Look, listing: Sequence[Listed], passed: Passed, now: datetime) -> None:
+        """Writes down and reports the files that are quiet and do not count as whole all the same."""
+        self._waiting.forget_missing({one.name for one in listing})
+        for one in look.waiting:
+            self._waiting.note(one.file, one.reason, self._remedy(one.reason), now)
+            passed.faults.append(self._waiting.error(one.file.name))
+
+    def _remedy(self, reason: WaitReason) -> str:
+        if reason is WaitReason.EMPTY:
+            quiet = self.spec.settle_empty
+            return f"It is taken when it has content, or once it was empty for {quiet} (`settle_empty`)."
+        return "It is taken when its writer has closed it (`settle_open`)."
+
     def _subject(self, name: str) -> str:
         return f"{self.place}/{escape_name(name)}"
 
@@ -146,12 +167,21 @@ class Source:
     def _look_at(self, listing: Sequence[Listed], now: datetime) -> Look:
         if not any(one.regular for one in listing):
             return self._settling.look(listing, now)
+        self._recall()
         known = self._journal.sources.lying(self.endpoint.where, self.spec.folder)
         left = (
             self._journal.sources.left(self.endpoint.where, self.spec.folder) if self.spec.after == "leave" else set()
         )
         fresh = [one for one in listing if one.name not in known and (one.name, one.identity) not in left]
         return self._settling.look(fresh, now)
+
+    def _recall(self) -> None:
+        """Empty files that an earlier process saw have been empty since then."""
+        if not self._recalled:
+            self._recalled = True
+            files = self._waiting.files().items()
+            empty = {name: (file.identity, file.first_seen) for name, file in files if file.reason is WaitReason.EMPTY}
+            self._settling.recall(empty)
 
     def _take(self, batch: Sequence[Listed], passed: Passed) -> list[Prepared]:
         """Reads, claims and rewrites some files; those that cannot be read now stay where they are."""
@@ -227,7 +257,10 @@ class Source:
         if not identity.same_file(file.identity):
             raise SourceChanged(f"{escape_name(file.name)} changed since it was listed")
         staged, raw = (None, None) if self._too_large(identity) else self._stage(file, chunks)
-        taking = Taking(self.spec.endpoint, self.endpoint.where, self.spec.folder, file.name, identity, staged, raw)
+        taking = Taking(
+            self.spec.endpoint, self.endpoint.where, self.spec.folder, file.name, identity, staged, raw,
+            self._waiting.hold_for(file.name),
+        )  # fmt: skip
         if self.spec.after == "leave" and self._journal.sources.left_before(taking):
             self._discard(taking)  # only its owner or its rights changed
             return None
@@ -251,7 +284,9 @@ class Source:
         try:
             with self._journal.connection.transaction():
                 claimed = [self._journal.ledger.claim(taking, self.routes, logged, now) for taking in takings]
+                self._waiting.forget(taking.name for taking in takings)
         except BaseException:
+            self._waiting.reload()
             for taking in takings:
                 self._discard(taking)
             raise

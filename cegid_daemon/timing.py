@@ -6,17 +6,17 @@ whether a file was taken before: that is the journal's knowledge.
 
 A file is whole when its marker lies beside it; without a marker, when its identity has stayed the same for the quiet
 time over at least two looks, when somebody vouches for it, or when a local file was last touched longer ago than any
-doubt about clocks.
+doubt about clocks. A file without bytes has a quiet time of its own: it may be about to be filled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from cegid_daemon.masks import Masks
-from cegid_daemon.model import Identity, Listed, SourceSpec
+from cegid_daemon.model import Identity, Listed, SourceSpec, WaitReason
 
 LONG_AGO = timedelta(minutes=1)  # a share's clock may differ from ours, but hardly by more
 
@@ -30,11 +30,21 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
+class NotWhole:
+    """A file that is quiet and does not count as whole all the same."""
+
+    file: Listed
+    reason: WaitReason
+    since: datetime  # unchanged since then, as far as is known
+
+
+@dataclass(frozen=True, slots=True)
 class Look:
     """What one look at a source found."""
 
     ready: tuple[Ready, ...] = ()  # in the order to take them
-    settling: int = 0  # files seen that are not whole yet
+    settling: int = 0  # files seen that are not quiet yet
+    waiting: tuple[NotWhole, ...] = ()
     look_again: datetime | None = None  # when the first of them can be whole; None: only an event or a sweep can tell
     odd: tuple[Listed, ...] = ()  # symlinks, pipes, folders …: each told once
 
@@ -54,6 +64,7 @@ class Settling:
         self._masks = Masks(source.match, source.ignore)
         self._own = {"failed", (source.archive or "processed").split("/")[0]}
         self._seen: dict[str, _Seen] = {}
+        self._recalled: dict[str, _Seen] = {}  # by an earlier process
         self._vouched: dict[str, Identity] = {}  # files somebody knows to be whole
         self._vouched_before: set[str] = set()  # the names among them that the last look knew
         self._told: set[str] = set()
@@ -66,11 +77,13 @@ class Settling:
         files = [entry for entry in taken if entry.regular]
         odd = self._new_odd([entry for entry in taken if not entry.regular])
         if self._source.marker:
-            ready, again = self._marked(files, by_name), None
-        else:
-            ready, again = self._settled(files, now)
-        settling = len(files) - len(ready)
-        return Look(tuple(sorted(ready, key=self._place_in_order)), settling, again, odd)
+            ready = sorted(self._marked(files, by_name), key=self._place_in_order)
+            return Look(tuple(ready), len(files) - len(ready), odd=odd)
+        return self._settled(files, odd, now)
+
+    def recall(self, files: Mapping[str, tuple[Identity, datetime]]) -> None:
+        """What an earlier process knew: as which file each name was seen, and since when."""
+        self._recalled = {name: _Seen(identity, since) for name, (identity, since) in files.items()}
 
     def vouch(self, name: str, identity: Identity) -> None:
         """Somebody knows that the file is whole as it is: it need not be quiet. May be called from any thread."""
@@ -95,32 +108,50 @@ class Settling:
         pairs = ((file, by_name.get(file.name + self._source.marker)) for file in files)
         return [Ready(file, marker) for file, marker in pairs if marker is not None and marker.regular]
 
-    def _settled(self, files: list[Listed], now: datetime) -> tuple[list[Ready], datetime | None]:
+    def _settled(self, files: list[Listed], odd: tuple[Listed, ...], now: datetime) -> Look:
         self._seen = {file.name: self._first_seen(file, now) for file in files}
-        ready = [file for file in files if self._is_quiet(file, now)]
-        quiet = {file.name for file in ready}
-        waiting = [seen.since for name, seen in self._seen.items() if name not in quiet]
-        return [Ready(file) for file in ready], min(waiting) + self._source.settle if waiting else None
+        self._recalled = {}
+        ready: list[Ready] = []
+        waiting: list[NotWhole] = []
+        due: list[datetime] = []  # when each of the others can be whole
+        for file in files:
+            since = self._seen[file.name].since
+            if self._is_vouched(file):
+                ready.append(Ready(file))
+            elif not self._is_quiet(file, self._source.settle, now):
+                due.append(since + self._source.settle)
+            elif not file.identity.size and not self._is_quiet(file, self._source.settle_empty, now):
+                waiting.append(NotWhole(file, WaitReason.EMPTY, since))
+                due.append(since + self._source.settle_empty)
+            else:
+                ready.append(Ready(file))
+        settling = len(files) - len(ready) - len(waiting)
+        ready.sort(key=self._place_in_order)
+        return Look(tuple(ready), settling, tuple(waiting), min(due, default=None), odd)
 
     def _first_seen(self, file: Listed, now: datetime) -> _Seen:
         """Since when the file has been as it is; from now if it changed, or if the clock was set back."""
         seen = self._seen.get(file.name)
+        recalled = self._recalled.get(file.name)
+        if seen is None and recalled is not None and recalled.identity.same_file(file.identity):
+            seen = _Seen(file.identity, recalled.since)
         if seen is None or seen.identity != file.identity or seen.since > now:
             return _Seen(file.identity, now)
         return seen
 
-    def _is_quiet(self, file: Listed, now: datetime) -> bool:
+    def _is_vouched(self, file: Listed) -> bool:
         vouched = self._vouched.get(file.name)
-        if vouched is not None and vouched.same_file(file.identity):
-            return True
-        return now - self._seen[file.name].since >= self._source.settle or self._long_untouched(file, now)
+        return vouched is not None and vouched.same_file(file.identity)
 
-    def _long_untouched(self, file: Listed, now: datetime) -> bool:
+    def _is_quiet(self, file: Listed, quiet: timedelta, now: datetime) -> bool:
+        return now - self._seen[file.name].since >= quiet or self._long_untouched(file, quiet, now)
+
+    def _long_untouched(self, file: Listed, quiet: timedelta, now: datetime) -> bool:
         """Waiting files go at once at start. Change time counts too: modification time can be set to anything."""
         if self._remote:
             return False
         touched = max(file.identity.mtime_ns, file.identity.ctime_ns) / 1e9
-        return now.timestamp() - touched >= max(self._source.settle, LONG_AGO).total_seconds()
+        return now.timestamp() - touched >= max(quiet, LONG_AGO).total_seconds()
 
     def _place_in_order(self, ready: Ready) -> tuple[int, str]:
         return (ready.file.identity.mtime_ns if self._source.order == "oldest" else 0, ready.file.name)

@@ -20,7 +20,9 @@ ACKS = "aurora/acks.csv.j2"
 ACKS_NAME = "{{ source.stem }}.acks.csv"
 REPORT = TargetSpec("").report
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
-_OF_FILES = frozenset({"folder", "match", "ignore", "settle", "marker", "order", "after", "archive", "max_size"})
+_OF_FILES = frozenset(
+    {"folder", "match", "ignore", "settle", "settle_empty", "marker", "order", "after", "archive", "max_size"}
+)
 _OF_REQUESTS = frozenset({"overlap", "reach", "limit"})
 
 

@@ -149,6 +149,10 @@ class SourceTable(Table):
     match: Masks = key(SourceSpec("").match, "file names to take; case-sensitive", shown='`"*"`')
     ignore: Masks = key((), "file names to leave", shown="none")
     settle: Duration = key(SourceSpec("").settle, "how long a file must have been quiet to count as whole")
+    settle_empty: Duration = key(
+        SourceSpec("").settle_empty, "the same for a file without bytes, which may be about to be filled; one with its "
+        "`marker`, or from a drop site of our own, is whole at once",
+    )  # fmt: skip
     marker: Text = key("", 'a suffix such as ".ok": NAME counts as whole when NAME.ok is there', shown="none")
     poll: Duration = key(SourceSpec("").poll, "how often the folder is listed, whatever events say")
     order: Literal["name", "oldest"] = key("name", "which file goes first")

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cegid_daemon.model import Identity, Listed, SourceSpec
+from cegid_daemon.model import Identity, Listed, SourceSpec, WaitReason
 from cegid_daemon.timing import Look, Settling
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -152,3 +152,31 @@ def test_our_own_sub_folders_and_odd_things_outside_the_masks_are_not_told() -> 
     assert settling(match=("*.csv", "[pf]*")).look(folders, NOON).odd == ()
     own = [Listed("taken", Identity(0), regular=False)]
     assert settling(archive="taken/by-us").look(own, NOON).odd == ()
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_file_without_bytes_has_a_quiet_time_of_its_own(remote: bool) -> None:
+    rule = settling(2, remote=remote, settle_empty=timedelta(minutes=10))
+    empty = file(size=0)
+    assert (rule.look([empty], NOON).settling, rule.look([empty], NOON).waiting) == (1, ())
+    look = rule.look([empty], at(2))
+    assert (names(look), look.settling, look.look_again) == ([], 0, at(600))
+    assert [(one.file, one.reason, one.since) for one in look.waiting] == [(empty, WaitReason.EMPTY, NOON)]
+    assert names(rule.look([empty], at(599))) == []
+    assert names(rule.look([empty], at(600))) == ["a.csv"]
+
+
+def test_an_empty_file_that_is_filled_settles_as_any_other() -> None:
+    rule = settling(2)
+    for second in range(5):
+        rule.look([file(size=0)], at(second))
+    look = rule.look([file(size=8, touched=at(5))], at(5))
+    assert (names(look), look.settling, look.waiting) == ([], 1, ())
+    assert names(rule.look([file(size=8, touched=at(5))], at(7))) == ["a.csv"]
+
+
+def test_what_an_earlier_process_saw_counts_if_it_is_the_same_file() -> None:
+    rule = settling(2, remote=True)
+    rule.recall({"a.csv": (file(size=0).identity, at(-600)), "b.csv": (file(size=0).identity, at(-600))})
+    look = rule.look([file("a.csv", size=0), file("b.csv", size=0, touched=at(-1))], NOON)
+    assert (names(look), look.settling) == (["a.csv"], 1)

@@ -1,0 +1,101 @@
+"""The files of one source that were seen and cannot be taken yet, and what follows for those that are taken late.
+
+Owns when such a file is written down, reported and forgotten, and the rule that one which newer files of its route have
+overtaken meanwhile is held for a person. Says nothing about whether a file is whole or readable: its callers do.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+
+from cegid_daemon.errors import Place, Transient
+from cegid_daemon.journal import Journal
+from cegid_daemon.journal.waiting_files import WaitingFile
+from cegid_daemon.model import Fault, Listed, WaitReason, location
+
+log = logging.getLogger(__name__)
+
+_CAN_BE_LATE = frozenset({WaitReason.EMPTY, WaitReason.UNREADABLE, WaitReason.OPEN})
+
+
+class WaitingList:
+    """The waiting files of one source; a cache of what the journal keeps of them."""
+
+    def __init__(
+        self, journal: Journal, place: str, folder: str, routes: Sequence[str], accepts: Callable[[str], bool]
+    ) -> None:
+        """`accepts` tells the names of this source from those of others that share its folder."""
+        self._journal = journal
+        self._place = place
+        self._folder = folder
+        self._routes = tuple(routes)
+        self._accepts = accepts
+        self._known: dict[str, WaitingFile] | None = None
+
+    def files(self) -> Mapping[str, WaitingFile]:
+        """Every file of the source that waits, by name."""
+        return self._load()
+
+    def note(self, file: Listed, reason: WaitReason, detail: str, now: datetime) -> bool:
+        """Writes down that a file waits. True if that, or its reason, is new: then it is logged as well."""
+        known = self._load().get(file.name)
+        same = known is not None and known.reason is reason and known.detail == detail
+        if known is not None and same and known.identity.same_file(file.identity):
+            return False
+        self._load()[file.name] = self._journal.waiting_files.see(
+            self._place, self._folder, file.name, file.identity, reason, detail, now
+        )
+        if not same:
+            log.warning("%s: %s: %s", location(self._place, self._folder, file.name), reason, detail)
+        return not same
+
+    def forget(self, names: Iterable[str]) -> None:
+        """These files wait no longer: they were taken, or are gone. Joins the caller's transaction."""
+        gone = [name for name in names if name in self._load()]
+        self._journal.waiting_files.forget(self._place, self._folder, gone)
+        for name in gone:
+            del self._load()[name]
+
+    def forget_missing(self, listed: Collection[str]) -> None:
+        """Files that are not listed any more wait no longer."""
+        if self._load():
+            self.forget(self._load().keys() - set(listed))
+
+    def reload(self) -> None:
+        """What the caller wrote down was rolled back: the journal is asked anew."""
+        self._known = None
+
+    def error(self, name: str) -> Transient:
+        """What is reported of a waiting file."""
+        file = self._load()[name]
+        return Transient(
+            f"the file is {file.reason} and not taken yet",
+            where=Place(file=location(self._place, self._folder, name)),
+            why=f"since {file.first_seen:%Y-%m-%d %H:%M:%S} UTC",
+            remedy=file.detail,
+        )
+
+    def hold_for(self, name: str) -> Fault | None:
+        """Why the messages of a file that is taken now are held for a person; None if they need not be."""
+        file = self._load().get(name)
+        if file is None or file.reason not in _CAN_BE_LATE:
+            return None
+        newer = self._journal.ledger.delivered_after(self._routes, file.after_message)
+        if not newer:
+            return None
+        return Fault(
+            "Late",
+            f"the file was {file.reason} when it came, and newer files have gone out since",
+            location(self._place, self._folder, name),
+            f"first seen at {file.first_seen:%Y-%m-%d %H:%M:%S} UTC; {newer} newer message(s) of "
+            f"{', '.join(self._routes)} went out before it could be taken, and what it says may be older than they are",
+            "Look at it: `cegid-daemon release ID` sends it all the same, `cegid-daemon discard ID` closes it.",
+        )
+
+    def _load(self) -> dict[str, WaitingFile]:
+        if self._known is None:
+            found = self._journal.waiting_files.of_folder(self._place, self._folder)
+            self._known = {name: file for name, file in found.items() if self._accepts(name)}
+        return self._known
