@@ -176,6 +176,7 @@ class SourceSpec:
     poll: timedelta = timedelta(seconds=30)
     order: str = "name"  # or "oldest"
     after: str = "archive"  # or "delete", "leave"
+    leave_changed: str = "content"  # or "any": when a file that was left is taken again
     archive: str = ""  # blank: processed/YYYY-MM-DD
     max_size: int = 0  # bytes; 0 = no bound
     unique: str = ""  # a layout expression: the key that is delivered once

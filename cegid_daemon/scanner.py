@@ -261,10 +261,17 @@ class Source:
             self.spec.endpoint, self.endpoint.where, self.spec.folder, file.name, identity, staged, raw,
             self._waiting.hold_for(file.name),
         )  # fmt: skip
-        if self.spec.after == "leave" and self._journal.sources.left_before(taking):
-            self._discard(taking)  # only its owner or its rights changed
+        if self.spec.after == "leave" and self._was_left(taking):
+            self._discard(taking)
             return None
         return taking
+
+    def _was_left(self, taking: Taking) -> bool:
+        touched = self.spec.leave_changed == "content"
+        if not self._journal.sources.left_before(taking, touched=touched):
+            return False
+        log.info("%s has the bytes it was last taken with and is not sent again", self._subject(taking.name))
+        return True
 
     def _stage(self, file: Listed, reading: Iterable[bytes]) -> tuple[Staged, bytes | None]:
         if file.identity.size > SMALL:

@@ -63,6 +63,9 @@ def _route(path: KeyPath, route: RouteTable, layout: LayoutTable | None) -> Iter
     if route.source.archive and route.source.after != "archive":
         why = f"after = {route.source.after!r} archives nothing"
         yield Trouble((*path, "source", "archive"), "'archive' does nothing", why, "Remove one of the two.")
+    if "leave_changed" in route.source.model_fields_set and route.source.after != "leave":
+        why = f"after = {route.source.after!r} leaves nothing"
+        yield Trouble((*path, "source", "leave_changed"), "'leave_changed' does nothing", why, "Remove one of the two.")
     if route.output.batch and route.target is not None and "part" not in names_in(route.target.name):
         why = "its parts would overwrite each other"
         remedy = 'Put the part into the name, such as "{{ source.stem }}.{{ part }}.xml".'

@@ -157,6 +157,10 @@ class SourceTable(Table):
     poll: Duration = key(SourceSpec("").poll, "how often the folder is listed, whatever events say")
     order: Literal["name", "oldest"] = key("name", "which file goes first")
     after: Literal["archive", "delete", "leave"] = key("archive", "what becomes of a file that is done")
+    leave_changed: Literal["content", "any"] = key(
+        "content", 'when a file left by `after = "leave"` is taken again: when its bytes are others than when it was '
+        "last taken under its name, or whenever it was written, touched or replaced",
+    )  # fmt: skip
     archive: Folder = key("", "where a done file goes, below the source folder", shown="`processed/YYYY-MM-DD` (UTC)")
     max_size: Size = key(0, "a larger file fails", shown="no bound")
     unique: Expression = key("", "a record with a value already delivered on this route is left out", shown="none")

@@ -50,23 +50,30 @@ class Sources:
         return {file.name: file for file in map(rows.source_file, found)}
 
     def left(self, place: str, folder: str) -> set[tuple[str, Identity]]:
-        """The files of a folder that stay there by configuration and were taken already."""
+        """The files of a folder that stay there by configuration, each as it was last taken under its name."""
         found = self._db.query(
-            f"SELECT {rows.SOURCE_COLUMNS} FROM source WHERE place = ? AND folder = ? AND state = 'left'",
+            f"SELECT {rows.SOURCE_COLUMNS} FROM source WHERE id IN (SELECT max(id) FROM source "
+            "WHERE place = ? AND folder = ? AND state = 'left' GROUP BY name)",
             (place, escape_name(folder)),
         )
         return {(file.name, file.identity) for file in map(rows.source_file, found)}
 
-    def left_before(self, taking: Taking) -> bool:
-        """Whether a left file with this content was taken before; its identity is then brought up to date."""
+    def left_before(self, taking: Taking, *, touched: bool) -> bool:
+        """Whether a left file has the bytes it was last taken with; its identity is then brought up to date.
+
+        Without `touched` only if no more than its owner or rights changed; with it, even if it was written, touched or
+        replaced since, unless every message of it failed: then nothing was sent, and its sender may try again.
+        """
         identity = taking.identity
+        same = (identity.size, identity.mtime_ns, identity.inode)
         return self._db.execute(
-            "UPDATE source SET ctime_ns = ? WHERE place = ? AND folder = ? AND name = ? AND state = 'left' "
-            "AND size = ? AND mtime_ns = ? AND inode = ? "
-            "AND EXISTS (SELECT 1 FROM message WHERE source = source.id AND sha256 = ?)",
+            "UPDATE source SET size = ?, mtime_ns = ?, inode = ?, ctime_ns = ? WHERE id = (SELECT max(id) FROM source "
+            "WHERE place = ? AND folder = ? AND name = ? AND state = 'left') AND EXISTS (SELECT 1 FROM message "
+            "WHERE source = source.id AND sha256 = ? AND (? AND message.state <> 'failed' "
+            "OR (source.size = ? AND source.mtime_ns = ? AND source.inode = ?)))",
             (
-                identity.ctime_ns, taking.place, escape_name(taking.folder), escape_name(taking.name), identity.size,
-                identity.mtime_ns, identity.inode, taking.sha256,
+                *same, identity.ctime_ns, taking.place, escape_name(taking.folder), escape_name(taking.name),
+                taking.sha256, touched, *same,
             ),
         ).rowcount > 0  # fmt: skip
 

@@ -340,6 +340,11 @@ CASES = {
         "route.stock.source.archive",
         "archives nothing",
     ),
+    "leave_changed where nothing is left": (
+        BASE + ROUTE.replace('folder = "stock" }', 'leave_changed = "any" }', 1),
+        "route.stock.source.leave_changed",
+        "leaves nothing",
+    ),
     "target without template": (
         BASE + ROUTE.replace("template =", "title ="),
         "route.stock",

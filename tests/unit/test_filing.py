@@ -199,7 +199,7 @@ def test_a_file_changed_without_a_trace_but_the_time_of_change_is_the_next_one(s
 
 
 def test_a_left_file_is_taken_once_whatever_its_rights_and_again_when_it_is_new(spine_of: Build) -> None:
-    spine = spine_of(route(source_after="leave"))
+    spine = spine_of(route(source_after="leave", source_leave_changed="any"))
     spine.drop("S.csv", b"one")
     for _ in range(3):
         spine.look()
