@@ -38,6 +38,7 @@ class Passed:
     delivered: int = 0
     faults: list[CegidDaemonError] = field(default_factory=list)  # places not reached, files not readable
     failed: list[tuple[Message, CegidDaemonError]] = field(default_factory=list)
+    refused: list[tuple[Message, CegidDaemonError]] = field(default_factory=list)  # by the receiver, in part or whole
     stopped: dict[int, tuple[Message, CegidDaemonError]] = field(default_factory=dict)  # waiting, held or unsure
     held: dict[int, tuple[Message, CegidDaemonError]] = field(default_factory=dict)  # held, and those behind go on
 
@@ -204,6 +205,7 @@ class Carrying:
         now = self._clock()
         passed.delivered += carried.delivered
         passed.failed += carried.failed
+        passed.refused += carried.refused
         self.note_unfiled(carried, passed)
         subject = f"route {route.name}"
         if carried.stopped:

@@ -85,6 +85,17 @@ class DeliveryState(StrEnum):
     CANCELLED = "cancelled"
 
 
+class RefusalExtent(StrEnum):
+    """How much of what arrived the receiver refused to take over: API answers, reports, CEGID's rejects folder."""
+
+    NONE = ""
+    PART = "partly refused"
+    WHOLE = "refused"
+
+
+OUTCOMES = ("ok", "partly refused", "refused", "failed", "waiting", "held", "unsure")  # of entries of the log
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """What tells one file under a name from the next one under the same name. 0 = the endpoint cannot say."""

@@ -52,6 +52,9 @@ def _add(outcome: Outcome, source: Looked, passes: Sequence[Passed]) -> None:
         faults.update(
             dict.fromkeys(_line(f"message {one.id} failed: {_said(one, error)}") for one, error in passed.failed)
         )
+        faults.update(
+            dict.fromkeys(_line(f"message {one.id} refused: {_said(one, error)}") for one, error in passed.refused)
+        )
         stopped.update(passed.stopped)
         held.update(passed.held)
     faults.update(

@@ -19,7 +19,7 @@ from ulid import ULID
 
 from cegid_daemon.carrying import SWEEP, Carrying, Passed
 from cegid_daemon.endpoints.protocol import Poster
-from cegid_daemon.errors import BadInput, CegidDaemonError, EndpointError, Permanent, Place, TemplateFault
+from cegid_daemon.errors import BadInput, EndpointError, Permanent, Place, TemplateFault
 from cegid_daemon.journal import Journal
 from cegid_daemon.model import Route, SourceSpec, Store
 from cegid_daemon.pipeline import Pipeline
@@ -165,10 +165,11 @@ class Replies:
         return self._carrying.look(lambda passed, now: self._follow(passed, now, patient), patient=patient, rest=SWEEP)
 
     def _follow(self, passed: Passed, now: datetime, patient: bool) -> None:
-        errors: list[CegidDaemonError] = [*self._pipeline.follow(self._posting, now, patient=patient)]
-        for error in errors:
+        followed = self._pipeline.follow(self._posting, now, patient=patient)
+        for error in followed.errors:
             log.warning("%s: %s", self.name, error)
-        passed.faults += errors
+        passed.faults += followed.errors
+        passed.refused += followed.refused
         self._carrying.carry_open(self.routes[0], passed, patient)
 
 

@@ -13,11 +13,12 @@ from datetime import datetime
 
 from cegid_daemon.carrying import Passed
 from cegid_daemon.endpoints.protocol import Endpoint
-from cegid_daemon.errors import Absent, EndpointError, Permanent, Place, SourceChanged, Transient
+from cegid_daemon.errors import Absent, CegidDaemonError, EndpointError, Permanent, Place, SourceChanged, Transient
 from cegid_daemon.journal import Journal
-from cegid_daemon.journal.rows import Delivery
+from cegid_daemon.journal.rows import Delivery, Message
 from cegid_daemon.masks import Masks
 from cegid_daemon.model import CLOSED, DeliveryState, Fault, Listed, RejectsSpec, Route, SourceSpec, escape_name
+from cegid_daemon.pipeline.answering import log_refusal
 from cegid_daemon.pipeline.contacts import Contacts
 from cegid_daemon.pipeline.naming import numbered, subfolder
 from cegid_daemon.timing import Settling
@@ -81,7 +82,7 @@ class Rejects:
         for file in files:
             logs = [one for one in listing if self._is_log(one) and _belongs(one.name, file.name)]
             if all(one.name in whole for one in logs):
-                self._look_into(file, logs, now)
+                passed.refused += self._look_into(file, logs, now)
         waiting = [one for one in fresh if self._files.takes(one.name) and one.name not in whole]
         if waiting and look.look_again is not None:
             passed.settling = len(waiting)
@@ -97,22 +98,27 @@ class Rejects:
             raise Transient(f"the folder {self.name} is not there",
                             remedy="Make it, or correct route.….rejects.") from exc  # fmt: skip
 
-    def _look_into(self, file: Listed, logs: Sequence[Listed], now: datetime) -> None:
+    def _look_into(self, file: Listed, logs: Sequence[Listed], now: datetime) -> list[tuple[Message, CegidDaemonError]]:
+        """Ties a file to its message and puts it away; the message with what CEGID says of it, if it is ours."""
         route = self.routes[0]
         sha256 = self._content(file)
         delivery = self._sent(route, file.name, sha256)
-        if delivery is not None:
-            message = self._journal.ledger.message(delivery.message)
-            if message is None or message.state not in CLOSED:
-                return  # still being filed away: at the next look
+        message = self._journal.ledger.message(delivery.message) if delivery is not None else None
+        if delivery is not None and (message is None or message.state not in CLOSED):
+            return []  # still being filed away: at the next look
         said = "\n".join(text for text in map(self._text, logs) if text)
         with self._journal.connection.transaction():
             self._journal.answers.look_into(self.endpoint.where, self.spec.folder, file, _message(delivery), now)
-            if delivery is not None:
-                self._mark(route, delivery, file, said, now)
+            error = self._mark(route, delivery, file, said, now) if delivery is not None else None
         if delivery is None:
             log.warning("%s: %s was not sent by us, or is no longer known", self.name, escape_name(file.name))
+        tied: list[tuple[Message, CegidDaemonError]] = []
+        if message is not None and error is not None:
+            tied.append((message, error))
+        for one, what in tied:
+            log_refusal(one, what, event="rejected", level=logging.ERROR)
         self._put_away([file, *logs], now)
+        return tied
 
     def _sent(self, route: Route, name: str, sha256: str) -> Delivery | None:
         """What was delivered under this name; of several, and where there is none, the content tells."""
@@ -122,7 +128,7 @@ class Rejects:
             return same[0] if same else named[0][0]
         return next((delivery for delivery, _ in self._journal.answers.sent_content(route.name, sha256)), None)
 
-    def _mark(self, route: Route, delivery: Delivery, file: Listed, said: str, now: datetime) -> None:
+    def _mark(self, route: Route, delivery: Delivery, file: Listed, said: str, now: datetime) -> Permanent:
         error = Permanent(
             f"CEGID refused {escape_name(file.name)}",
             where=Place(route=route.name, file=f"{self.endpoint.where}/{self.spec.folder}"),
@@ -130,10 +136,10 @@ class Rejects:
             remedy="Correct what it names, then replay the message.",
         )
         self._journal.outgoing.set_state([delivery.id], DeliveryState.REFUSED, now)
+        self._journal.answers.refuse(delivery, requests=1, refused=1)
         self._journal.answers.mark(delivery.message, Fault.of(error))
         self._journal.ledger.note(delivery.message, "rejects", "refused", str(error), now, delivery.id)
-        about = {"route": route.name, "message_id": delivery.message, "store": route.store, "event": "rejected"}
-        log.error("message %d: %s", delivery.message, error, extra=about)
+        return error
 
     def _content(self, file: Listed) -> str:
         digest = hashlib.sha256()

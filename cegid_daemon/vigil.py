@@ -1,7 +1,8 @@
 """The vigil: looks every few seconds for what needs a person, and has people told.
 
-Owns what counts as trouble: messages that failed, are held or unsure, or that CEGID rejected, endpoints that do not
-answer. Reads the journal; what was told is kept there, so that a restart repeats nothing. Decides nothing of messages.
+Owns what counts as trouble: messages that failed, are held or unsure, that the API refused or CEGID rejected, endpoints
+that do not answer. Reads the journal; what was told is kept there, so that a restart repeats nothing. Decides nothing
+of messages.
 """
 
 from __future__ import annotations
@@ -72,10 +73,11 @@ class Vigil:
     def _wrong(self, now: datetime) -> Mapping[str, str]:
         """Every trouble there is, by subject."""
         overview = Overview(self._journal.connection)
-        aside = [one for one in overview.aside(_ASIDE) if one.state in self._events]
-        found = {f"message {one.id} {one.state}": _words(one, one.state) for one in aside}
+        rejected = {one.id: one for one in overview.rejected(_ASIDE)}
+        aside = [one for one in overview.aside(_ASIDE) if one.id not in rejected]
+        found = {f"message {one.id} {word}": _words(one, word) for one in aside if (word := self._word(one))}
         if "rejected" in self._events:
-            found |= {f"message {one.id} rejected": _words(one, "rejected") for one in overview.refused(_ASIDE)}
+            found |= {f"message {id_} rejected": _words(one, "rejected") for id_, one in rejected.items()}
         if "endpoint" in self._events:
             for contact in overview.contacts():
                 since = contact.failing_since
@@ -87,6 +89,12 @@ class Vigil:
             for notice in self._journal.notices.active():
                 found[f"notice {notice.kind} {notice.subject}"] = notice.text
         return found
+
+    def _word(self, message: Message) -> str:
+        """What people are told of it; blank: nothing, as the events say. All refused is a failure too."""
+        if message.refusal and "refused" in self._events and message.standing == message.refusal:
+            return message.standing
+        return message.state if message.state in self._events else ""
 
     def _told(self) -> Told:
         row = self._journal.connection.one("SELECT value FROM about WHERE key = ?", (_KEY,))

@@ -28,6 +28,7 @@ from cegid_daemon.cli.output import (
 from cegid_daemon.cli.pairing import account_of, print_account_json, show_account
 from cegid_daemon.cli.showing import show_message
 from cegid_daemon.errors import Place, Refused
+from cegid_daemon.model import OUTCOMES
 
 if TYPE_CHECKING:
     from cegid_daemon.journal import Journal
@@ -67,8 +68,7 @@ def _needed(journal: Journal | None) -> Journal:
 @click.option("--variant", type=click.Choice(["Unmodified", "Modified"], case_sensitive=False), help="Only this half.")
 @click.option("--kind", type=click.Choice(["Request", "Response"], case_sensitive=False),
               help="Request: came from CEGID. Response: goes to CEGID.")  # fmt: skip
-@click.option("--outcome", type=click.Choice(["ok", "failed", "waiting", "held", "unsure"], case_sensitive=False),
-              help="Only entries that came to this.")  # fmt: skip
+@click.option("--outcome", type=click.Choice(OUTCOMES, case_sensitive=False), help="Only entries that came to this.")
 @click.option(
     "--since", type=Moment(), metavar="TIME", help="From this time on: 2026-11-23T07:42 (UTC), or 90m, 24h, 7d ago."
 )

@@ -42,7 +42,7 @@ def replay(ctx: click.Context, ids: tuple[int, ...], mode: str, reason: str, no_
 
     Beside a running daemon the replay is recorded and the daemon carries it; its outcome is waited for up to 30
     seconds. Where no daemon runs, it is carried here and now, in a pass over its route. Exit code 1: it is not (yet)
-    delivered.
+    delivered, or records of it were refused.
     """
     invocation = ctx.ensure_object(Invocation)
     config = invocation.config()
@@ -55,7 +55,7 @@ def replay(ctx: click.Context, ids: tuple[int, ...], mode: str, reason: str, no_
         outcome = _carried_by_daemon(invocation, config, ids, reason, patience=0 if no_wait else PATIENCE)
         told = []
     _tell(ids, outcome, told, as_json)
-    ctx.exit(0 if no_wait or all(one.state == "done" for one in outcome) else 1)
+    ctx.exit(0 if no_wait or all(one.standing == "done" for one in outcome) else 1)
 
 
 def _carried_here(config: Config, ids: Sequence[int], reason: str) -> tuple[list[Message], list[str]]:
@@ -121,7 +121,7 @@ def _tell(ids: Sequence[int], outcome: Sequence[Message], told: Sequence[str], a
         print_json(rows)
         return
     for row in rows:
-        say(f"message {row['replay_of']} replayed as {row['message']}: {row['state']}")
+        say(f"message {row['replay_of']} replayed as {row['message']}: {row['outcome']}")
         known = any(fault.startswith(f"message {row['message']} ") for fault in told)
         if row["error"] and not known:
             note(f"message {row['message']}: {one_line(row['error'])}")
@@ -134,6 +134,7 @@ def _row(original: int, message: Message) -> dict[str, Any]:
         "message": message.id,
         "route": message.route,
         "state": message.state,
+        "outcome": message.standing,
         "error": error,
     }
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cegid_daemon.once import Outcome
 
 # `once` tells what these would log as faults of its outcome, one line each.
-TOLD_BY_OUTCOME = ("cegid_daemon.trouble", "cegid_daemon.pipeline")
+TOLD_BY_OUTCOME = ("cegid_daemon.trouble", "cegid_daemon.pipeline", "cegid_daemon.pipeline.answering")
 _UPKEEP = 5.0  # seconds `once` spends at most on search index and retention
 
 verbose_option = click.option("--verbose", "-v", is_flag=True, help="Log what is of use when looking for a fault.")
@@ -84,8 +84,8 @@ def once(ctx: click.Context, routes: tuple[str, ...], verbose: bool, as_json: bo
     Each source is looked at and each open message tried, whatever poll times and pauses say;
 
     a file that is still settling is waited for. With ROUTE only the sources of
-    these routes. Exit code 0: all well; 1: a message failed, waits or is held, or a place could not be reached; each
-    such fault is one line on stderr.
+    these routes. Exit code 0: all well; 1: a message failed, waits, is held, or was refused by its receiver in part or
+    whole, or a place could not be reached; each such fault is one line on stderr.
     """
     from cegid_daemon.bootstrap import Installation
 

@@ -11,7 +11,7 @@ from cegid_daemon.cli.rewriting import equation
 
 def show_message(known: Mapping[str, Any]) -> None:
     """Prints what `LogBook.message` gives."""
-    say(f"message {known['id']} ({known['uid']}): {known['state']}")
+    say(f"message {known['id']} ({known['uid']}): {_standing(known)}")
     facts = {
         "route": f"{known['route']}, store {known['store']}, number {known['seq']} of the route",
         "received": f"{known['received_at']}, {plural(known['size'], 'byte')}, {_digest(known)}",
@@ -31,6 +31,18 @@ def show_message(known: Mapping[str, Any]) -> None:
         say(f"  {'':<10} {what}: {times}")
     _show_error(known["error"])
     _show_rows(known)
+
+
+def _standing(known: Mapping[str, Any]) -> str:
+    return f"{known['state']}, {known['refusal']}" if known["refusal"] else str(known["state"])
+
+
+def _delivery_state(one: Mapping[str, Any]) -> str:
+    """When it arrived, and what the receiver said of it after that."""
+    said = f"{one['refused']} of {one['requests']} requests refused" if one["refusal"] else ""
+    if one["state"] == "refused" and one["delivered_at"]:
+        return f"delivered {one['delivered_at']}, rejected"
+    return ", ".join(filter(None, (f"{one['state']} {one['delivered_at'] or ''}".strip(), said)))
 
 
 def _digest(known: Mapping[str, Any]) -> str:
@@ -70,7 +82,7 @@ def _show_rows(known: Mapping[str, Any]) -> None:
             f"sha256 {part['sha256']}{kept}")  # fmt: skip
     for one in known["deliveries"]:
         name = "/".join(filter(None, (one["folder"], one["name"])))
-        say(f"  delivery   part {one['part']} to {one['endpoint']}, {name}: {one['state']} {one['delivered_at'] or ''}")
+        say(f"  delivery   part {one['part']} to {one['endpoint']}, {name}: {_delivery_state(one)}")
     for one in known["attempts"]:
         say(f"  {one['at']} {one['step']} {one['outcome']}: {one['detail']}")
     for one in known["decisions"]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cegid_daemon.journal.waiting_files import WaitingFile
 
 _ASIDE = 20  # messages shown that need attention
-_COUNTED = ("waiting", "held", "unsure", "failed")
+_COUNTED = ("waiting", "held", "unsure", "failed", "partly refused", "refused")
 _QUEUED = ("received", "rewritten", "delivered", "waiting", "held", "unsure")
 
 
@@ -108,7 +108,7 @@ def _route_json(name: str, config: Config, standing: Standing) -> dict[str, Any]
         "configured": route is not None,
         "store": route.store if route else None,
         "queue": _queue(counts),
-        **{state: counts.get(state, 0) for state in _COUNTED},
+        **{word.replace(" ", "_"): counts.get(word, 0) for word in _COUNTED},
         "last": _message_json(last) if last else None,
     }
 
@@ -118,6 +118,7 @@ def _message_json(message: Message) -> dict[str, Any]:
         "message": message.id,
         "route": message.route,
         "state": message.state,
+        "outcome": message.standing,
         "file_name": escape_name(message.file_name),
         "received_at": utc_text(message.received_at),
         "next_try_at": utc_text(message.next_try_at) if message.next_try_at else None,
@@ -166,7 +167,7 @@ def _print(config: Config, standing: Standing) -> None:
         say()
     for message in standing.aside:
         text = one_line(str(message.fault or ""))
-        say(f"message {message.id} ({message.route}, {escape_name(message.file_name)}) {message.state}: {text}")
+        say(f"message {message.id} ({message.route}, {escape_name(message.file_name)}) {message.standing}: {text}")
     if standing.waiting_files or standing.notices:
         say()
     for file in standing.waiting_files[:_ASIDE]:
@@ -183,7 +184,9 @@ def _route_row(name: str, config: Config, standing: Standing) -> tuple[object, .
     counts, last = standing.counts.get(name, {}), standing.last.get(name)
     route = config.routes.get(name)
     shown = (
-        f"{last.id} {escape_name(last.file_name)}, {last.state}, {last.received_at:%Y-%m-%d %H:%M:%S}Z" if last else ""
+        f"{last.id} {escape_name(last.file_name)}, {last.standing}, {last.received_at:%Y-%m-%d %H:%M:%S}Z"
+        if last
+        else ""
     )
     return (name, route.store if route else "(not configured)", _queue(counts),
             *(counts.get(state, 0) for state in _COUNTED), shown)  # fmt: skip

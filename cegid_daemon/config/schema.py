@@ -68,7 +68,7 @@ OPTIONS = {  # scheme -> the keys of an endpoint, beside url, that mean somethin
 }
 
 
-ALERTS = ("failed", "held", "unsure", "rejected", "endpoint", "notice")
+ALERTS = ("failed", "held", "unsure", "refused", "rejected", "endpoint", "notice")
 
 
 def _url(value: str) -> str:
@@ -307,11 +307,12 @@ class AlertTable(Table):
 
     urls: AlertUrls = key((), "where to: addresses of Apprise (`mailto:`, `json:`, `slack:` …)", shown="none")
     events: Annotated[
-        tuple[Literal["failed", "held", "unsure", "rejected", "endpoint", "notice"], ...], BeforeValidator(texts),
-        Kind("list of texts"),
+        tuple[Literal["failed", "held", "unsure", "refused", "rejected", "endpoint", "notice"], ...],
+        BeforeValidator(texts), Kind("list of texts"),
     ] = key(
-        ALERTS, "what is told: messages that `failed`, are `held` or `unsure`, that CEGID `rejected`, an `endpoint` "
-        "that does not answer, a `notice` (what a person should know that belongs to no message)",
+        ALERTS, "what is told: messages that `failed`, are `held` or `unsure`, of which the API `refused` records, "
+        "that CEGID `rejected`, an `endpoint` that does not answer, a `notice` (what a person should know that belongs "
+        "to no message)",
         shown="all of them",
     )  # fmt: skip
     quiet: Duration = key(timedelta(minutes=15), "the least time between two alerts")

@@ -20,9 +20,9 @@ from cegid_daemon.console.visit import Visit
 from cegid_daemon.journal.log import LogEntry
 from cegid_daemon.journal.paging import Page, Wanted
 from cegid_daemon.journal.search import Hit
+from cegid_daemon.model import OUTCOMES
 
 SIZES = (25, 50, 100, 200)
-OUTCOMES = ("ok", "failed", "waiting", "held", "unsure")
 SPANS = {"1h": timedelta(hours=1), "24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta(days=30)}
 ORDERS = {  # what it is called in an address: the column, whether downwards, and in words
     "": ("time", True, "newest first"), "oldest": ("time", False, "oldest first"),

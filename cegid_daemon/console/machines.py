@@ -32,7 +32,9 @@ from cegid_daemon.model import utc_moment
 
 T = TypeVar("T")
 
-_STATES = ("received", "rewritten", "delivered", "waiting", "held", "unsure", "failed")
+_STATES = (
+    "received", "rewritten", "delivered", "waiting", "held", "unsure", "failed", "partly refused", "refused",
+)  # fmt: skip
 
 
 async def live(request: Request) -> Response:
@@ -146,7 +148,9 @@ def _one(name: str, about: str, value: float) -> Metric:
 
 def _of_routes(ground: Ground, reading: Reading) -> Iterator[Metric]:
     received = CounterMetricFamily("cegid_daemon_messages_received", "Messages ever received", labels=["route"])
-    states = GaugeMetricFamily("cegid_daemon_messages", "Messages not done, by state", labels=["route", "state"])
+    states = GaugeMetricFamily(
+        "cegid_daemon_messages", "Messages not done, or refused and not sent again, by state", labels=["route", "state"]
+    )
     last = GaugeMetricFamily(
         "cegid_daemon_last_message_timestamp_seconds", "When the newest message was received", labels=["route"]
     )

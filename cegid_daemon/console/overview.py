@@ -16,12 +16,12 @@ from cegid_daemon.console.visit import Visit
 from cegid_daemon.journal.overview import Contact
 from cegid_daemon.journal.rows import Message
 from cegid_daemon.journal.statistics import Hour
-from cegid_daemon.model import Route, location
+from cegid_daemon.model import Route, State, location
 
 _ASIDE = 25  # messages listed that need a person or wait
 _HOURS = 24
 _KEPT_FOR = 15.0  # seconds the figures of the plots are good for
-NEEDS_A_PERSON = ("failed", "held", "unsure")
+NEEDS_A_PERSON = ("failed", "held", "unsure", "refused", "partly refused")
 _ON_THE_WAY = ("received", "rewritten", "delivered")
 _URGENCY = {state: place for place, state in enumerate((*NEEDS_A_PERSON, "waiting"))}  # these routes come first
 
@@ -99,12 +99,13 @@ def _names(visit: Visit) -> dict[str, object]:
     return {
         "rows": sorted(rows, key=lambda row: _URGENCY.get(row.state, len(_URGENCY))),
         "people": people,
+        "needs_a_person": NEEDS_A_PERSON,
         "waiting": waiting,
         "waiting_files": [(location(one.place, one.folder, one.name), one) for one in waiting_files[:_ASIDE]],
         "more_waiting_files": max(0, len(waiting_files) - _ASIDE),
         "notices": notices,
         "in_need": sum(one.get(state, 0) for one in counts.values() for state in NEEDS_A_PERSON),
-        "decisions": {state: allowed(state) for state in NEEDS_A_PERSON},
+        "decisions": {state: allowed(state) for state in State},
         "endpoints": [EndpointRow(name, spec.url, contacts.get(name)) for name, spec in config.endpoints.items()],
         "plots": _plots(hours),
         "well": visit.ground.well(),

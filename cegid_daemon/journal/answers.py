@@ -18,7 +18,7 @@ from cegid_daemon.journal import rows
 from cegid_daemon.journal.connection import Connection
 from cegid_daemon.journal.payloads import Payloads, Staged
 from cegid_daemon.journal.rows import Delivery
-from cegid_daemon.model import Coverage, Fault, Listed, escape_name, utc_moment, utc_text
+from cegid_daemon.model import Coverage, Fault, Listed, RefusalExtent, escape_name, utc_moment, utc_text
 
 _SENT = (
     f"SELECT {rows.DELIVERY_COLUMNS} FROM delivery d JOIN part p ON p.id = d.part JOIN message m ON m.id = d.message "
@@ -44,6 +44,14 @@ class FollowUp:
     reports: tuple[str, ...]
     since: datetime
     tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedRequests:
+    """How many requests of a delivery its answers spoke of, and how many of them were refused."""
+
+    requests: int
+    refused: int
 
 
 class Answers:
@@ -112,6 +120,49 @@ class Answers:
         """What became of the records of a message, as far as it is known."""
         row = self._db.one("SELECT coverage FROM message WHERE id = ?", (message,))
         return Coverage(**json.loads(row["coverage"])) if row and row["coverage"] else Coverage()
+
+    def refuse(self, delivery: Delivery, requests: int, refused: int) -> None:
+        """Of the requests of a delivery, so many more were refused by the receiver; its message is judged anew."""
+        known = self.refusals(delivery.message).get(delivery.id)
+        refused += known.refused if known is not None else 0
+        extent = RefusalExtent.WHOLE if refused >= requests else RefusalExtent.PART
+        self._db.execute(
+            "INSERT INTO refusal (delivery, message, requests, refused, extent) VALUES (?, ?, ?, ?, ?) "
+            "ON CONFLICT (delivery) DO UPDATE SET requests = excluded.requests, refused = excluded.refused, "
+            "extent = excluded.extent",
+            (delivery.id, delivery.message, requests, refused, extent),
+        )
+        self.sum_up_refusals(delivery.message)
+
+    def refusals(self, message: int) -> dict[int, RefusedRequests]:
+        """What was refused of a message, by delivery."""
+        found = self._db.query("SELECT delivery, requests, refused FROM refusal WHERE message = ?", (message,))
+        return {row["delivery"]: RefusedRequests(row["requests"], row["refused"]) for row in found}
+
+    def is_refused(self, delivery: Delivery) -> bool:
+        """Whether all of a delivery was refused."""
+        known = self.refusals(delivery.message).get(delivery.id)
+        return known is not None and known.refused >= known.requests
+
+    def sum_up_refusals(self, message: int) -> None:
+        """Says of a message how much of it was refused; what was never sent does not count."""
+        found = self._db.query(
+            "SELECT DISTINCT coalesce(f.extent, '') FROM delivery d LEFT JOIN refusal f ON f.delivery = d.id "
+            "WHERE d.message = ? AND d.state <> 'cancelled'",
+            (message,),
+        )
+        extents = {RefusalExtent(row[0]) for row in found}
+        if extents - {RefusalExtent.NONE}:
+            extent = RefusalExtent.WHOLE if extents == {RefusalExtent.WHOLE} else RefusalExtent.PART
+            self._db.execute("UPDATE message SET refusal = ? WHERE id = ?", (extent, message))
+
+    def refused_requests(self, message: int, most: int) -> list[str]:
+        """The first requests of a message that its answers refused, a text each."""
+        found = self._db.query(
+            "SELECT detail FROM attempt WHERE message = ? AND step = 'answer' AND outcome = 'refused' ORDER BY id "
+            "LIMIT ?", (message, most),
+        )  # fmt: skip
+        return [str(row[0]) for row in found]
 
     def refused(self, message: int, reasons: Mapping[str, int]) -> None:
         """Of the records that were sent, so many were refused by the receiver."""

@@ -246,7 +246,8 @@ class Ledger:
         """The messages are at their end; payloads of unlogged ones are dropped with them."""
         for message in messages:
             self._db.execute(
-                "UPDATE message SET state = ?, closed_at = ?, error = NULL, next_try_at = NULL WHERE id = ?",
+                "UPDATE message SET state = ?, closed_at = ?, next_try_at = NULL, "
+                "error = CASE WHEN refusal = '' THEN NULL ELSE error END WHERE id = ?",
                 (state, utc_text(now), message),
             )
             self._drop_unlogged(message)

@@ -30,8 +30,10 @@ _MESSAGE = """
 _ROWS_OF_MESSAGE = {
     "parts": "SELECT no, size, sha256, records, payload FROM part WHERE message = ? ORDER BY no",
     "deliveries": (
-        "SELECT p.no AS part, d.endpoint, d.place, d.folder, d.name, d.state, d.delivered_at, d.request_uid "
-        "FROM delivery d JOIN part p ON p.id = d.part WHERE d.message = ? ORDER BY p.no, d.id"
+        "SELECT p.no AS part, d.endpoint, d.place, d.folder, d.name, d.state, d.delivered_at, d.request_uid, "
+        "f.requests, f.refused, coalesce(f.extent, '') AS refusal "
+        "FROM delivery d JOIN part p ON p.id = d.part LEFT JOIN refusal f ON f.delivery = d.id "
+        "WHERE d.message = ? ORDER BY p.no, d.id"
     ),
     "attempts": "SELECT at, step, outcome, detail, delivery FROM attempt WHERE message = ? ORDER BY id",
     "decisions": "SELECT at, who, what, reason FROM decision WHERE message = ? ORDER BY id",

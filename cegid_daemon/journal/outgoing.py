@@ -107,10 +107,11 @@ class Outgoing:
         return [rows.delivery(row) for row in found]
 
     def set_state(self, deliveries: Collection[int], state: DeliveryState, now: datetime) -> None:
-        """Moves deliveries on."""
+        """Moves deliveries on; when one arrived stays known, whatever the receiver says of it later."""
         moment = utc_text(now) if state is DeliveryState.DELIVERED else None
         self._db.executemany(
-            "UPDATE delivery SET state = ?, delivered_at = ? WHERE id = ?", [(state, moment, id_) for id_ in deliveries]
+            "UPDATE delivery SET state = ?, delivered_at = coalesce(?, delivered_at) WHERE id = ?",
+            [(state, moment, id_) for id_ in deliveries],
         )
 
     def uploaded(self, marks: Mapping[int, str]) -> None:

@@ -12,12 +12,13 @@ from cegid_daemon.journal import rows
 from cegid_daemon.journal.connection import Connection
 from cegid_daemon.journal.rows import Message
 
-ASIDE = ("waiting", "held", "unsure", "failed")
+ASIDE = ("waiting", "held", "unsure", "failed", "refused", "partly refused")
 _OLDEST_OPEN = """
     SELECT received_at FROM message INDEXED BY message_due WHERE route = ? AND closed_at IS NULL ORDER BY seq LIMIT 1
 """  # left to itself SQLite goes through every message of the route
 _NO_REPLAY = "NOT EXISTS (SELECT 1 FROM message r WHERE r.replay_of = message.id)"
-_UNANSWERED = f"state NOT IN ('done') AND state <> 'discarded' AND {_NO_REPLAY}"
+_NOT_DONE = f"state NOT IN ('done') AND state <> 'discarded' AND {_NO_REPLAY}"
+_REFUSED = f"state = 'done' AND refusal <> '' AND {_NO_REPLAY}"  # apart, so that each half has its index
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +38,16 @@ class Overview:
         self._connection = connection
 
     def counts(self) -> Mapping[str, Mapping[str, int]]:
-        """How many messages of each route stand in which state, by route and state; done and discarded ones do not."""
+        """How many messages of each route stand how (`Message.standing`); those done and discarded do not count."""
         # Without the + SQLite reads every message in the order of routes; those not done have an index of their own.
-        found = self._connection.query(
-            f"SELECT route, state, count(*) FROM message WHERE {_UNANSWERED} GROUP BY +route, state"
-        )
         counts: dict[str, dict[str, int]] = {}
-        for route, state, count in found:
-            counts.setdefault(route, {})[state] = count
+        for where in (_NOT_DONE, _REFUSED):
+            found = self._connection.query(
+                f"SELECT route, {rows.STANDING}, count(*) FROM message WHERE {where} GROUP BY +route, 2"
+            )
+            for route, standing, count in found:
+                of_route = counts.setdefault(route, {})
+                of_route[standing] = of_route.get(standing, 0) + count
         return counts
 
     def last(self, route: str) -> Message | None:
@@ -57,13 +60,19 @@ class Overview:
         return str(row[0]) if row else None
 
     def aside(self, limit: int, states: Sequence[str] = ASIDE) -> Sequence[Message]:
-        """The oldest messages that are held, unsure or failed, then those that wait; or some of these states only."""
+        """The oldest messages that are held, unsure, failed or refused, then those that wait; or only some of these."""
         marks = ", ".join("?" * len(states))
-        return self._messages(
-            f"WHERE {_UNANSWERED} AND state IN ({marks}) ORDER BY state = 'waiting', id LIMIT ?", (*states, limit)
-        )
+        found = [
+            message
+            for where in (_NOT_DONE, _REFUSED)
+            for message in self._messages(
+                f"WHERE {where} AND {rows.STANDING} IN ({marks}) ORDER BY state = 'waiting', id LIMIT ?",
+                (*states, limit),
+            )
+        ]
+        return sorted(found, key=lambda message: (message.standing == "waiting", message.id))[:limit]
 
-    def refused(self, limit: int) -> Sequence[Message]:
+    def rejected(self, limit: int) -> Sequence[Message]:
         """The newest messages of which CEGID put a file into its rejects folder."""
         mine = "id IN (SELECT message FROM rejected_file) AND state = 'done'"
         return self._messages(f"WHERE {mine} AND {_NO_REPLAY} ORDER BY id DESC LIMIT ?", (limit,))

@@ -39,6 +39,7 @@ _ENDS = """
 _ASIDE = """
     SELECT id FROM message WHERE state NOT IN ('done') AND state <> 'delivered' LIMIT ?
 """
+_REFUSED = "SELECT id FROM message WHERE refusal <> '' LIMIT ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +178,9 @@ class Pages:
 
     def _few_aside(self, outcome: str | None) -> tuple[int, ...] | None:
         """The messages an outcome other than `ok` can belong to, if they are few."""
-        if outcome in (None, "ok"):
+        if outcome is None or outcome == "ok":
             return None
-        found = self._connection.query(_ASIDE, (_FEW_ASIDE + 1,))
+        found = self._connection.query(_REFUSED if "refused" in outcome else _ASIDE, (_FEW_ASIDE + 1,))
         return tuple(row[0] for row in found) if len(found) <= _FEW_ASIDE else None
 
     def _routes_for(self, wanted: Wanted) -> list[str] | None:

@@ -7,7 +7,16 @@ import sqlite3
 from dataclasses import dataclass
 from datetime import datetime
 
-from cegid_daemon.model import DeliveryState, Fault, Identity, SourceState, State, unescape_name, utc_moment
+from cegid_daemon.model import (
+    DeliveryState,
+    Fault,
+    Identity,
+    RefusalExtent,
+    SourceState,
+    State,
+    unescape_name,
+    utc_moment,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +62,14 @@ class Message:
     received_at: datetime
     fault: Fault | None
     lets_pass: bool = False  # while it is held, those behind it go on
+    refusal: RefusalExtent = RefusalExtent.NONE
+
+    @property
+    def standing(self) -> str:
+        """What people are shown: its state, or how much of it was refused where that is what came of it."""
+        if self.refusal and self.state in (State.DELIVERED, State.DONE):
+            return self.refusal
+        return self.refusal if self.refusal is RefusalExtent.WHOLE and self.state is State.FAILED else self.state
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +96,17 @@ SOURCE_COLUMNS = "id, endpoint, place, folder, name, size, mtime_ns, inode, ctim
 MESSAGE_COLUMNS = (
     "id, uid, route, store, seq, state, source, folder, file_name, payload, sha256, size, logged, recipe, revision, "
     "made_at, rewrite_starts, tries, next_try_at, first_failed_at, replay_of, received_at, error, "
-    "lets_pass"
+    "lets_pass, refusal"
 )
 
 DELIVERY_COLUMNS = (
     "d.id, d.message, p.no, p.payload, p.size, d.endpoint, d.place, d.folder, d.name, d.temporary, d.request_uid, "
     "d.state, d.folder_mark"
+)
+
+STANDING = (  # `Message.standing`
+    "CASE WHEN refusal <> '' AND (state IN ('delivered', 'done') OR (state = 'failed' AND refusal = 'refused')) "
+    "THEN refusal ELSE state END"
 )
 
 
@@ -105,6 +127,7 @@ def message(row: sqlite3.Row) -> Message:
         bool(row["logged"]), row["recipe"], row["revision"], _moment(row["made_at"]), row["rewrite_starts"],
         row["tries"], _moment(row["next_try_at"]), _moment(row["first_failed_at"]), row["replay_of"],
         utc_moment(row["received_at"]), _fault(row["error"]), bool(row["lets_pass"]),
+        RefusalExtent(row["refusal"]),
     )  # fmt: skip
 
 

@@ -46,3 +46,42 @@ def m012_notices(db: Database) -> None:
         );
         """,
     )
+
+
+@migrations()
+def m027_refusals(db: Database) -> None:
+    """How much of what arrived its receiver refused, as an outcome of its own in the log."""
+    apply_statements(
+        db,
+        """
+        ALTER TABLE message ADD COLUMN refusal TEXT NOT NULL DEFAULT '';   -- model.RefusalExtent
+        CREATE INDEX message_refused ON message (id) WHERE refusal <> '';
+        CREATE TABLE refusal (             -- what a receiver refused of a delivery
+            delivery INTEGER PRIMARY KEY REFERENCES delivery (id),
+            message INTEGER NOT NULL REFERENCES message (id),
+            requests INTEGER NOT NULL,     -- that its answers spoke of
+            refused INTEGER NOT NULL,      -- of them
+            extent TEXT NOT NULL           -- model.RefusalExtent
+        );
+        CREATE INDEX refusal_message ON refusal (message);
+        DROP VIEW api_integration_log;
+        CREATE VIEW api_integration_log AS
+        SELECT e.id, e.logged_at, e.store, e.integration, e.route, e.message AS message_id, e.kind, e.variant, e.name,
+               p.no AS part, e.endpoint, coalesce(d.name, e.file_name) AS file_name, e.size, e.sha256,
+               CASE WHEN e.variant = 'Modified' AND f.extent IS NOT NULL THEN f.extent
+                    WHEN e.variant = 'Modified' AND d.state = 'delivered' THEN 'ok'
+                    WHEN e.variant = 'Modified' AND d.state = 'unsure' THEN 'unsure'
+                    WHEN e.variant = 'Modified' AND d.state IN ('refused', 'cancelled') THEN 'failed'
+                    WHEN m.refusal <> '' AND m.state IN ('delivered', 'done') THEN m.refusal
+                    WHEN m.refusal = 'refused' AND m.state = 'failed' THEN m.refusal
+                    WHEN m.state IN ('delivered', 'done') THEN 'ok'
+                    WHEN m.state IN ('failed', 'discarded') THEN 'failed'
+                    WHEN m.state IN ('held', 'unsure') THEN m.state
+                    ELSE 'waiting' END AS outcome,
+               CASE WHEN e.variant = 'Modified' AND d.state = 'delivered' AND f.extent IS NULL THEN NULL
+                    ELSE json_extract(m.error, '$.text') END AS error
+        FROM log_entry e JOIN message m ON m.id = e.message
+        LEFT JOIN part p ON p.id = e.part LEFT JOIN delivery d ON d.id = e.delivery
+        LEFT JOIN refusal f ON f.delivery = e.delivery;
+        """,
+    )

@@ -14,14 +14,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from cegid_daemon.endpoints.protocol import Endpoint, Poster
-from cegid_daemon.errors import CegidDaemonError, EndpointError, Permanent, Transient, Unsure
+from cegid_daemon.errors import CegidDaemonError, Permanent, Transient, Unsure
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.rows import Message
 from cegid_daemon.model import Route, State, escape_name
+from cegid_daemon.pipeline.answering import log_refusal
 from cegid_daemon.pipeline.contacts import Contacts
 from cegid_daemon.pipeline.delivering import Delivering, Round
 from cegid_daemon.pipeline.filing import Filing
-from cegid_daemon.pipeline.following import Following
+from cegid_daemon.pipeline.following import Followed, Following
 from cegid_daemon.pipeline.posting import Posting
 from cegid_daemon.pipeline.rewriting import Rewriting, failure_fault
 from cegid_daemon.rewrite.recipe import Recipe, Templates
@@ -37,6 +38,7 @@ class Carried:
 
     delivered: int = 0
     failed: list[tuple[Message, CegidDaemonError]] = field(default_factory=list)
+    refused: list[tuple[Message, CegidDaemonError]] = field(default_factory=list)  # arrived, and taken over in part
     stopped: tuple[Message, CegidDaemonError] | None = None  # waits or is unsure; blocks the route
     unfiled: list[CegidDaemonError] = field(default_factory=list)  # delivered, but the original could not be filed yet
 
@@ -92,6 +94,7 @@ class Pipeline:
         outgoing = [message for message in alive if message.state is not State.DELIVERED]
         sent = self._carrier(route).deliver(route, outgoing, now)
         carried.failed += sent.failed
+        carried.refused = list(sent.refused)
         carried.stopped = sent.stopped
         carried.delivered = len(sent.delivered)
         self._give_up(route, carried, now)
@@ -100,9 +103,9 @@ class Pipeline:
         self._file_away([*arrived, *(message for message, _ in carried.failed)], carried, now)
         return carried
 
-    def follow(self, route: Route, now: datetime, *, patient: bool) -> list[EndpointError]:
-        """Asks the API for the answers it deferred on a route; returns what kept it from being asked."""
-        return self._following.follow(route, now, patient=patient) if self._posts(route) else []
+    def follow(self, route: Route, now: datetime, *, patient: bool) -> Followed:
+        """Asks the API for the answers it deferred on a route."""
+        return self._following.follow(route, now, patient=patient) if self._posts(route) else Followed()
 
     def _posts(self, route: Route) -> bool:
         return route.target is not None and route.target.endpoint in self._apis
@@ -122,8 +125,11 @@ class Pipeline:
             self._delivering.commit_fates(fates, now)
             for message in sent.delivered:
                 self._journal.ledger.set_state(message.id, State.DELIVERED)
+            for message, error in carried.refused:
+                self._journal.answers.mark(message.id, failure_fault(error, route, message))
             for message, error in carried.failed:
                 self._fail(route, message, error, now)
+                self._journal.answers.sum_up_refusals(message.id)
             if carried.stopped:
                 self._stop(route, *carried.stopped, now)
             if sent.delivered and route.target is not None:
@@ -131,6 +137,8 @@ class Pipeline:
             self._journal.ledger.close([message.id for message in arrived if message.source is None], State.DONE, now)
         for message in sent.delivered:
             log.info("message %d: %s delivered", message.id, escape_name(message.file_name), extra=_fields(message))
+        for message, error in carried.refused:
+            log_refusal(message, error)
         if not self._posts(route):
             self._delivering.take_back(fates)
 

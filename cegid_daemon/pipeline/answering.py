@@ -15,19 +15,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from cegid_daemon.endpoints.protocol import Endpoint
-from cegid_daemon.errors import Absent, EndpointError, Permanent, Place, Transient
+from cegid_daemon.errors import Absent, CegidDaemonError, EndpointError, Permanent, Place, Transient
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.answers import Kept
 from cegid_daemon.journal.payloads import Staged
 from cegid_daemon.journal.rows import Delivery, Message
-from cegid_daemon.model import DeliveryState, Fault, Route
+from cegid_daemon.model import DeliveryState, Fault, Route, escape_name
 from cegid_daemon.pipeline.envelopes import Refusal, Tying, Verdict
 from cegid_daemon.pipeline.naming import numbered, rejects_name, subfolder
 
 log = logging.getLogger(__name__)
 
+_NAMED = 3  # refused requests that an error names
 _LISTED = 200  # refused requests that get a line of their own among the attempts; the rejects file has all
 FIRST_REPORT = timedelta(seconds=30)  # how soon a deferred answer is asked for
+
+
+class ReportPending(Transient):
+    """A report on deferred requests is not there yet, or not whole."""
 
 
 class Answering:
@@ -59,29 +64,27 @@ class Answering:
 
     def conclude_late(
         self, route: Route, answers: Route | None, message: Message, delivery: Delivery, now: datetime
-    ) -> bool:
+    ) -> Permanent | None:
         """The same for a report on requests that were deferred; the message itself is over.
 
-        False, and nothing is noted, while the report is not there or not whole.
+        Returns what the report refuses, None if nothing. Raises ReportPending, and nothing is noted, while the report
+        is not there or not whole.
         """
         with self._reading(route, message, delivery, late=True) as (kept, tied, verdict):
             if not verdict.is_final:
-                self._journal.payloads.discard(tied)
-                return False
-            refused = len(verdict.refusals)
+                raise ReportPending("the report is not there yet")
             with self._journal.connection.transaction():
                 self._note(message, delivery, verdict, now)
-                if refused:
-                    error = Permanent(
-                        f"the API refused {refused} request(s) after it had acknowledged them",
-                        why=verdict.refusals[0].reason, remedy="Correct what it names, then replay the message.",
-                    )  # fmt: skip
+                error = self.partly_accepted(message, late=True) if verdict.refusals else None
+                if error is not None:
                     self._journal.answers.mark(message.id, Fault.of(error.at(route=route.name)))
-                if refused == verdict.requests:
+                if self._journal.answers.is_refused(delivery):
                     self._journal.outgoing.set_state([delivery.id], DeliveryState.REFUSED, now)
                 self._journal.answers.settle(delivery.id)
                 self._log(route, answers, message, delivery, kept, tied, now)
-        return True
+        if error is not None:
+            log_refusal(message, error)
+        return error
 
     @contextlib.contextmanager
     def _reading(
@@ -113,8 +116,8 @@ class Answering:
             self._journal.ledger.note(message.id, "answer", "waiting", text, now, delivery.id)
         if verdict.refusals:
             self._journal.answers.refused(message.id, verdict.reasons)
-            log.warning("message %d: the API refused %d of %d request(s)", message.id, len(verdict.refusals),
-                        verdict.requests, extra={"route": message.route, "message_id": message.id})  # fmt: skip
+        if refused := verdict.requests if verdict.refused_whole else len(verdict.refusals):
+            self._journal.answers.refuse(delivery, verdict.requests, refused)
 
     def _log(
         self, route: Route, answers: Route | None, message: Message, delivery: Delivery, kept: Kept, tied: Staged,
@@ -131,6 +134,16 @@ class Answering:
             self._journal.payloads.discard(tied)
         if not message.logged or route.log.redact:
             self._journal.answers.drop(message.id, "answer")
+
+    def partly_accepted(self, message: Message, *, late: bool = False) -> Permanent:
+        """What is said of a message that arrived, and of which the API refused something; `late`: by a report."""
+        known = self._journal.answers.refusals(message.id).values()
+        refused, asked = sum(one.refused for one in known), sum(one.requests for one in known)
+        first = self._journal.answers.refused_requests(message.id, _NAMED)
+        why = "; ".join(first) + (f"; and {refused - len(first)} more" if refused > len(first) else "")
+        after = " after it had acknowledged them" if late else ""
+        return Permanent(f"the API refused {refused} of {asked} requests{after}", why=why,
+                         remedy="Correct what it names, then replay the message.")  # fmt: skip
 
     def nothing_accepted(self, message: Message) -> Permanent:
         """The error of a message of which the API wanted nothing."""
@@ -159,6 +172,14 @@ class Answering:
                 "the list of refused requests cannot be written", where=Place(file=f"{endpoint.where}/{folder}"),
                 why=exc.why or exc.what, remedy="The API has answered; its answer is kept, and read again by itself.",
             ) from exc  # fmt: skip
+
+
+def log_refusal(
+    message: Message, error: CegidDaemonError, *, event: str = "refused", level: int = logging.WARNING
+) -> None:
+    """Tells the daemon's log what of a message was refused after it had arrived; it stays done."""
+    about = {"route": message.route, "message_id": message.id, "store": message.store, "event": event}
+    log.log(level, "message %d: %s: %s", message.id, escape_name(message.file_name), error, extra=about)
 
 
 def _put_once(endpoint: Endpoint, folder: str, wanted: str, text: bytes) -> None:

@@ -35,6 +35,7 @@ class Round:
 
     delivered: list[Message] = field(default_factory=list)
     failed: list[tuple[Message, CegidDaemonError]] = field(default_factory=list)
+    refused: list[tuple[Message, CegidDaemonError]] = field(default_factory=list)  # in part, of `delivered`
     stopped: tuple[Message, CegidDaemonError] | None = None  # it must wait, and all behind it
     arrived: list[Delivery] = field(default_factory=list)  # the deliveries of `delivered`
     untouched: dict[int, Delivery] = field(default_factory=dict)  # put aside in this round, and not renamed yet

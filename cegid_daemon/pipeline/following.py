@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from ulid import ULID
 
 from cegid_daemon.endpoints.protocol import Endpoint, Poster
-from cegid_daemon.errors import BadInput, EndpointError, Permanent, Place, TemplateFault
+from cegid_daemon.errors import BadInput, CegidDaemonError, EndpointError, Permanent, Place, TemplateFault
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.answers import FollowUp
 from cegid_daemon.journal.rows import Delivery, Message
 from cegid_daemon.model import Fault, Route, answer_route
-from cegid_daemon.pipeline.answering import FIRST_REPORT, Answering
+from cegid_daemon.pipeline.answering import FIRST_REPORT, Answering, ReportPending
 from cegid_daemon.pipeline.envelopes import method_of
 from cegid_daemon.rewrite.recipe import Templates
 from cegid_daemon.rewrite.templates import compile as compile_template
@@ -26,6 +27,14 @@ from cegid_daemon.rewrite.templates import compile as compile_template
 log = logging.getLogger(__name__)
 
 _LONGEST_PAUSE = timedelta(minutes=30)
+
+
+@dataclass(slots=True)
+class Followed:
+    """What asking for reports came to."""
+
+    errors: list[EndpointError] = field(default_factory=list)  # what kept the API from being asked
+    refused: list[tuple[Message, CegidDaemonError]] = field(default_factory=list)  # by a report, after all
 
 
 class Following:
@@ -41,23 +50,26 @@ class Following:
         self._requests = requests
         self._answering = Answering(journal, endpoints, beat)
 
-    def follow(self, route: Route, now: datetime, *, patient: bool) -> list[EndpointError]:
-        """Asks for what is due on a route; `patient=False`: for all it owes. Returns what kept it from being asked."""
-        errors: list[EndpointError] = []
+    def follow(self, route: Route, now: datetime, *, patient: bool) -> Followed:
+        """Asks for what is due on a route; `patient=False`: for all it owes."""
+        followed = Followed()
         for owed in self._journal.answers.owed(route.name, now if patient else None):
             message = self._journal.ledger.message(owed.message)
             assert message is not None
             try:
-                answered = self._ask(route, message, owed, now)
+                refused = self._ask(route, message, owed, now)
             except (EndpointError, BadInput, TemplateFault) as error:
-                answered = False
-                errors.append(error if isinstance(error, EndpointError) else Permanent(error.what, why=error.why))
-            if not answered:
+                if not isinstance(error, ReportPending):
+                    told = error if isinstance(error, EndpointError) else Permanent(error.what, why=error.why)
+                    followed.errors.append(told)
                 self._later(route, message, owed, now)
-        return errors
+            else:
+                if refused is not None:
+                    followed.refused.append((message, refused))
+        return followed
 
-    def _ask(self, route: Route, message: Message, owed: FollowUp, now: datetime) -> bool:
-        """Whether the report was there."""
+    def _ask(self, route: Route, message: Message, owed: FollowUp, now: datetime) -> Permanent | None:
+        """What the report refused; None: nothing. Raises ReportPending."""
         delivery = next(one for one in self._journal.outgoing.of_message(owed.message) if one.id == owed.delivery)
         self._keep_report(route, message, delivery, owed, now)
         answers = self._routes.get(answer_route(route.name))

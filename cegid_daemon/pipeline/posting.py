@@ -59,7 +59,7 @@ class Posting:
         outcome = Round()
         for message in batch:
             try:
-                self._post_all(route, message, now)
+                refused = self._post_all(route, message, now)
             except Permanent as error:
                 outcome.failed.append((message, error))
             except EndpointError as error:
@@ -67,15 +67,20 @@ class Posting:
                 break
             else:
                 outcome.delivered.append(message)
+                if refused is not None:
+                    outcome.refused.append((message, refused))
         return outcome
 
-    def _post_all(self, route: Route, message: Message, now: datetime) -> None:
+    def _post_all(self, route: Route, message: Message, now: datetime) -> Permanent | None:
+        """What of it the API refused; None: nothing."""
         for delivery in self._journal.outgoing.of_message(message.id):
             if delivery.state not in _OVER:
                 self._beat()
                 self._carry(route, message, delivery, now)
-        if all(one.state is DeliveryState.REFUSED for one in self._journal.outgoing.of_message(message.id)):
+        deliveries = self._journal.outgoing.of_message(message.id)
+        if all(one.state is DeliveryState.REFUSED for one in deliveries):
             raise self._answering.nothing_accepted(message)
+        return self._answering.partly_accepted(message) if self._journal.answers.refusals(message.id) else None
 
     def _carry(self, route: Route, message: Message, delivery: Delivery, now: datetime) -> None:
         api = self._api(delivery)

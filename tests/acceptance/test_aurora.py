@@ -7,6 +7,7 @@ import io
 import json
 import os
 import random
+import re
 import signal
 import sqlite3
 import subprocess
@@ -177,8 +178,12 @@ def test_stock_is_posted_with_its_pair_and_the_answer_with_its_own(shop: Shop) -
 def test_what_the_api_refuses_is_listed_with_its_key_and_counted(shop: Shop) -> None:
     shop.api.refuse = {"0002": "unknown variation"}
     shop.drop()
-    shop.once("inventory")
+    (line,) = shop.once("inventory", code=1).splitlines()
+    assert "refused 1 of 3 requests" in line
+    assert "STOCK.csv" in line
+    assert "VariationReference 0002: unknown variation" in line
     assert shop.states() == ["done"]
+    assert [row[3] for row in shop.log()] == ["partly refused", "partly refused"]
     (coverage,) = shop.sql("SELECT coverage FROM message WHERE route = 'inventory'")[0]
     assert json.loads(coverage)["rejected"] == {"unknown variation": 1}
     assert json.loads(coverage)["sent"] == 2
@@ -190,24 +195,58 @@ def test_what_the_api_refuses_is_listed_with_its_key_and_counted(shop: Shop) -> 
     assert ("RequestID 2, VariationReference 0002: unknown variation",) in shop.sql("SELECT detail FROM attempt")
 
 
+def test_a_message_with_refused_records_needs_attention_until_it_is_sent_again(shop: Shop) -> None:
+    shop.api.refuse = {"0002": "unknown variation"}
+    shop.drop()
+    shop.once("inventory", code=1)
+    shown = shop.call("status").stdout
+    assert re.search(r"message 1 \(inventory, STOCK.csv\) partly refused: the API refused 1 of 3 requests.*0002", shown)
+    (route,) = [
+        one for one in json.loads(shop.call("status", "--json").stdout)["routes"] if one["route"] == "inventory"
+    ]
+    assert (route["partly_refused"], route["failed"]) == (1, 0)
+    listed = json.loads(shop.call("log", "list", "--outcome", "partly refused", "--json").stdout)
+    assert [entry["variant"] for entry in listed] == ["Modified", "Unmodified"]
+    assert all("unknown variation" in entry["error"] for entry in listed)
+    assert "1 of 3 requests refused" in shop.call("log", "show", "1").stdout
+    replayed = shop.call("replay", "1")
+    assert (replayed.returncode, "partly refused" in replayed.stdout) == (1, True)
+    shop.api.refuse = {}
+    (message,) = [row[0] for row in shop.sql("SELECT id FROM message WHERE replay_of = 1")]
+    assert shop.call("replay", str(message)).returncode == 0
+    assert "refused: " not in shop.call("status").stdout
+    assert shop.log()[0][3] == "partly refused", "the log goes on telling what came of the first"
+
+
+def test_the_daemon_log_warns_of_refused_records_with_counts_and_reasons(shop: Shop) -> None:
+    shop.api.refuse = {"0002": "unknown variation"}
+    shop.drop()
+    with shop.run():
+        shop.wait_for(lambda: shop.states() == ["done"], "the delivery")
+    (line,) = [one for one in (shop.folder / "daemon.log").read_text().splitlines() if "refused 1 of 3" in one]
+    assert " warning " in line
+    assert "STOCK.csv" in line
+    assert "0002: unknown variation" in line
+
+
 def test_a_file_of_which_nothing_is_accepted_fails(shop: Shop) -> None:
     shop.api.refuse = dict.fromkeys(("0001", "0002", "0003"), "closed")
     shop.drop()
     shop.once("inventory", code=1)
     assert shop.states() == ["failed"]
     assert "closed (3)" in (shop.folder / "inbox/inventory/failed/STOCK.csv.error.txt").read_text()
-    assert [row[3] for row in shop.log()] == ["failed", "failed"]
+    assert [row[3] for row in shop.log()] == ["refused", "refused"]
 
 
 def test_parts_are_posted_each_and_a_refused_one_does_not_fail_the_others(shop: Shop) -> None:
     shop.configure(output="output = { batch = 1 }", name="{{ source.stem }}.{{ part }}.xml")
     shop.api.refuse = {"0002": "unknown"}
     shop.drop()
-    shop.once("inventory")
+    shop.once("inventory", code=1)
     assert [request.method for request in shop.api.received] == ["StockUpdate"] * 3
     assert len({request.request_uid for request in shop.api.received}) == 3
     assert shop.states() == ["done"]
-    assert [row[3] for row in shop.log()] == ["ok", "ok", "failed", "ok"]
+    assert [row[3] for row in shop.log()] == ["partly refused", "ok", "refused", "ok"]
 
 
 @pytest.mark.parametrize("code", [429, 500, 503])
@@ -332,7 +371,7 @@ def test_the_answer_becomes_a_file_for_cegid(shop: Shop) -> None:
     )
     shop.api.refuse = {"0003": "épuisé"}
     shop.drop()
-    shop.once("inventory")
+    shop.once("inventory", code=1)
     (reply,) = (shop.folder / "outbox/acks").iterdir()
     assert reply.read_bytes().decode("cp1252").split("\r\n") == [
         "RequestID;Key;Ack;Reason", "1;0001;Success;", "2;0002;Success;", "3;0003;Failure;épuisé", "",
@@ -353,10 +392,11 @@ def test_a_deferred_answer_is_followed_up(shop: Shop) -> None:
     shop.api.deferring = True
     shop.api.refuse = {"0002": "unknown variation"}
     shop.drop()
-    shop.once("inventory")
+    assert "after it had acknowledged" in shop.once("inventory", code=1)
     assert shop.states() == ["done"]
     shop.once("inventory")
     assert [request.method for request in shop.api.received] == ["StockUpdate", "ReportGet"]
+    assert [row[3] for row in shop.log()] == ["partly refused", "partly refused"]
     assert shop.sql("SELECT * FROM follow_up") == []
     (coverage, error) = shop.sql("SELECT coverage, error FROM message WHERE route = 'inventory'")[0]
     assert json.loads(coverage)["rejected"] == {"unknown variation": 1}
@@ -432,12 +472,14 @@ def test_what_cegid_refuses_is_tied_to_its_message(shop: Shop) -> None:
     sent.rename(rejects / sent.name)
     (rejects / f"{sent.stem}.log").write_bytes("Client inconnu : WEB1, ligne 2\r\nPièce refusée\r\n".encode("cp1252"))
     (rejects / "foreign.asc").write_text("not ours")
-    shop.once("orders")
+    assert "CEGID refused CC_1.asc" in shop.once("orders", code=1)
     message, state, error = shop.sql("SELECT id, state, error FROM message WHERE route = 'orders'")[0]
     assert state == "done"
     assert "Pièce refusée" in json.loads(error)["text"]
-    assert shop.log("Response")[1][3] == "failed"
-    assert "Client inconnu" in shop.call("log", "show", str(message)).stdout
+    assert [row[3] for row in shop.log("Response")[:2]] == ["refused", "refused"]
+    shown = shop.call("log", "show", str(message)).stdout
+    assert "Client inconnu" in shown
+    assert re.search(r"CC_1.asc: delivered 20\S+Z, rejected\n", shown), "when it arrived stays known"
     assert sorted(path.name for path in rejects.glob("processed/*/*")) == ["CC_1.asc", "CC_1.log", "foreign.asc"]
     shop.once("orders")
     assert len(shop.sql("SELECT * FROM attempt WHERE step = 'rejects'")) == 1

@@ -689,3 +689,23 @@ def test_a_large_entry_is_paged_from_end_to_end(site, browser):
     assert ">Next<" not in text
     assert ">First<" in text
     assert 'name="from"' in text
+
+
+def test_what_the_receiver_refused_needs_a_person_and_has_its_badge_filter_and_figure(tmp_path: Path):
+    shop = Site(tmp_path)
+    with shop.running() as site:
+        site.drop("STOCK.csv", "inventory")
+    with opened(shop) as journal:
+        (delivery,) = journal.outgoing.of_message(1)
+        journal.answers.refuse(delivery, 3, 1)
+        journal.answers.mark(1, Fault("", "the API refused 1 of 3 requests", why="unknown <b>"))
+    with shop.running() as site:
+        browser = site.browser()
+        text = browser.get("/").text
+        assert 'class="badge is-partly-refused">partly refused<' in text
+        assert "unknown &lt;b&gt;" in text
+        assert 'href="/message/1/replay"' in text
+        assert "1 of 3 requests refused" in browser.get("/message/1").text
+        assert "STOCK.csv" in browser.get("/log?outcome=partly+refused").text
+        assert "No entry matches" in browser.get("/log?outcome=refused").text
+        assert 'cegid_daemon_messages{route="inventory",state="partly refused"} 1.0' in browser.get("/metrics").text

@@ -55,7 +55,7 @@ def test_alerts_take_addresses_as_texts_and_as_secrets(tmp_path, monkeypatch):
     config = configured(tmp_path, '[alert]\nurls = ["mailto://a@b.example", { env = "HOOK" }]\nquiet = "1h"')
     assert [url.reveal() for url in config.alert.urls] == ["mailto://a@b.example", "json://u:p@hook.example"]
     assert config.alert.quiet == timedelta(hours=1)
-    assert set(config.alert.events) == {"failed", "held", "unsure", "rejected", "endpoint", "notice"}
+    assert set(config.alert.events) == {"failed", "held", "unsure", "refused", "rejected", "endpoint", "notice"}
     assert "hook.example" not in repr(config)
 
 
