@@ -28,7 +28,8 @@ from cegid_daemon.holding import StateFolder
 from cegid_daemon.housekeeping import Housekeeping
 from cegid_daemon.journal import Journal
 from cegid_daemon.lanes import Task
-from cegid_daemon.model import Route
+from cegid_daemon.leftovers import Leftovers
+from cegid_daemon.model import LogPolicy, Route
 from cegid_daemon.pipeline import Pipeline
 from cegid_daemon.sources import Sourcing
 from cegid_daemon.trouble import Troubles
@@ -49,6 +50,11 @@ def utc_now() -> datetime:
 def journal_path(config: Config) -> Path:
     """Where the journal lies."""
     return config.state / "journal.sqlite"
+
+
+def places_of(config: Config) -> set[str]:
+    """Where the endpoints of a configuration are. Asks none of them."""
+    return {open_endpoint(spec).where for spec in config.endpoints.values() if spec.scheme not in API_SCHEMES}
 
 
 class Installation(AbstractContextManager["Installation"]):
@@ -99,7 +105,9 @@ class Installation(AbstractContextManager["Installation"]):
         sources = Sourcing(
             config, endpoints, apis, self.journal, pipeline, troubles, self._spool, self.clock, stopping
         ).sources()
-        return Crew({**endpoints, **apis}, sources, troubles, self._alarm(config))
+        folders = {(one.endpoint.where, one.spec.folder) for one in sources}
+        leftovers = Leftovers(self.journal, pipeline, config.routes, folders, self.clock)
+        return Crew({**endpoints, **apis}, sources, troubles, leftovers, self._alarm(config))
 
     def _alarm(self, config: Config) -> Vigil | None:
         if not config.alert.urls:
@@ -110,12 +118,13 @@ class Installation(AbstractContextManager["Installation"]):
     def _warn(self, config: Config) -> None:
         for warning in config.warnings:
             log.warning("%s", warning)
-        for route, count in self.journal.ledger.open_routes().items():
-            if route not in config.routes:
-                log.warning(
-                    "Route %s is no longer configured, but %d message(s) of it are open. "
-                    "Configure it again to have them carried, or `discard` them.", route, count,
-                )  # fmt: skip
+
+    def policies(self, config: Config) -> dict[str, LogPolicy]:
+        """How long the log keeps what, by route and by the names that routes had before."""
+        routes = config.routes
+        old = {old: route.log for route in routes.values() for old in route.moved_from}
+        old |= {before: routes[name].log for before, name in self.journal.moves.old_names(routes).items()}
+        return {**old, **{name: route.log for name, route in routes.items()}}
 
     def warn_of_edits(self, config: Config) -> None:
         """Tells where operators' settings hold instead of the configured ones: once a start, not once a pass."""
@@ -147,6 +156,7 @@ class Crew:
     endpoints: Mapping[str, Reachable]
     sources: Sequence[Looked]
     troubles: Troubles
+    leftovers: Leftovers
     alarm: Vigil | None = None  # None: nobody is told
 
     def close(self) -> None:
@@ -211,11 +221,11 @@ def works(
         installation.warn_of_edits(config)
         crew = installation.crew(config, beat=daemon.pulse.beat, stopping=daemon.stopping)
         sources = [SourceTask(source, source.name, lane_of(source, config)) for source in crew.sources]
-        policies = {name: route.log for name, route in config.routes.items()}
+        policies = installation.policies(config)
         housekeeping = Housekeeping(
             installation.journal, policies, installation.clock, daemon.stopping, beat=daemon.pulse.beat
         )
-        tasks: list[Task] = [*sources, housekeeping, *([crew.alarm] if crew.alarm else [])]
+        tasks: list[Task] = [*sources, housekeeping, crew.leftovers, *([crew.alarm] if crew.alarm else [])]
         services: list[Service] = [FolderHints(sources, daemon.wake), *face(installation, config, crew, daemon)]
         tasks += _acquaintances(crew, {task.lane for task in sources}, installation)
         landing = Landing(crew.sources, daemon.wake)

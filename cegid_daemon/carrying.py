@@ -7,6 +7,7 @@ between passes only what may be forgotten. Takes nothing itself: where new messa
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -20,7 +21,9 @@ from cegid_daemon.model import Fault, Route, SourceSpec, State, Store
 from cegid_daemon.pipeline import Carried, Pipeline
 from cegid_daemon.trouble import Troubles
 
+UNFILED = "not filed away"  # the kind of a notice
 _T = TypeVar("_T")
+log = logging.getLogger(__name__)
 
 BATCH_FILES = 64  # messages that share their commits
 BATCH_BYTES = 4 << 20  # received bytes of one batch; a larger file goes alone
@@ -81,7 +84,9 @@ class Carrying:
         self._troubles = troubles
         self._clock = clock
         self._stopping = stopping
-        self._begun = False
+        self._adopted = False  # what an earlier configuration left to these routes is theirs now
+        self._unfiled = True  # an earlier process may have told of files that could not be filed away
+        self._elsewhere = True  # files of these routes may lie where the source was before
         self._clear_at = clock()
         self._enabled: Sequence[Route] = ()
         self._settled_at: tuple[int, int] | None = None  # the journal's version when nothing was open here
@@ -113,6 +118,8 @@ class Carrying:
     ) -> Passed:
         now = self._clock()
         passed = Passed(now + rest)
+        if not self._adopted:
+            self._adopt(now, here)
         version = self._journal.connection.version()
         if version != self._settled_at:  # else nothing was written since, and an idle source costs one question
             self._settled_at = version if self._settle(passed, now, patient, here) else None
@@ -120,6 +127,21 @@ class Carrying:
         if self._enabled:
             take(passed, now)
         return passed
+
+    def _adopt(self, now: datetime, here: tuple[str, str] | None) -> None:
+        """Takes over what the configuration says has become of routes, stores and folders. Once; harmless again."""
+        for route in self._routes:
+            if taken := self._journal.moves.take_over(route, now):
+                old = ", ".join(route.moved_from)
+                log.warning("Route %s takes over %d open message(s) of %s.", route.name, taken, old)
+            if moved := self._journal.moves.update_store(route, now):
+                log.warning("Route %s: %d message(s) not rewritten yet go to store %s now.",
+                            route.name, moved, route.store)  # fmt: skip
+            if route.moved_from and route.log.redact:
+                self._journal.masking.expect(route.name, route.log.redact)
+        if here is not None:
+            self._journal.sources.rehome(*here)
+        self._adopted = True
 
     def _settle(self, passed: Passed, now: datetime, patient: bool, here: tuple[str, str] | None) -> bool:
         """Files away and carries what is open; whether nothing is."""
@@ -140,7 +162,7 @@ class Carrying:
     # -- what is open -----------------------------------------------------------------------------------------------
 
     def _file_pending(self, passed: Passed, now: datetime, patient: bool, here: tuple[str, str] | None) -> bool:
-        """The first time wherever the files lie: the source may have been another before the configuration changed.
+        """Here, and where the source was before the configuration changed, as long as files of these routes lie there.
 
         Whether no file is left to be filed away.
         """
@@ -148,11 +170,15 @@ class Carrying:
         if patient and not self._troubles.due(subject, now):
             return False
         names = [route.name for route in self._routes]
-        carried = self._pipeline.file_pending(names, now, here if self._begun else None)
-        self._begun = True
+        carried = self._pipeline.file_pending(names, now, None if self._elsewhere else here)
+        if here is not None and self._elsewhere:
+            self._elsewhere = self._journal.sources.elsewhere(names, here)
         self.note_unfiled(carried, passed)
         if not carried.unfiled:
             self._troubles.worked(subject)
+            if self._unfiled:
+                self._unfiled = False
+                self._journal.notices.clear(UNFILED, self._name)
         return not carried.unfiled
 
     def note_unfiled(self, carried: Carried, passed: Passed) -> None:
@@ -160,7 +186,11 @@ class Carrying:
         if carried.unfiled:
             passed.faults += carried.unfiled
             subject, policy = f"{self._name}: filing away", self._routes[0].retry
-            self._troubles.failed(subject, carried.unfiled[0], policy, self._clock())
+            now = self._clock()
+            self._troubles.failed(subject, carried.unfiled[0], policy, now)
+            self._unfiled = True
+            more = f" ({len(carried.unfiled)} files)" if len(carried.unfiled) > 1 else ""
+            self._journal.notices.report(UNFILED, self._name, f"{self._name}: {carried.unfiled[0]}{more}", now)
 
     def _clear_targets(self, now: datetime) -> None:
         if now < self._clear_at:

@@ -265,6 +265,7 @@ class Route:
     log: LogPolicy = LogPolicy()
     rejects: RejectsSpec | None = None
     answers: str = ""  # the route whose answers of the API this one carries to CEGID, or only into the log
+    moved_from: tuple[str, ...] = ()  # names this route had before, or routes it replaces: it takes their messages over
 
     @property
     def log_route(self) -> str:

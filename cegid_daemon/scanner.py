@@ -25,6 +25,7 @@ from cegid_daemon.errors import (
 )
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.payloads import Staged
+from cegid_daemon.journal.rows import SourceFile
 from cegid_daemon.journal.sources import Taking
 from cegid_daemon.masks import Masks
 from cegid_daemon.model import Identity, Listed, Route, SourceSpec, State, Store, WaitReason, escape_name
@@ -169,6 +170,7 @@ class Source:
             return self._settling.look(listing, now)
         self._recall()
         known = self._journal.sources.lying(self.endpoint.where, self.spec.folder)
+        self._free_names(listing, known)
         left = (
             self._journal.sources.left(self.endpoint.where, self.spec.folder) if self.spec.after == "leave" else set()
         )
@@ -182,6 +184,25 @@ class Source:
             files = self._waiting.files().items()
             empty = {name: (file.identity, file.first_seen) for name, file in files if file.reason is WaitReason.EMPTY}
             self._settling.recall(empty)
+
+    def _free_names(self, listing: Sequence[Listed], known: dict[str, SourceFile]) -> None:
+        """A new file under the name of one that is no affair of ours (its route is gone, or moved on) is taken.
+
+        The old one is no more: its message goes on, or is closed, from the bytes that were stored.
+        """
+        replaced = [
+            known[one.name]
+            for one in listing
+            if one.name in known and one.regular and not known[one.name].identity.same_file(one.identity)
+        ]
+        if not replaced:
+            return
+        for file in self._journal.sources.give_up(replaced, [route.name for route in self.routes]):
+            log.warning(
+                "%s was replaced by its sender, and the new file is taken. The message of the old one belongs to a "
+                "route that takes nothing from here any more; its bytes are kept.", self._subject(file.name),
+            )  # fmt: skip
+            del known[file.name]
 
     def _take(self, batch: Sequence[Listed], passed: Passed) -> list[Prepared]:
         """Reads, claims and rewrites some files; those that cannot be read now stay where they are."""

@@ -125,6 +125,7 @@ def _look_at_journal(invocation: Invocation, config: Config, findings: Findings)
         )
         differences = journal.book.settings.differences(config.stores.values())
         findings.warnings += [str(difference) for difference in differences]
+        findings.warnings += [str(route) for route in journal.moves.gone(config.routes)]
 
 
 def _size(path: Path) -> int:

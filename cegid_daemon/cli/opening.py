@@ -74,10 +74,11 @@ class Invocation:
 
 def desk_of(journal: Journal, config: Config) -> Desk:
     """The operator's desk for whoever called."""
-    from cegid_daemon.bootstrap import utc_now
+    from cegid_daemon.bootstrap import places_of, utc_now
     from cegid_daemon.desk import Desk
 
-    return Desk(journal, config.routes, config.stores, config.recipes, who=who(), clock=utc_now)
+    places = places_of(config)
+    return Desk(journal, config.routes, config.stores, config.recipes, who=who(), clock=utc_now, places=places)
 
 
 def _path(config: Config) -> Path:

@@ -114,6 +114,8 @@ def pass_over(installation: Installation, config: Config, routes: set[str], stop
     try:
         sources = [one for one in crew.sources if any({route.name, route.log_route} & routes for route in one.routes)]
         outcome = passes.once(sources, clock=utc_now, wait=stop.wait)
+        if len(sources) == len(crew.sources):
+            outcome.faults += crew.leftovers.look(utc_now())
     finally:
         crew.close()
     if stop.is_set():
@@ -126,8 +128,7 @@ def _keep_house(installation: Installation, config: Config, stop: threading.Even
     from cegid_daemon.bootstrap import utc_now
     from cegid_daemon.housekeeping import Housekeeping
 
-    policies = {name: route.log for name, route in config.routes.items()}
-    house = Housekeeping(installation.journal, policies, utc_now, stop.is_set)
+    house = Housekeeping(installation.journal, installation.policies(config), utc_now, stop.is_set)
     began = utc_now()
     while house.turn() and not stop.is_set():
         if (utc_now() - began).total_seconds() > _UPKEEP:

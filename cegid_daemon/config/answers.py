@@ -53,6 +53,7 @@ def answering(route: Route, target: TargetTable) -> Route:
         target=TargetSpec(**dict(reply.target)) if reply else None,
         rejects=None,
         answers=route.name,
+        moved_from=tuple(answer_route(old) for old in route.moved_from),
     )
 
 

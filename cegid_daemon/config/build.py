@@ -164,6 +164,7 @@ def _route(name: str, table: RouteTable, root: Root) -> Route:
         retry=RetryPolicy(**dict(_over(root.defaults.retry, table.retry, RetryTable))),
         log=LogPolicy(**dict(_over(root.defaults.log, table.log, LogTable))),
         rejects=_rejects(table),
+        moved_from=table.moved_from,
     )
 
 

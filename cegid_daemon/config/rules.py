@@ -28,6 +28,7 @@ def troubles_of_tables(root: Root) -> Iterator[Trouble]:
     for name, layout in root.layout.items():
         yield from troubles_in(name, layout)
     yield from troubles_of_apis(root)
+    yield from _moves(root)
     for name, route in root.route.items():
         yield from _route(("route", name), route, root.layout.get(route.layout))
         yield from _output(("route", name, "output"), route.output)
@@ -73,6 +74,22 @@ def _route(path: KeyPath, route: RouteTable, layout: LayoutTable | None) -> Iter
     if layout is not None:
         at = (*path, "source", "unique")
         yield from troubles_of_unique(at, route.source.unique, frozen(route.layout, layout))
+
+
+def _moves(root: Root) -> Iterator[Trouble]:
+    """The messages of a route that is gone go to one route, and only once it is gone."""
+    claimed: dict[str, str] = {}
+    for name, route in root.route.items():
+        path = ("route", name, "moved_from")
+        for old in route.moved_from:
+            if old in root.route:
+                why = "its messages are its own" if old != name else "a route cannot move from itself"
+                remedy = f"Remove route {old!r}, or take its name out of moved_from."
+                yield Trouble(path, f"route {old!r} is still configured", why, remedy)
+            elif old in claimed:
+                why = f"route {claimed[old]!r} names it as well" if claimed[old] != name else "it stands here twice"
+                yield Trouble(path, f"the messages of route {old!r} can go to one route only", why, "Name it once.")
+            claimed.setdefault(old, name)
 
 
 def _making(path: KeyPath, route: RouteTable, layout: LayoutTable | None) -> Iterator[Trouble]:

@@ -281,6 +281,10 @@ class RouteTable(Table):
     retry: RetryTable = key(RetryTable(), "when to try again")
     log: LogTable = key(LogTable(), "what the log keeps")
     rejects: RejectsTable | None = key(None, "what CEGID says of the delivered files", shown="none")
+    moved_from: Annotated[tuple[str, ...], BeforeValidator(texts), Kind("name of a route, or list of them")] = key(
+        (), "routes that are no longer configured and whose messages this route takes over: the name it had before, "
+        "or those it replaces", shown="none",
+    )  # fmt: skip
 
 
 class DefaultsTable(Table):

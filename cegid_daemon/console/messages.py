@@ -7,6 +7,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from cegid_daemon.bootstrap import places_of
 from cegid_daemon.console import texts
 from cegid_daemon.console.ground import Ground, Reading
 from cegid_daemon.console.logpages import download
@@ -136,7 +137,10 @@ def decide(visit: Visit) -> Response:
 def desk_of(ground: Ground, who: str) -> Desk:
     """The operator's desk for whoever asks."""
     config = ground.config
-    return Desk(ground.journal, config.routes, config.stores, config.recipes, who=who, clock=ground.clock)
+    return Desk(
+        ground.journal, config.routes, config.stores, config.recipes, who=who, clock=ground.clock,
+        places=places_of(config),
+    )  # fmt: skip
 
 
 # -- entries ----------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cegid_daemon.journal.ledger import Ledger
     from cegid_daemon.journal.log import LogBook
     from cegid_daemon.journal.masking import Masking
+    from cegid_daemon.journal.moves import RouteMoves
     from cegid_daemon.journal.notices import Notices
     from cegid_daemon.journal.outgoing import Outgoing
     from cegid_daemon.journal.payloads import Payloads
@@ -48,6 +49,7 @@ class Journal:
     cards: Cards
     waiting_files: WaitingFiles
     notices: Notices
+    moves: RouteMoves
 
     @classmethod
     def open(cls, path: Path, *, readonly: bool = False, checkpoints: bool = True) -> Journal:
@@ -73,6 +75,7 @@ class Journal:
         from cegid_daemon.journal.ledger import Ledger
         from cegid_daemon.journal.log import LogBook
         from cegid_daemon.journal.masking import Masking
+        from cegid_daemon.journal.moves import RouteMoves
         from cegid_daemon.journal.notices import Notices
         from cegid_daemon.journal.outgoing import Outgoing
         from cegid_daemon.journal.payloads import Payloads
@@ -102,6 +105,7 @@ class Journal:
             cards=Cards(connection),
             waiting_files=WaitingFiles(connection),
             notices=Notices(connection),
+            moves=RouteMoves(connection),
         )
 
     def checkpoint(self) -> None:

@@ -113,6 +113,73 @@ class Sources:
         )
         return [int(row[0]) for row in found]
 
+    def left_over(self, routes: Collection[str]) -> list[int]:
+        """The files not filed away none of whose messages is on its way, or of one of these routes."""
+        marks = ", ".join("?" * len(routes))
+        found = self._db.query(
+            "SELECT s.id FROM source s INDEXED BY source_here WHERE s.state IN ('lying', 'filing') AND NOT EXISTS "
+            "(SELECT 1 FROM message m WHERE m.source = s.id AND ((m.closed_at IS NULL AND m.state <> 'delivered') "
+            f"OR m.route IN ({marks}))) ORDER BY s.id",
+            tuple(routes),
+        )
+        return [int(row[0]) for row in found]
+
+    def elsewhere(self, routes: Collection[str], at: tuple[str, str]) -> bool:
+        """Whether files of these routes lie anywhere but here: the source was another when they were taken."""
+        marks = ", ".join("?" * len(routes))
+        return self._db.one(
+            "SELECT 1 FROM source s INDEXED BY source_here CROSS JOIN message m ON m.source = s.id "
+            f"WHERE s.state IN ('lying', 'filing') AND NOT (s.place = ? AND s.folder = ?) AND m.route IN ({marks}) "
+            "LIMIT 1",
+            (at[0], escape_name(at[1]), *routes),
+        ) is not None  # fmt: skip
+
+    def give_up(self, files: Collection[SourceFile], routes: Collection[str]) -> list[SourceFile]:
+        """Of files that other ones have replaced: those of no message of these routes. Their names are free then."""
+        marks = ", ".join("?" * len(routes))
+        return [
+            file
+            for file in files
+            if self._db.execute(
+                "UPDATE source SET state = 'gone' WHERE id = ? AND state = 'lying' AND NOT EXISTS "
+                f"(SELECT 1 FROM message m WHERE m.source = source.id AND m.route IN ({marks}))",
+                (file.id, *routes),
+            ).rowcount
+        ]
+
+    def rehome(self, place: str, folder: str) -> int:
+        """Files known under another spelling of this folder are known under this one: how many.
+
+        An endpoint whose url reaches higher or deeper than before, and a folder that makes up for it, are one place.
+        """
+        here = _address(place, folder)
+        known = self._db.query(
+            "SELECT DISTINCT place, folder FROM source WHERE state IN ('lying', 'filing') "
+            "UNION SELECT DISTINCT place, folder FROM source WHERE state = 'left'"
+        )
+        spelled = [(row["place"], row["folder"]) for row in known]
+        return sum(
+            self._rehome(old, (place, folder))
+            for old in spelled
+            if old != (place, escape_name(folder)) and _address(old[0], unescape_name(old[1])) == here
+        )
+
+    def _rehome(self, old: tuple[str, str], new: tuple[str, str]) -> int:
+        place, folder = new
+        with self._db.transaction():
+            found = self._db.query(
+                f"SELECT {rows.SOURCE_COLUMNS} FROM source WHERE place = ? AND folder = ? "
+                "AND state IN ('lying', 'filing', 'left')",
+                old,
+            )
+            for file in map(rows.source_file, found):
+                filed = f"{_address(file.place, file.filed_folder)}/".removeprefix(f"{place.rstrip('/')}/").rstrip("/")
+                self._db.execute(
+                    "UPDATE source SET place = ?, folder = ?, filed_folder = ? WHERE id = ?",
+                    (place, escape_name(folder), escape_name(filed) if file.filed_name else "", file.id),
+                )
+        return len(found)
+
     def filing_names(self) -> set[tuple[str, str, str]]:
         """Place, folder and name that files are about to get."""
         found = self._db.query(
@@ -120,3 +187,7 @@ class Sources:
             "WHERE state IN ('lying', 'filing') AND state = 'filing'"
         )
         return {(row[0], unescape_name(row[1]), unescape_name(row[2])) for row in found}
+
+
+def _address(place: str, folder: str) -> str:
+    return f"{place.rstrip('/')}/{folder}".rstrip("/")

@@ -85,3 +85,16 @@ def m027_refusals(db: Database) -> None:
         LEFT JOIN refusal f ON f.delivery = e.delivery;
         """,
     )
+
+
+@migrations()
+def m017_route_moves(db: Database) -> None:
+    """Which route took over the messages of which."""
+    apply_statements(
+        db,
+        """
+        CREATE TABLE route_move (              -- a route that is gone, and the one that took its messages over
+            old TEXT PRIMARY KEY, new TEXT NOT NULL, at TEXT NOT NULL
+        );
+        """,
+    )

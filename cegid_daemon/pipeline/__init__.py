@@ -190,6 +190,17 @@ class Pipeline:
             carried.unfiled += self._filing.file(unfiled, now)
         return carried
 
+    def file_left_over(self, now: datetime) -> list[CegidDaemonError]:
+        """Goes on with files none of whose messages is on its way or of a route that is configured.
+
+        Returns an error for each file that cannot be filed away now.
+        """
+        routes = self._routes.keys()
+        if unclosed := self._journal.ledger.unclosed(self._journal.moves.delivered_routes(routes)):
+            with self._journal.connection.transaction():
+                self._journal.ledger.close(unclosed, State.DONE, now)
+        return self._filing.file(self._journal.sources.left_over(routes), now)
+
     def clear_target(self, route: Route) -> None:
         """Removes what a kill left put aside in the route's target folder. Raises EndpointError."""
         self._delivering.clear(route)

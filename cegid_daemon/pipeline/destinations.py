@@ -32,22 +32,26 @@ class Destinations:
         archive = self._archive(file, messages, now)
         if archive is not None:
             return self._free(file, archive, taken, looks)
-        left = self.spec(messages).after == "leave"
+        left = self.spec(file, messages).after == "leave"
         return file.folder, file.name if left else parting_name(self._instance, file.id)
 
     def _archive(self, file: SourceFile, messages: Sequence[Message], now: datetime) -> str | None:
         """The folder it is kept in; None if it is left or removed."""
-        spec = self.spec(messages)
+        spec = self.spec(file, messages)
         if spec.after == "leave":
             return None
         if any(message.state is State.FAILED for message in messages):
             return subfolder(file.folder, "failed")
         return None if spec.after == "delete" else subfolder(file.folder, spec.archive or f"processed/{now:%Y-%m-%d}")
 
-    def spec(self, messages: Iterable[Message]) -> SourceSpec:
-        """As configured now; the defaults, if the routes are no longer configured."""
+    def spec(self, file: SourceFile, messages: Iterable[Message]) -> SourceSpec:
+        """As configured now; as whoever takes files from this folder now, if the routes are gone; else the defaults."""
         routes = (self._routes.get(message.route) for message in messages)
-        return next((route.source for route in routes if route is not None), SourceSpec(endpoint=""))
+        here = (route for route in self._routes.values() if self._takes_from(route.source, file))
+        return next((route.source for route in (*routes, *here) if route is not None), SourceSpec(endpoint=""))
+
+    def _takes_from(self, source: SourceSpec, file: SourceFile) -> bool:
+        return self._places.place(source.endpoint) == file.place and source.folder == file.folder
 
     def _free(self, file: SourceFile, folder: str, taken: Collection[Name], looks: Looks) -> tuple[str, str]:
         """The next name that nothing in the folder has, and no other file is about to get."""

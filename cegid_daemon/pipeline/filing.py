@@ -200,7 +200,7 @@ class Filing:
                 messages = self._journal.ledger.of_source(file.id)
                 self._explain(file, messages, now)
                 ready.append(file)
-                if marker := self._destinations.spec(messages).marker:
+                if marker := self._destinations.spec(file, messages).marker:
                     markers[file.id] = (file.place, file.folder, file.name + marker)
         # The marker goes first: one left behind would call the sender's next file whole too early.
         failed = self._places.remove(markers.values(), errors)

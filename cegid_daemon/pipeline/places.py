@@ -23,12 +23,17 @@ class Places:
 
     def __init__(self, endpoints: Mapping[str, Endpoint]) -> None:
         self._at = {endpoint.where: endpoint for endpoint in endpoints.values()}
+        self._where = {name: endpoint.where for name, endpoint in endpoints.items()}
 
     def endpoint(self, place: str) -> Endpoint:
         """The endpoint there. Transient if none is configured any more."""
         if place not in self._at:
             raise _unconfigured(place)
         return self._at[place]
+
+    def place(self, name: str) -> str:
+        """Where the endpoint of this name is; blank if it holds no files."""
+        return self._where.get(name, "")
 
     def look(self, names: Iterable[Name]) -> Looks:
         """What lies under these names now. Folders are asked in the order in which they first appear."""
@@ -107,6 +112,6 @@ def _by_folder(names: Iterable[Name]) -> dict[tuple[str, str], list[str]]:
 
 def _unconfigured(place: str) -> Transient:
     return Transient(
-        f"{place} is no longer configured, and a file in it not filed away",
-        remedy="Configure the endpoint again and reload.",
+        f"{place} is no longer configured, and a file in it is not filed away",
+        remedy="Configure an endpoint for it again and reload; or move the file yourself and `discard` its message.",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -151,8 +151,10 @@ class Spine:
     def sql(self, text: str, *params: object) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in self.journal.connection.query(text, params)]
 
-    def desk(self) -> Desk:
-        return Desk(self.journal, self.routes, self.stores, self.recipes, who="anna", clock=lambda: self.now)
+    def desk(self, places: Collection[str] | None = None) -> Desk:
+        return Desk(
+            self.journal, self.routes, self.stores, self.recipes, who="anna", clock=lambda: self.now, places=places
+        )
 
 
 class Failing:

@@ -104,3 +104,36 @@ def test_routes_that_replace_what_the_other_makes_of_the_same_file_are_warned_of
     warnings = configured(tmp_path, text).warnings
     assert [warning for warning in warnings if "'r0' and 'r1'" in warning] == list(warnings)
     assert len(warnings) == warned
+
+
+def moved(folder, **routes):
+    text = BASE
+    for name, moved_from in routes.items():
+        text += f'[route.{name}]\nstore = "main"\nlayout = "y2-stock-csv"\n{moved_from}\n'
+        text += f'source = {{ endpoint = "inbox", folder = "{name}" }}\ntarget = {{ endpoint = "outbox" }}\n'
+        text += 'template = "aurora/inventory-import.xml.j2"\n'
+    try:
+        return configured(folder, text)
+    except ConfigurationError as error:
+        return [str(fault) for fault in error.faults]
+
+
+def test_a_route_takes_over_one_route_or_several(tmp_path):
+    config = moved(tmp_path, a='moved_from = "old"', b='moved_from = ["older", "oldest"]', c="")
+    assert [config.routes[name].moved_from for name in "abc"] == [("old",), ("older", "oldest"), ()]
+
+
+def test_a_route_that_is_still_configured_cannot_be_taken_over(tmp_path):
+    (fault,) = moved(tmp_path, a='moved_from = "b"', b="")
+    assert "route 'b' is still configured" in fault
+    assert "field route.a.moved_from" in fault
+    (fault,) = moved(tmp_path, a='moved_from = "a"')
+    assert "route 'a' is still configured" in fault
+
+
+def test_a_route_is_taken_over_once(tmp_path):
+    (fault,) = moved(tmp_path, a='moved_from = "old"', b='moved_from = ["new", "old"]')
+    assert "the messages of route 'old' can go to one route only" in fault
+    assert "route 'a' names it as well" in fault
+    (fault,) = moved(tmp_path, a='moved_from = ["old", "old"]')
+    assert "it stands here twice" in fault

@@ -1,0 +1,94 @@
+"""What an earlier configuration left behind: messages of routes that are gone, their files, files that waited.
+
+Owns what becomes of them: open messages are told until a route takes them over or a person closes them; files of
+closed ones are filed away where they lie. Carries nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime, timedelta
+
+from cegid_daemon.carrying import UNFILED
+from cegid_daemon.errors import CegidDaemonError, JournalUnavailable
+from cegid_daemon.journal import Journal
+from cegid_daemon.journal.moves import ROUTE_GONE
+from cegid_daemon.model import RetryPolicy, Route
+from cegid_daemon.pipeline import Pipeline
+from cegid_daemon.trouble import Troubles
+
+log = logging.getLogger(__name__)
+
+_LOOK_EVERY = timedelta(seconds=5)
+_NOTHING_LEFT = timedelta(hours=1)
+_PAUSES = RetryPolicy()
+
+
+class Leftovers:
+    """A task for the lane of the housekeeping."""
+
+    name = "leftovers"
+    lane = "housekeeping"
+
+    def __init__(
+        self, journal: Journal, pipeline: Pipeline, routes: Mapping[str, Route], folders: Collection[tuple[str, str]],
+        clock: Callable[[], datetime],
+    ) -> None:  # fmt: skip
+        """`folders`: every place and folder that a route takes files from."""
+        self._journal = journal
+        self._pipeline = pipeline
+        self._routes = routes
+        self._folders = frozenset(folders)
+        self._clock = clock
+        self._troubles = Troubles()
+        self._begun = False
+        self._settled_at: tuple[int, int] | None = None
+
+    def run(self) -> datetime:
+        """One look; returns when the next is due."""
+        now = self._clock()
+        if not self._troubles.due(self.name, now):
+            return now + _LOOK_EVERY
+        try:
+            version = self._journal.connection.version()
+            if version != self._settled_at:
+                faults = self.look(now)
+                self._settled_at = version if not faults and self._journal.connection.version() == version else None
+        except JournalUnavailable as error:
+            return self._troubles.failed(self.name, error, _PAUSES, now)
+        return now + (_NOTHING_LEFT if self._settled_at is not None else _LOOK_EVERY)
+
+    def look(self, now: datetime) -> list[str]:
+        """One look; what is left and needs a person, a line each."""
+        if not self._begun:
+            self._forget_waiting()
+        unfiled = self._pipeline.file_left_over(now)
+        self._tell_unfiled(unfiled, now)
+        gone = self._tell_gone(now)
+        self._begun = True
+        return gone + [str(error) for error in unfiled]
+
+    def _forget_waiting(self) -> None:
+        """A file that waited in a folder nothing is taken from any more waits no longer."""
+        for file in self._journal.waiting_files.all():
+            if (file.place, file.folder) not in self._folders:
+                log.info("%s/%s/%s: no route takes files from this folder any more", file.place, file.folder, file.name)
+                self._journal.waiting_files.forget(file.place, file.folder, [file.name])
+
+    def _tell_gone(self, now: datetime) -> list[str]:
+        gone = self._journal.moves.gone(self._routes)
+        for route in gone:
+            if self._journal.notices.report(ROUTE_GONE, route.name, str(route), now) or not self._begun:
+                log.warning("%s", route)
+        self._journal.notices.clear_kind(ROUTE_GONE, [route.name for route in gone])
+        return [str(route) for route in gone]
+
+    def _tell_unfiled(self, errors: Collection[CegidDaemonError], now: datetime) -> None:
+        if not errors:
+            self._troubles.worked(self.name)
+            self._journal.notices.clear(UNFILED, self.name)
+            return
+        error = next(iter(errors))
+        self._troubles.failed(self.name, error, _PAUSES, now)
+        self._journal.notices.report(UNFILED, self.name, str(error), now)
