@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from cegid_daemon.config import Config
     from cegid_daemon.endpoints import Endpoint, Poster, Reachable
 
-_RESET_REPAIRED = (3, 51, 3)  # the version in which a corruption by WAL reset is reported repaired
-
 
 @dataclass(slots=True)
 class Findings:
@@ -112,10 +110,6 @@ def _refuse_unwritable(state: Path) -> None:
 
 
 def _look_at_journal(invocation: Invocation, config: Config, findings: Findings) -> None:
-    if sqlite3.sqlite_version_info < _RESET_REPAIRED:
-        findings.about["sqlite"] += (
-            " (works; a rare corruption by WAL reset is reported repaired in 3.51.3: keep backups)"
-        )
     with invocation.reading(config) as journal:
         if journal is None:
             findings.about["journal"] = NO_JOURNAL

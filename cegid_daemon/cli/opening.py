@@ -89,7 +89,7 @@ def _path(config: Config) -> Path:
 
 def _ever_was(config: Config) -> bool:
     """Whether there is a journal, or something says that there was one."""
-    from cegid_daemon.journal import birth
+    from cegid_daemon.journal.marker import marker
 
     path = _path(config)
     try:
@@ -101,7 +101,7 @@ def _ever_was(config: Config) -> bool:
             "the state folder cannot be read", where=Place(file=str(config.state)), why=error.strerror or "",
             remedy="Run the command as the daemon's user: sudo -u USER cegid-daemon …",
         ) from error  # fmt: skip
-    return not there.isdisjoint((path.name, birth.marker(path).name, f"{path.name}-wal"))
+    return not there.isdisjoint((path.name, marker(path).name, f"{path.name}-wal"))
 
 
 def who() -> str:

@@ -133,7 +133,7 @@ class ConfiguredBook:
 def _book(invocation: Invocation, config: Config, route: str) -> Iterator[Book]:
     """What applies now, read beside a daemon."""
     from cegid_daemon.journal.book_reader import BookReader
-    from cegid_daemon.journal.connection import translate
+    from cegid_daemon.journal.failures import translate
     from cegid_daemon.journal.reader import connect
 
     store = config.stores[config.routes[route].store]

@@ -13,8 +13,8 @@ from contextlib import closing
 from pathlib import Path
 
 from cegid_daemon.errors import JournalError, Place, Refused
-from cegid_daemon.journal import birth
 from cegid_daemon.journal.connection import Connection
+from cegid_daemon.journal.marker import marker
 from cegid_daemon.journal.reader import connect
 
 _PAGES = 2_048  # copied between two calls of `progress`
@@ -44,7 +44,7 @@ def backup(connection: Connection, dest: Path, progress: Progress = lambda _done
 
 
 def _refuse_what_must_stay(path: Path, dest: Path) -> None:
-    own = [path, birth.marker(path), *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm", "-journal"))]
+    own = [path, marker(path), *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm", "-journal"))]
     if dest.resolve() in [one.resolve() for one in own]:
         raise Refused("the journal cannot be its own backup", remedy="Name another file.")
     if dest.exists() and not dest.is_file():

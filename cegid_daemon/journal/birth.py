@@ -14,19 +14,10 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from cegid_daemon.errors import JournalDamaged, JournalError, JournalMissing, JournalNewer, JournalUnavailable, Place
+from cegid_daemon.journal.marker import marker
 from cegid_daemon.journal.upgrades import migrations
 
 _MAGIC = b"SQLite format 3\x00"
-_MARKER_TEXT = """\
-cegid-daemon keeps a journal beside this file and will not begin an empty one while this file is here.
-If the journal is gone, put a backup of it in its place. To begin anew, knowing that everything is forgotten
-(what was delivered, buffers, the log), remove this file.
-"""
-
-
-def marker(path: Path) -> Path:
-    """The file that remembers that there was a journal at `path`."""
-    return path.with_name(f"{path.name}.kept")
 
 
 def make_unless_there(path: Path) -> None:
@@ -105,16 +96,11 @@ def _known_migrations() -> set[str]:
         nothing.close()
 
 
-def mark(path: Path, readonly: bool) -> None:
-    """Remembers that there is a journal, and keeps others from reading it."""
-    if readonly:
-        return
+def keep_from_others(path: Path) -> None:
+    """Keeps others from reading the journal. Raises JournalUnavailable."""
     try:
         if path.stat().st_mode & 0o077:
             path.chmod(0o600)
-        if not marker(path).exists():
-            marker(path).write_text(_MARKER_TEXT, encoding="utf-8")
-            _sync_folder(path.parent)
     except OSError as exc:
         raise JournalUnavailable(
             "the state folder cannot be written", where=Place(file=str(path)), why=str(exc)

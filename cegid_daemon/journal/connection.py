@@ -1,40 +1,32 @@
 """One connection to the journal file: how it is opened, checked, locked, and how its failures are told.
 
-Owns the pragmas, the one transaction helper and the translation of SQLite's errors into the error tree. A journal
-appears whole or not at all, is never made anew where one was before, and a broken one is never written to. Knows no
-table but the list of applied migrations.
+Owns the pragmas, the one transaction helper and how a journal is opened. What surrounds each commit is the affair of
+`commits`, what a failure means that of `failures`. A journal appears whole or not at all, is never made anew where one
+was before, and a broken one is never written to. Knows no table but the list of applied migrations.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from sqlite_utils import Database
 
-from cegid_daemon.errors import JournalDamaged, JournalError, JournalUnavailable, Place
+from cegid_daemon.errors import JournalError, JournalUnavailable, Place
 from cegid_daemon.journal import birth
+from cegid_daemon.journal.commits import Commits
+from cegid_daemon.journal.failures import refuse_damage, translate
 from cegid_daemon.journal.reader import connect
 from cegid_daemon.journal.upgrades import migrations
 
 Parameters = Sequence[Any] | Mapping[str, Any]
-RESTORE = (
-    "Stop the daemon, keep the broken file aside (with its -wal and -shm), and put a copy made by "
-    "`cegid-daemon backup` in its place."
-)
-_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-_HELD = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
-_UNAVAILABLE = frozenset(
-    {
-        sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_NOMEM,
-    }
-)  # fmt: skip
-_LOG_KEPT = 64 << 20  # bytes; a write-ahead log that a long reader let grow is cut back to this
+_OPENING = threading.Lock()
+_OPEN: Counter[tuple[int, int]] = Counter()  # connections of this process by device and inode of the file
 _CHECKED_WHOLE = 256 << 20  # bytes; a larger file is not read through at every start
 
 
@@ -52,36 +44,66 @@ class Connection:
         self._lock = threading.RLock()
         self._depth = 0
         self._deferred: list[Callable[[], None]] = []
+        self._commits: Commits | None = None
         if not readonly:
             birth.make_unless_there(path)
-        birth.refuse_what_is_no_journal(path)
-        with self._translated():
-            self._raw = _open(path, readonly, checkpoints)
+        self._file: tuple[int, int] | None = None
+        self._file, self._raw = self._open()
         self.db = Database(self._raw, execute_plugins=False, recursive_triggers=False)
         try:
-            if not examined:
-                self._examine()
+            pending = 0 if examined else self._examine()
+            if not readonly:
+                self._begin_to_write(pending, checkpoints)
         except BaseException:
-            self._raw.close()
+            self.close()
             raise
 
-    def _examine(self) -> None:
+    def _open(self) -> tuple[tuple[int, int], sqlite3.Connection]:
+        """The file's device and inode, and a connection to it.
+
+        Only where this process has no other: closing the file after the look at its first bytes would end the locks
+        that others hold on it (POSIX locks belong to the process), and another program would think that it is alone.
+        """
+        with _OPENING, self._translated():
+            if not self._is_open_here():
+                birth.refuse_what_is_no_journal(self.path)
+            raw = _open(self.path, self.readonly)
+            found = self.path.stat()
+            _OPEN[found.st_dev, found.st_ino] += 1
+        return (found.st_dev, found.st_ino), raw
+
+    def _is_open_here(self) -> bool:
+        try:
+            found = self.path.stat()
+        except OSError:
+            return False
+        return _OPEN[found.st_dev, found.st_ino] > 0
+
+    def _examine(self) -> int:
+        """How many migrations the journal lacks. Raises what is wrong with it."""
         with self._translated():
             if self.path.stat().st_size <= _CHECKED_WHOLE:
                 refuse_damage(self._raw, self.path)
-            if pending := birth.pending_migrations(self.db, self.path):
-                self._migrate(pending)
-        birth.mark(self.path, self.readonly)
-
-    def _migrate(self, pending: int) -> None:
-        if self.readonly:
+            pending = birth.pending_migrations(self.db, self.path)
+        if pending and self.readonly:
             raise JournalError(
                 f"the journal lacks {pending} change(s) of its tables",
                 where=Place(file=str(self.path)),
                 remedy="Start the daemon of this version once; it brings the journal up to date.",
             )
-        with self.transaction():
-            migrations.apply(self.db)
+        return pending
+
+    def _begin_to_write(self, pending: int, checkpoints: bool) -> None:
+        birth.keep_from_others(self.path)
+        self._commits = Commits(self._raw, self.path, checkpoints=checkpoints)
+        if pending:
+            with self.transaction():
+                migrations.apply(self.db)
+        with self._translated():
+            taken_back = self._commits.was_taken_back()
+        if taken_back:
+            with self.transaction():
+                self._commits.begin_again()
 
     def query(self, sql: str, params: Parameters = ()) -> list[sqlite3.Row]:
         """Every row of a SELECT; bounded by the caller's LIMIT, no cursor stays open."""
@@ -110,7 +132,8 @@ class Connection:
         """
         with self._lock, self._translated():
             self._refuse_lost_transaction()
-            return self._raw.execute(sql, params)
+            with self._alone() if self._depth == 0 else nullcontext():
+                return self._raw.execute(sql, params)
 
     def executemany(self, sql: str, rows: Iterable[Parameters]) -> sqlite3.Cursor:
         """Runs a statement for each of `rows`; outside of `transaction()` in a transaction of its own."""
@@ -139,21 +162,59 @@ class Connection:
         """
         with self._lock, self._translated():
             self._refuse_lost_transaction()
-            begin, commit, undo = self._brackets()
-            deferred = len(self._deferred)
-            self._raw.execute(begin)
-            self._depth += 1
-            try:
+            if self._depth == 0:
+                with self._counted():
+                    yield
+            else:
+                with self._bracketed(*self._savepoint()):
+                    yield
+        self.after_commit()
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """The outermost transaction."""
+        if self._commits is None:
+            raise JournalError("this connection only reads", where=Place(file=str(self.path)))
+        self._commits.begin()
+        committed = False
+        try:
+            with self._bracketed("BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",)):
                 yield
                 self._refuse_lost_transaction()
-                self._raw.execute(commit)
-            except BaseException:
-                del self._deferred[deferred:]
-                self._undo(undo)
-                raise
-            finally:
-                self._depth -= 1
-        self.after_commit()
+                self._commits.count()
+            committed = True
+        finally:
+            self._commits.end(committed=committed)
+        self._commits.checkpoint_if_due()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Around a statement that is a transaction of its own."""
+        if self._commits is None:
+            yield
+            return
+        self._commits.begin()
+        try:
+            yield
+        finally:
+            self._commits.end(committed=True)
+        self._commits.checkpoint_if_due()
+
+    @contextmanager
+    def _bracketed(self, begin: str, commit: str, undo: tuple[str, ...]) -> Iterator[None]:
+        deferred = len(self._deferred)
+        self._raw.execute(begin)
+        self._depth += 1
+        try:
+            yield
+            self._refuse_lost_transaction()
+            self._raw.execute(commit)
+        except BaseException:
+            del self._deferred[deferred:]
+            self._undo(undo)
+            raise
+        finally:
+            self._depth -= 1
 
     def after_commit(self, *work: Callable[[], None]) -> None:
         """Does `work` once the open transaction of this thread is committed, never if it is undone; at once outside."""
@@ -165,9 +226,7 @@ class Connection:
         for step in due:
             step()
 
-    def _brackets(self) -> tuple[str, str, tuple[str, ...]]:
-        if self._depth == 0:
-            return "BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",)
+    def _savepoint(self) -> tuple[str, str, tuple[str, ...]]:
         name = f"inner_{self._depth}"
         return f"SAVEPOINT {name}", f"RELEASE {name}", (f"ROLLBACK TO {name}", f"RELEASE {name}")
 
@@ -200,57 +259,37 @@ class Connection:
         return self._raw.total_changes
 
     def checkpoint(self) -> None:
-        """Moves the write-ahead log into the file as far as readers allow. Never fails because of a reader."""
+        """Moves the write-ahead log into the file as far as readers allow; not inside a transaction."""
         with self._lock, self._translated():
-            self._raw.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            if self._commits is not None and self._depth == 0:
+                self._commits.checkpoint()
+
+    def give_back_pages(self, most: int) -> None:
+        """Gives at most so many free pages back to the disk."""
+        with self._lock, self._translated(), self._alone():
+            self._raw.execute(f"PRAGMA incremental_vacuum({most})").fetchall()
+
+    def wal_bytes(self) -> int:
+        """How large the write-ahead log is; 0 where this connection only reads."""
+        return self._commits.wal_bytes() if self._commits is not None else 0
 
     def close(self) -> None:
         """Closes the connection; the last one of all processes empties the write-ahead log."""
-        with self._lock:
+        with self._lock, self._commits.closing() if self._commits is not None else nullcontext(), _OPENING:
             self.db.close()
+            if self._file is not None:
+                _OPEN[self._file] -= 1
+                self._file = None
 
 
-def _open(path: Path, readonly: bool, checkpoints: bool) -> sqlite3.Connection:
+def _open(path: Path, readonly: bool) -> sqlite3.Connection:
     raw = connect(path, readonly=readonly)
     try:
         raw.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         if not readonly:
             raw.execute("PRAGMA journal_mode = WAL").fetchone()
-            raw.execute(f"PRAGMA journal_size_limit = {_LOG_KEPT}").fetchone()
-            raw.execute(f"PRAGMA wal_autocheckpoint = {1000 if checkpoints else 0}").fetchone()
+            raw.execute("PRAGMA wal_autocheckpoint = 0").fetchone()  # `commits` makes them
     except BaseException:
         raw.close()
         raise
     return raw
-
-
-def refuse_damage(raw: sqlite3.Connection, path: Path) -> None:
-    """Reads the whole file through. Raises JournalDamaged with SQLite's first finding."""
-    found = raw.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if found != "ok":
-        raise damaged(path, str(found))
-
-
-def damaged(path: Path, why: str) -> JournalDamaged:
-    """The error for a broken journal, with how to restore it."""
-    return JournalDamaged("the journal is damaged", where=Place(file=str(path)), why=why, remedy=RESTORE)
-
-
-def translate(exc: sqlite3.DatabaseError, path: Path) -> JournalError | None:
-    """The error a foreign one stands for; None for what is a bug or a constraint the caller asked for."""
-    code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
-    if code in _DAMAGED:
-        return damaged(path, str(exc))
-    if code in _HELD:
-        return JournalUnavailable(
-            "the journal is held by another program", where=Place(file=str(path)), why=str(exc),
-            remedy="Let that program end, and let other tools only read the journal; work resumes by itself.",
-        )  # fmt: skip
-    if code in _UNAVAILABLE:
-        return JournalUnavailable(
-            "the journal cannot be read or written now",
-            where=Place(file=str(path)),
-            why=f"{exc} ({getattr(exc, 'sqlite_errorname', 'no code')})",
-            remedy="Look at free space, mount and permissions of its folder; work resumes by itself.",
-        )
-    return None

@@ -120,7 +120,7 @@ class Retention:
         before = free = self._pragma("freelist_count")
         last = free + 1
         while 0 < free < last and go_on():
-            self._connection.query(f"PRAGMA incremental_vacuum({_PAGES})")
+            self._connection.give_back_pages(_PAGES)
             last, free = free, self._pragma("freelist_count")
         self._connection.checkpoint()
         return (before - free) * size

@@ -7,6 +7,7 @@ what SQLite and PostgreSQL share wherever they can.
 from __future__ import annotations
 
 from sqlite_utils import Database
+from ulid import ULID
 
 from cegid_daemon.journal.schema import apply_statements, migrations
 
@@ -98,3 +99,18 @@ def m017_route_moves(db: Database) -> None:
         );
         """,
     )
+
+
+@migrations()
+def m019_journal_progress(db: Database) -> None:
+    """How far the journal has come, so that one that was taken back is noticed."""
+    apply_statements(
+        db,
+        """
+        CREATE TABLE journal_progress (        -- one row
+            generation TEXT NOT NULL,          -- a new one whenever the journal was taken back
+            commits INTEGER NOT NULL           -- the marker beside the journal remembers the last one
+        );
+        """,
+    )
+    db.conn.execute("INSERT INTO journal_progress (generation, commits) VALUES (?, 0)", (str(ULID()),))

@@ -17,8 +17,9 @@ from cegid_daemon.errors import (
     JournalNewer,
     JournalUnavailable,
 )
-from cegid_daemon.journal import birth
-from cegid_daemon.journal.connection import Connection, translate
+from cegid_daemon.journal.connection import Connection
+from cegid_daemon.journal.failures import translate
+from cegid_daemon.journal.marker import marker
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def test_a_new_journal_appears_with_its_pragmas_and_only_for_its_owner(connectio
         "busy_timeout": 30000,
     }  # fmt: skip
     add_folder(connection, "a")
-    modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir() if file != birth.marker(path)}
+    modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir() if file != marker(path)}
     assert modes == {"journal.sqlite": 0o600, "journal.sqlite-wal": 0o600, "journal.sqlite-shm": 0o600}
 
 
@@ -75,7 +76,7 @@ def test_a_journal_that_is_gone_is_not_made_anew_in_silence(path: Path) -> None:
     with pytest.raises(JournalMissing, match="backup"):
         Connection(path)
     assert not path.exists()
-    birth.marker(path).unlink()
+    marker(path).unlink()
     Connection(path).close()
 
 
