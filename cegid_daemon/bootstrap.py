@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -31,6 +32,7 @@ from cegid_daemon.lanes import Task
 from cegid_daemon.leftovers import Leftovers
 from cegid_daemon.model import LogPolicy, Route
 from cegid_daemon.pipeline import Pipeline
+from cegid_daemon.scanner import Source
 from cegid_daemon.sources import Sourcing
 from cegid_daemon.trouble import Troubles
 from cegid_daemon.vigil import Vigil
@@ -189,6 +191,8 @@ class FolderHints:
             place = task.source.endpoint.where
             if place.startswith("file:"):
                 self._watcher.watch(task.name, str(Path(place.removeprefix("file:")) / task.source.spec.folder))
+                if isinstance(task.source, Source):
+                    task.source.hear_of_writers(partial(self._watcher.is_being_written, task.name))
 
     def start(self) -> None:
         """Begins to listen."""

@@ -183,6 +183,7 @@ class SourceSpec:
     ignore: tuple[str, ...] = ()
     settle: timedelta = timedelta(seconds=1)
     settle_empty: timedelta = timedelta(minutes=10)  # the same for a file without bytes
+    settle_open: bool = True  # a file that is known to be open for writing is not whole
     marker: str = ""
     poll: timedelta = timedelta(seconds=30)
     order: str = "name"  # or "oldest"

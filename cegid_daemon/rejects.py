@@ -40,7 +40,7 @@ class Rejects:
         self.routes = (route,)
         self.spec = SourceSpec(
             rejects.endpoint, rejects.folder, match=(*rejects.match, *rejects.log), settle=rejects.settle,
-            settle_empty=rejects.settle, poll=rejects.poll,
+            settle_empty=rejects.settle, settle_open=False, poll=rejects.poll,
         )  # fmt: skip
         self.endpoint = endpoint
         self._rejects = rejects

@@ -16,7 +16,7 @@ from typing import TypeVar
 from cegid_daemon.carrying import SWEEP, Carrying, Passed, batches, blocked_in, most_at_once
 from cegid_daemon.endpoints import many
 from cegid_daemon.endpoints.many import Fetched
-from cegid_daemon.endpoints.protocol import Endpoint
+from cegid_daemon.endpoints.protocol import Endpoint, WriterCheck
 from cegid_daemon.errors import (
     Absent,
     EndpointError,
@@ -63,6 +63,7 @@ class Source:
             Masks(self.spec.match, self.spec.ignore).takes,
         )  # fmt: skip
         self._recalled = False
+        self._is_being_written: Callable[[str], bool] = lambda _: False
         self._unread: set[str] = set()  # names of files that could not be read at the last look
         self._carrying = Carrying(self.name, self.routes, stores, journal, pipeline, troubles, clock, stopping)
 
@@ -89,6 +90,10 @@ class Source:
     def vouch(self, name: str, identity: Identity) -> None:
         """Somebody knows that this file is whole: the next look takes it at once. May be called from any thread."""
         self._settling.vouch(name, identity)
+
+    def hear_of_writers(self, is_being_written: Callable[[str], bool]) -> None:
+        """From now on asks whether a file of the folder is being written; any thread may be the one that asks."""
+        self._is_being_written = is_being_written
 
     # -- what is new ------------------------------------------------------------------------------------------------
 
@@ -175,7 +180,12 @@ class Source:
             self._journal.sources.left(self.endpoint.where, self.spec.folder) if self.spec.after == "leave" else set()
         )
         fresh = [one for one in listing if one.name not in known and (one.name, one.identity) not in left]
-        return self._settling.look(fresh, now)
+        return self._settling.look(fresh, now, is_open=self._is_open)
+
+    def _is_open(self, name: str) -> bool:
+        """Whether the file is known to be open for writing. The kernel's word counts more than that of events."""
+        known = self.endpoint.has_writer(self.spec.folder, name) if isinstance(self.endpoint, WriterCheck) else None
+        return self._is_being_written(name) if known is None else known
 
     def _recall(self) -> None:
         """Empty files that an earlier process saw have been empty since then."""

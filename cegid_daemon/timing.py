@@ -6,12 +6,13 @@ whether a file was taken before: that is the journal's knowledge.
 
 A file is whole when its marker lies beside it; without a marker, when its identity has stayed the same for the quiet
 time over at least two looks, when somebody vouches for it, or when a local file was last touched longer ago than any
-doubt about clocks. A file without bytes has a quiet time of its own: it may be about to be filled.
+doubt about clocks. A file without bytes has a quiet time of its own: it may be about to be filled. One that is known to
+be open for writing is not whole, however quiet it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -69,8 +70,13 @@ class Settling:
         self._vouched_before: set[str] = set()  # the names among them that the last look knew
         self._told: set[str] = set()
 
-    def look(self, listing: Iterable[Listed], now: datetime) -> Look:
-        """Decides on every entry of the source folder as it is listed at `now`."""
+    def look(
+        self, listing: Iterable[Listed], now: datetime, *, is_open: Callable[[str], bool] = lambda _: False
+    ) -> Look:
+        """Decides on every entry of the source folder as it is listed at `now`.
+
+        `is_open` says of a name whether the file is known to be open for writing; only quiet files are asked about.
+        """
         by_name = {entry.name: entry for entry in listing}
         self._forget_vouched(by_name)
         taken = [entry for entry in by_name.values() if self._wanted(entry.name)]
@@ -79,7 +85,7 @@ class Settling:
         if self._source.marker:
             ready = sorted(self._marked(files, by_name), key=self._place_in_order)
             return Look(tuple(ready), len(files) - len(ready), odd=odd)
-        return self._settled(files, odd, now)
+        return self._settled(files, odd, now, is_open if self._source.settle_open else lambda _: False)
 
     def recall(self, files: Mapping[str, tuple[Identity, datetime]]) -> None:
         """What an earlier process knew: as which file each name was seen, and since when."""
@@ -108,7 +114,9 @@ class Settling:
         pairs = ((file, by_name.get(file.name + self._source.marker)) for file in files)
         return [Ready(file, marker) for file, marker in pairs if marker is not None and marker.regular]
 
-    def _settled(self, files: list[Listed], odd: tuple[Listed, ...], now: datetime) -> Look:
+    def _settled(
+        self, files: list[Listed], odd: tuple[Listed, ...], now: datetime, is_open: Callable[[str], bool]
+    ) -> Look:
         self._seen = {file.name: self._first_seen(file, now) for file in files}
         self._recalled = {}
         ready: list[Ready] = []
@@ -123,6 +131,8 @@ class Settling:
             elif not file.identity.size and not self._is_quiet(file, self._source.settle_empty, now):
                 waiting.append(NotWhole(file, WaitReason.EMPTY, since))
                 due.append(since + self._source.settle_empty)
+            elif is_open(file.name):
+                waiting.append(NotWhole(file, WaitReason.OPEN, since))
             else:
                 ready.append(Ready(file))
         settling = len(files) - len(ready) - len(waiting)

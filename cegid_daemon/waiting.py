@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from cegid_daemon.errors import Place, Transient
 from cegid_daemon.journal import Journal
@@ -17,6 +17,8 @@ from cegid_daemon.model import Fault, Listed, WaitReason, location
 
 log = logging.getLogger(__name__)
 
+LONG_OPEN = timedelta(minutes=10)  # a file that is open for longer is reported
+_NOTICE = "open file"
 _CAN_BE_LATE = frozenset({WaitReason.EMPTY, WaitReason.UNREADABLE, WaitReason.OPEN})
 
 
@@ -33,6 +35,7 @@ class WaitingList:
         self._routes = tuple(routes)
         self._accepts = accepts
         self._known: dict[str, WaitingFile] | None = None
+        self._reported: set[str] = set()  # names of files that have been open for long
 
     def files(self) -> Mapping[str, WaitingFile]:
         """Every file of the source that waits, by name."""
@@ -42,20 +45,35 @@ class WaitingList:
         """Writes down that a file waits. True if that, or its reason, is new: then it is logged as well."""
         known = self._load().get(file.name)
         same = known is not None and known.reason is reason and known.detail == detail
-        if known is not None and same and known.identity.same_file(file.identity):
-            return False
-        self._load()[file.name] = self._journal.waiting_files.see(
-            self._place, self._folder, file.name, file.identity, reason, detail, now
-        )
+        if known is None or not same or not known.identity.same_file(file.identity):
+            self._load()[file.name] = self._journal.waiting_files.see(
+                self._place, self._folder, file.name, file.identity, reason, detail, now
+            )
         if not same:
-            log.warning("%s: %s: %s", location(self._place, self._folder, file.name), reason, detail)
+            log.warning("%s: %s: %s", self._location(file.name), reason, detail)
+        elif reason is WaitReason.OPEN:
+            self._report_long_open(file.name, now)
         return not same
+
+    def _report_long_open(self, name: str, now: datetime) -> None:
+        since = self._load()[name].first_seen
+        if now - since < LONG_OPEN or name in self._reported:
+            return
+        self._reported.add(name)
+        text = (
+            f"{self._location(name)} is still open for writing, first seen at {since:%Y-%m-%d %H:%M:%S} UTC. End the "
+            "program that holds it open, or set settle_open = false in its source to take it as it is."
+        )
+        if self._journal.notices.report(_NOTICE, self._location(name), text, now):
+            log.warning("%s", text)
 
     def forget(self, names: Iterable[str]) -> None:
         """These files wait no longer: they were taken, or are gone. Joins the caller's transaction."""
         gone = [name for name in names if name in self._load()]
         self._journal.waiting_files.forget(self._place, self._folder, gone)
         for name in gone:
+            self._journal.notices.clear(_NOTICE, self._location(name))
+            self._reported.discard(name)
             del self._load()[name]
 
     def forget_missing(self, listed: Collection[str]) -> None:
@@ -72,7 +90,7 @@ class WaitingList:
         file = self._load()[name]
         return Transient(
             f"the file is {file.reason} and not taken yet",
-            where=Place(file=location(self._place, self._folder, name)),
+            where=Place(file=self._location(name)),
             why=f"since {file.first_seen:%Y-%m-%d %H:%M:%S} UTC",
             remedy=file.detail,
         )
@@ -88,11 +106,14 @@ class WaitingList:
         return Fault(
             "Late",
             f"the file was {file.reason} when it came, and newer files have gone out since",
-            location(self._place, self._folder, name),
+            self._location(name),
             f"first seen at {file.first_seen:%Y-%m-%d %H:%M:%S} UTC; {newer} newer message(s) of "
             f"{', '.join(self._routes)} went out before it could be taken, and what it says may be older than they are",
             "Look at it: `cegid-daemon release ID` sends it all the same, `cegid-daemon discard ID` closes it.",
         )
+
+    def _location(self, name: str) -> str:
+        return location(self._place, self._folder, name)
 
     def _load(self) -> dict[str, WaitingFile]:
         if self._known is None:

@@ -1,4 +1,4 @@
-"""Events of local folders, as hints: "something may lie in this folder, look there".
+"""Events of local folders, as hints: "something may lie in this folder, look there", and which files are being written.
 
 Owns the watches on folders and keeps them alive; what lies in a folder is the scanner's to find out, and its sweeps are
 the truth. A folder that cannot be watched (not there, no right, the kernel's limit) is no error: it is swept.
@@ -15,20 +15,29 @@ import itertools
 import logging
 import os
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from watchdog.observers.inotify_c import CallbackId, InotifyConstants, InotifyEvent, InotifyFD, Mask, WatchDescriptor
 
+from cegid_daemon.open_files import OpenFiles
+
 log = logging.getLogger(__name__)
 
-# A file is worth a look when its writer closed it or when it was renamed in; the rest is about the folder itself.
-_MASK = Mask(
+# A file is worth a look when its writer closed it or when it was renamed in; others tell who is still writing.
+_WORTH_A_LOOK = (
     InotifyConstants.IN_CLOSE_WRITE
     | InotifyConstants.IN_MOVED_TO
     | InotifyConstants.IN_MOVE_SELF
     | InotifyConstants.IN_DELETE_SELF
+)
+_MASK = Mask(
+    _WORTH_A_LOOK
+    | InotifyConstants.IN_MODIFY
+    | InotifyConstants.IN_MOVED_FROM
+    | InotifyConstants.IN_DELETE
     | InotifyConstants.IN_ONLYDIR
 )
+_MERGE_SECONDS = 0.01  # equal events that nobody has read yet are merged by the kernel
 _LIMITS = frozenset({errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _NONE = WatchDescriptor(-1)
 _FolderId = tuple[int, int]  # device and inode
@@ -75,6 +84,11 @@ class Watcher:
     def watched(self) -> frozenset[Hashable]:
         """The keys whose folders give events now; all others depend on sweeps."""
         return frozenset(key for key, watch in self._watches.items() if watch.alive)
+
+    def is_being_written(self, key: Hashable, name: str) -> bool:
+        """Whether a file of a watched folder is known to be open for writing. May be called from any thread."""
+        watch = self._watches.get(key)
+        return watch is not None and watch.alive and name in watch.open_files
 
     def tend(self) -> None:
         """Puts right what has died: the thread, and watches on folders deleted, moved away or made anew.
@@ -132,7 +146,7 @@ class Watcher:
     def _new_reader(self) -> None:
         self._end_reader()
         try:
-            reader = InotifyFD()
+            reader = _Reader()
         except OSError as error:
             self._tell_limit(error)
             return
@@ -147,6 +161,19 @@ class Watcher:
             reader.join()
 
 
+class _Reader(InotifyFD):
+    """Leaves a busy writer's events to be merged: a large file written in small pieces would be thousands a second."""
+
+    def run(self) -> None:
+        """Reads events until it is stopped."""
+        while self.should_keep_running():
+            events = self.read_events()
+            for event in events:
+                self.handle_event(event)
+            if any(event.is_modify for event in events):
+                self.stopped_event.wait(_MERGE_SECONDS)
+
+
 @dataclass
 class _Watch:
     """One watched folder, as the reader's thread calls it back."""
@@ -157,10 +184,25 @@ class _Watch:
     id: CallbackId
     descriptor: WatchDescriptor = _NONE
     alive: bool = True
+    open_files: OpenFiles = field(default_factory=OpenFiles)
 
-    def on_event(self, event: InotifyEvent) -> None:  # noqa: ARG002
-        """A file was closed or moved in, or the folder itself went; `tend` finds out about the latter."""
-        self.wake(self.key)
+    def on_event(self, event: InotifyEvent) -> None:
+        """A file was written, closed or moved, or the folder itself went; `tend` finds out about the latter."""
+        self._note_writer(event, os.fsdecode(event.name))
+        if event.mask & _WORTH_A_LOOK:
+            self.wake(self.key)
+
+    def _note_writer(self, event: InotifyEvent, name: str) -> None:
+        if event.is_modify:
+            self.open_files.written(name)
+        elif event.is_close_write:
+            self.open_files.closed(name)
+        elif event.is_moved_from:
+            self.open_files.moved_from(name, event.cookie)
+        elif event.is_moved_to:
+            self.open_files.moved_to(name, event.cookie)
+        elif event.is_delete:
+            self.open_files.removed(name)
 
     def on_watch_deleted(self, wd: WatchDescriptor) -> None:  # noqa: ARG002
         """The kernel dropped the watch with its folder."""
@@ -169,6 +211,7 @@ class _Watch:
 
     def on_queue_overflow(self) -> None:
         """Events were lost: the folder has to be looked at."""
+        self.open_files.forget()
         self.wake(self.key)
 
 

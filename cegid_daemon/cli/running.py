@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     from cegid_daemon.once import Outcome
 
 # `once` tells what these would log as faults of its outcome, one line each.
-TOLD_BY_OUTCOME = ("cegid_daemon.trouble", "cegid_daemon.pipeline", "cegid_daemon.pipeline.answering")
+TOLD_BY_OUTCOME = (
+    "cegid_daemon.trouble",
+    "cegid_daemon.pipeline",
+    "cegid_daemon.pipeline.answering",
+    "cegid_daemon.waiting",
+)
 _UPKEEP = 5.0  # seconds `once` spends at most on search index and retention
 
 verbose_option = click.option("--verbose", "-v", is_flag=True, help="Log what is of use when looking for a fault.")

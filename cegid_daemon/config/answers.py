@@ -22,8 +22,8 @@ REPORT = TargetSpec("").report
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _OF_FILES = frozenset(
     {
-        "folder", "match", "ignore", "settle", "settle_empty", "marker", "order", "after", "leave_changed", "archive",
-        "max_size",
+        "folder", "match", "ignore", "settle", "settle_empty", "settle_open", "marker", "order", "after",
+        "leave_changed", "archive", "max_size",
     }
 )  # fmt: skip
 _OF_REQUESTS = frozenset({"overlap", "reach", "limit"})

@@ -153,6 +153,9 @@ class SourceTable(Table):
         SourceSpec("").settle_empty, "the same for a file without bytes, which may be about to be filled; one with its "
         "`marker`, or from a drop site of our own, is whole at once",
     )  # fmt: skip
+    settle_open: bool = key(
+        True, "a file of this machine that is known to be open for writing does not count as whole, however quiet it is"
+    )
     marker: Text = key("", 'a suffix such as ".ok": NAME counts as whole when NAME.ok is there', shown="none")
     poll: Duration = key(SourceSpec("").poll, "how often the folder is listed, whatever events say")
     order: Literal["name", "oldest"] = key("name", "which file goes first")

@@ -17,11 +17,12 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
+from cegid_daemon.endpoints.leases import has_writer
 from cegid_daemon.endpoints.os_errors import translating
 from cegid_daemon.endpoints.paths import checked_name, folder_parts
 from cegid_daemon.endpoints.protocol import Abilities
 from cegid_daemon.endpoints.renaming import rename_noreplace
-from cegid_daemon.errors import ConfigurationError, Place, SourceChanged, Transient
+from cegid_daemon.errors import ConfigurationError, EndpointError, Place, SourceChanged, Transient
 from cegid_daemon.model import EndpointSpec, Identity, Listed
 
 CHUNK = 1 << 20
@@ -143,6 +144,18 @@ class FolderEndpoint:
         """Number and generation of its inode: a file system may give the number to the next folder it makes."""
         with self._open(folder) as fd, translating("cannot look at the folder", self.path(folder)):
             return f"{os.fstat(fd).st_ino}.{_generation(fd)}"
+
+    def has_writer(self, folder: str, name: str) -> bool | None:
+        """As the kernel knows it, of files of our own user on a disk of this machine."""
+        try:
+            with self._open(folder) as fd:
+                file = _open_regular(fd, checked_name(name), self.path(folder, name))
+        except (EndpointError, SourceChanged):
+            return None  # whoever reads it hears why
+        try:
+            return has_writer(file)
+        finally:
+            os.close(file)
 
     def close(self) -> None:
         """Nothing is open between calls."""

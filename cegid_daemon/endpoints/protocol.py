@@ -68,6 +68,14 @@ class Marking(Protocol):
         """The same as long as it is the same folder, whatever happens in it. Raises Absent if it is not there."""
 
 
+@runtime_checkable
+class WriterCheck(Protocol):
+    """An endpoint that can tell, of some files at least, whether they are still being written."""
+
+    def has_writer(self, folder: str, name: str) -> bool | None:
+        """Whether a process has the file open for writing; None where that cannot be known. Never raises."""
+
+
 class Reading(Protocol):
     """An open file of an endpoint."""
 

@@ -25,7 +25,7 @@ from cegid_daemon.endpoints.many import (
     rename_many,
     stat_many,
 )
-from cegid_daemon.endpoints.protocol import Abilities, Endpoint, Reading, Telling
+from cegid_daemon.endpoints.protocol import Abilities, Endpoint, Reading, Telling, WriterCheck
 from cegid_daemon.endpoints.remote import Pace
 from cegid_daemon.errors import EndpointError, Place, SourceChanged, Transient
 from cegid_daemon.model import Identity, Listed
@@ -52,6 +52,10 @@ class Wrapped:
     def facts(self) -> Mapping[str, str]:
         """As inside; none where the endpoint inside tells none."""
         return self._inner.facts() if isinstance(self._inner, Telling) else {}
+
+    def has_writer(self, folder: str, name: str) -> bool | None:
+        """As inside; None where the endpoint inside cannot tell."""
+        return self._inner.has_writer(folder, name) if isinstance(self._inner, WriterCheck) else None
 
     def list(self, folder: str) -> list[Listed]:
         """As inside."""

@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
 
@@ -112,6 +113,57 @@ def test_a_file_still_open_and_a_file_taken_away_wake_nobody(inbox: Path, bell: 
         file.flush()
         assert not bell.hears("route", within=A_WHILE)
     assert bell.hears("route")
+
+
+def eventually(holds: Callable[[], bool]) -> bool:
+    """Whether it comes to hold soon."""
+    end = time.monotonic() + SOON
+    while not holds() and time.monotonic() < end:
+        time.sleep(0.005)
+    return holds()
+
+
+def test_who_writes_is_known_until_the_file_is_closed(inbox: Path, watcher: Watcher) -> None:
+    with (inbox / "a.csv").open("wb") as file:
+        assert not watcher.is_being_written("route", "a.csv"), "nothing was written yet"
+        file.write(b"half")
+        file.flush()
+        assert eventually(lambda: watcher.is_being_written("route", "a.csv"))
+    assert eventually(lambda: not watcher.is_being_written("route", "a.csv"))
+
+
+def test_who_writes_is_known_under_the_new_name_of_the_file(inbox: Path, watcher: Watcher) -> None:
+    with (inbox / "a.tmp").open("wb") as file:
+        file.write(b"half")
+        file.flush()
+        (inbox / "a.tmp").rename(inbox / "a.csv")
+        assert eventually(lambda: watcher.is_being_written("route", "a.csv"))
+        assert not watcher.is_being_written("route", "a.tmp")
+    assert eventually(lambda: not watcher.is_being_written("route", "a.csv"))
+
+
+def test_who_reopens_a_file_and_writes_is_known(inbox: Path, watcher: Watcher, bell: Bell) -> None:
+    written(inbox)
+    assert bell.hears("route")
+    with (inbox / "a.csv").open("ab") as file:
+        file.write(b"more")
+        file.flush()
+        assert eventually(lambda: watcher.is_being_written("route", "a.csv"))
+        (inbox / "a.csv").unlink()
+        assert eventually(lambda: not watcher.is_being_written("route", "a.csv"))
+
+
+def test_a_writer_of_many_small_pieces_costs_little(inbox: Path, watcher: Watcher) -> None:
+    """Equal events are merged while they are not read."""
+    [reader] = [thread for thread in threading.enumerate() if isinstance(thread, InotifyFD)]
+    seen: list[int] = []
+    handle = reader.handle_event
+    reader.handle_event = lambda event: seen.append(event.mask) or handle(event)  # type: ignore[method-assign, func-returns-value]
+    with (inbox / "a.csv").open("wb", buffering=0) as file:
+        for _ in range(20_000):
+            file.write(b"x")
+    assert eventually(lambda: not watcher.is_being_written("route", "a.csv"))
+    assert len(seen) < 4_000
 
 
 def test_filing_a_file_away_does_not_delay_the_next_event(inbox: Path, bell: Bell) -> None:
