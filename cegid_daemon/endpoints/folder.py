@@ -14,7 +14,7 @@ import os
 import stat
 import struct
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from cegid_daemon.endpoints.leases import has_writer
@@ -68,7 +68,7 @@ class FolderEndpoint:
         """The path on this machine, for messages and for the folder watcher."""
         return os.path.join(self.root, *folder_parts(folder), *([checked_name(name)] if name else []))  # noqa: PTH118
 
-    def list(self, folder: str) -> list[Listed]:
+    def list(self, folder: str, wanted: Callable[[str], bool] | None = None) -> list[Listed]:  # noqa: ARG002
         """The entries of `folder`, each as it was at one moment; one that vanishes meanwhile is left out."""
         with self._open(folder) as fd, translating("cannot list the folder", self.path(folder)), os.scandir(fd) as here:
             return [listed for entry in here if (listed := _of_entry(entry)) is not None]

@@ -8,8 +8,9 @@ several threads at once; `close` from any of them ends what the others wait for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace as changed
 
 from cegid_daemon.endpoints.connections import Connections, Logins
 from cegid_daemon.endpoints.ftp_batches import FtpBatches
@@ -49,16 +50,16 @@ class FtpEndpoint(FtpBatches):
         """What the server said of itself; lists the folder of the url once, to see how data connections are secured."""
         with self._pool.lend() as link, link.telling("cannot ask what the server can do", self.where):
             if link.accepts(f"CWD {self._site.path(link, '') or '/'}"):
-                link.listing("MLSD" if link.has_mlst else "LIST")
+                self._site.entries(link, "", lambda _name: False)
             return link.facts()
 
-    def list(self, folder: str) -> list[Listed]:
+    def list(self, folder: str, wanted: Callable[[str], bool] | None = None) -> list[Listed]:
         """The entries of `folder`. What cannot be named in a command is listed as not regular."""
         text = self._site.text(folder)
         with self._pool.lend() as link, link.telling("cannot list the folder", text):
             if not link.accepts(f"CWD {self._site.path(link, folder) or '/'}"):
                 raise Absent("the folder is not there", where=Place(file=text))
-            return self._site.entries(link, folder)
+            return self._site.entries(link, folder, wanted)
 
     def stat(self, folder: str, name: str) -> Listed | None:
         """The entry as it is now."""
@@ -108,7 +109,10 @@ class FtpEndpoint(FtpBatches):
         return found
 
     def rename(self, folder: str, name: str, to_folder: str, to_name: str, *, replace: bool) -> None:
-        """Renames; most servers replace what has the new name, so it is looked for where that is not wanted."""
+        """Renames; most servers replace what has the new name, so it is looked for where that is not wanted.
+
+        One that refuses to replace a file is known for that from then on (`abilities`).
+        """
         checked_name(name)
         checked_name(to_name)
         text, what = self._site.text(folder, name), f"cannot rename the file to {self._site.text(to_folder, to_name)}"
@@ -117,11 +121,22 @@ class FtpEndpoint(FtpBatches):
             with link.telling(what, text):
                 if not replace and self._site.taken(link, to):
                     raise Exists(f"{what}: the name is taken", where=Place(file=text))
-            with self._site.explaining(link, what, folder, name, to=to):
-                link.command(f"RNFR {self._site.path(link, folder, name)}")
-                link.command_once(f"RNTO {to}", what, text)
+            try:
+                with self._site.explaining(link, what, folder, name, to=to):
+                    link.command(f"RNFR {self._site.path(link, folder, name)}")
+                    link.command_once(f"RNTO {to}", what, text)
+            except Exists:
+                self._learn_of_refusal(link, to_folder, to_name)
+                raise
             self._site.forget(folder, [name])
             self._site.forget(to_folder, [to_name])
+
+    def _learn_of_refusal(self, link: FtpLink, folder: str, name: str) -> None:
+        """A rename onto a taken name was refused: if a file has it, the server does not replace."""
+        with link.telling("cannot look at the file", self._site.text(folder, name)):
+            found = self._site.look(link, folder, name)
+        if found is not None and found.regular:
+            self.abilities = changed(self.abilities, replaces=False)
 
     def remove(self, folder: str, name: str) -> None:
         """Removes a file."""

@@ -15,7 +15,7 @@ from typing import TypeVar, cast
 from cegid_daemon.endpoints.connections import Connections
 from cegid_daemon.endpoints.ftp_link import FtpLink
 from cegid_daemon.endpoints.ftp_place import FtpPlace
-from cegid_daemon.endpoints.ftp_words import Refusal
+from cegid_daemon.endpoints.ftp_words import NOT_IMPLEMENTED, Refusal
 from cegid_daemon.endpoints.many import (
     Fetched,
     Looked,
@@ -133,10 +133,10 @@ class FtpBatches:
 
     def _any_taken(self, link: FtpLink, paths: Sequence[str]) -> bool:
         """Whether something has one of these names, as far as few questions can tell."""
-        asking = "MLST" if link.has_mlst else "SIZE"
+        asking = "MLST" if self._site.has_mlst(link) else "SIZE"
         lines = [f"{word} {path}" for path in paths for word in (asking, "CWD")]
         replies = list(self._site.commands(link, lines))
-        return not all(isinstance(reply, Refusal) for reply in replies)
+        return not all(isinstance(reply, Refusal) and reply.code not in NOT_IMPLEMENTED for reply in replies)
 
     @property
     def _single(self) -> Endpoint:

@@ -168,7 +168,12 @@ class FtpLink:
         """The whole of a listing."""
         self.begin(line)
         body = b"".join(self.received())
-        self.complete()
+        try:
+            self.complete()
+        except Refusal as refusal:
+            if body:  # it says nothing of what is there
+                raise Refusal(f"426 The listing broke off: {refusal.reply}") from refusal
+            raise
         return body
 
     def begin(self, line: str, start: int = 0) -> None:

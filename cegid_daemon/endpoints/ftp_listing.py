@@ -1,15 +1,13 @@
-"""What an FTP server's listings say: MLSD, which has a standard, and LIST, which has habits.
+"""What an FTP server's listings say: entries, and lines nobody understands; here MLSD, which has a standard.
 
-Pure: a line in, an entry out; names are bytes. A LIST line gives kind, size and name; its time is to the minute, in the
-server's own zone, and is kept as text that can only be compared.
+Pure: lines in, entries out; names are bytes. What LIST prints is read by `ftp_list_formats`.
 """
 
 from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from cegid_daemon.model import Identity
@@ -17,20 +15,24 @@ from cegid_daemon.model import Identity
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of a folder. `stamp` is the time as LIST prints it; blank where the identity has the real one."""
+    """One entry of a folder."""
 
     name: bytes
     identity: Identity
     regular: bool
-    stamp: bytes = b""
+    stamp: bytes = b""  # the time as LIST prints it; blank where the identity has the real one
+    other_names: tuple[bytes, ...] = ()  # names it may have instead, where the line leaves that open
 
 
-_UNIX = re.compile(
-    rb"([-dlpscbD])[-rwxsStTlL]{9}\S?\s+\d+\s+\S+\s+\S+\s+(\d+)\s"  # kind, rights, links, owner, group, size
-    rb"\s*(\w{3}\s+\d{1,2}\s+[\d:]{4,5}|\d{4}-\d\d-\d\d\s+[\d:]+)\s(.+)",
-    re.DOTALL,
-)
-_DOS = re.compile(rb"(\d\d-\d\d-\d{2,4}\s+\d\d:\d\d(?:[AP]M)?)\s+(?:(<DIR>)|(\d+))\s+(.+)", re.DOTALL)
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A listing as it was understood."""
+
+    entries: list[Entry] = field(default_factory=list)
+    unread: list[bytes] = field(default_factory=list)  # lines that may be files
+    has_sizes: bool = True  # whether the size of each file is told
+
+
 _TIME = re.compile(rb"(\d{14})(?:\.(\d{1,9}))?")
 
 
@@ -40,24 +42,39 @@ def lines(body: bytes) -> list[bytes]:
     return [line for line in body.split(end) if line]
 
 
-def mlsd(body: bytes) -> Iterator[Entry]:
+def parse_mlsd(body: bytes) -> Parsed:
     """The entries of an MLSD listing, without the folder itself and the one above."""
+    found = Parsed()
+    has_sizes = True
     for line in lines(body):
-        entry = mlst(line)
-        if entry is not None:
-            yield entry
+        facts, name = _facts(line)
+        if not facts:
+            found.unread.append(line)
+        elif facts.get(b"type", b"file").lower() not in {b"cdir", b"pdir"}:
+            entry = _entry(facts, name)
+            found.entries.append(entry)
+            has_sizes = has_sizes and (not entry.regular or facts.get(b"size", b"").isdigit())
+    return Parsed(found.entries, found.unread, has_sizes)
 
 
 def mlst(line: bytes) -> Entry | None:
     """The entry of one line of facts; None for the folder itself, the one above, and what is no such line."""
-    facts_text, space, name = line.partition(b" ")
-    if not space or b"=" not in facts_text:
+    facts, name = _facts(line)
+    if not facts or facts.get(b"type", b"file").lower() in {b"cdir", b"pdir"}:
         return None
-    pairs = (fact.partition(b"=") for fact in facts_text.split(b";"))
-    facts = {key.lower(): value for key, _equals, value in pairs}
-    kind = facts.get(b"type", b"file").lower()
-    if kind in {b"cdir", b"pdir"}:
-        return None
+    return _entry(facts, name)
+
+
+def _facts(line: bytes) -> tuple[dict[bytes, bytes], bytes]:
+    """The facts of a line, and the name behind them; no facts if it is no such line."""
+    text, space, name = line.partition(b" ")
+    if not space or b"=" not in text:
+        return {}, line
+    pairs = (fact.partition(b"=") for fact in text.split(b";"))
+    return {key.lower(): value for key, _equals, value in pairs}, name
+
+
+def _entry(facts: dict[bytes, bytes], name: bytes) -> Entry:
     size = facts.get(b"size", b"0")
     unique = facts.get(b"unique", b"")
     identity = Identity(
@@ -65,15 +82,7 @@ def mlst(line: bytes) -> Entry | None:
         mtime_ns=time_ns(facts.get(b"modify", b"")),
         inode=zlib.crc32(unique) if unique else 0,
     )
-    return Entry(name, identity, regular=kind == b"file")
-
-
-def unix_or_dos(body: bytes) -> Iterator[Entry]:
-    """The entries of a LIST listing; lines of no known habit (such as `total 12`) are left out."""
-    for line in lines(body):
-        entry = _unix(line) or _dos(line)
-        if entry is not None and entry.name not in {b".", b".."}:
-            yield entry
+    return Entry(name, identity, regular=facts.get(b"type", b"file").lower() == b"file")
 
 
 def time_ns(text: bytes) -> int:
@@ -86,21 +95,3 @@ def time_ns(text: bytes) -> int:
     except ValueError:
         return 0
     return int(moment.timestamp()) * 10**9 + int((found[2] or b"").ljust(9, b"0"))
-
-
-def _unix(line: bytes) -> Entry | None:
-    found = _UNIX.fullmatch(line)
-    if found is None:
-        return None
-    kind, size, stamp, name = found.groups()
-    if kind == b"l":
-        name = name.partition(b" -> ")[0]
-    return Entry(name, Identity(int(size)), kind == b"-", stamp)
-
-
-def _dos(line: bytes) -> Entry | None:
-    found = _DOS.fullmatch(line)
-    if found is None:
-        return None
-    stamp, folder, size, name = found.groups()
-    return Entry(name, Identity(int(size or 0)), folder is None, stamp)

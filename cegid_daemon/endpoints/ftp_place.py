@@ -6,14 +6,17 @@ to, and LIST is read by habit. Every method works on a connection that is lent a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from cegid_daemon.endpoints import ftp_listing
+from cegid_daemon.endpoints.ftp_folders import FtpFolders, Wanted
 from cegid_daemon.endpoints.ftp_link import FtpLink
+from cegid_daemon.endpoints.ftp_list_formats import parse_list
 from cegid_daemon.endpoints.ftp_times import Times
-from cegid_daemon.endpoints.ftp_words import Refusal
-from cegid_daemon.endpoints.paths import checked_name, folder_parts, is_plain
+from cegid_daemon.endpoints.ftp_words import NOT_IMPLEMENTED, Refusal, speaks_of_rights
+from cegid_daemon.endpoints.listing import Listing
+from cegid_daemon.endpoints.paths import checked_name, folder_parts
 from cegid_daemon.endpoints.remote import Server
 from cegid_daemon.errors import Absent, EndpointError, Exists, Permanent, Place
 from cegid_daemon.model import Identity, Listed
@@ -28,6 +31,7 @@ class FtpPlace:
         self._server = server
         self._times = Times()
         self._ahead = _AHEAD
+        self._folders = FtpFolders(self._times, self.commands)
 
     def path(self, link: FtpLink, folder: str, name: str = "") -> str:
         """The absolute path as it goes over the line; blank for the server's root."""
@@ -47,28 +51,31 @@ class FtpPlace:
             self._ahead = 1  # some servers drop what comes before they have answered
             raise
 
-    def entries(self, link: FtpLink, folder: str) -> list[Listed]:
-        """The entries of the folder the connection has changed into."""
-        if link.has_mlst:
-            found: Iterable[ftp_listing.Entry] = ftp_listing.mlsd(link.listing("MLSD"))
-        else:
-            found = self._timed(link, folder, ftp_listing.unix_or_dos(link.listing("LIST")))
-        return [entry for one in found if (entry := _listed(link, one)) is not None]
+    def entries(self, link: FtpLink, folder: str, wanted: Wanted | None = None) -> Listing:
+        """The entries of the folder the connection has changed into; those that are not wanted may lack their time."""
+        return self._folders.read(link, folder, self.path(link, folder), wanted)
 
     def forget(self, folder: str, names: Iterable[str]) -> None:
         """Other files have these names now, or none."""
         for name in names:
             self._times.forget(folder, name.encode(self._server.encoding, "surrogateescape"))
 
+    def has_mlst(self, link: FtpLink) -> bool:
+        """Whether the server tells facts by the standard, and does so well enough."""
+        return self._folders.has_mlst(link)
+
     def look_many(self, link: FtpLink, folder: str, names: Sequence[str]) -> list[Listed | None]:
         """As `look` for each. Raises Absent if the folder is not there."""
         paths = [self.path(link, folder, checked_name(name)) for name in names]
-        found = self._of_facts_many(link, names, paths) if link.has_mlst else self._of_sizes(link, folder, names, paths)
+        ask = self._of_facts_many if self.has_mlst(link) else self._of_sizes
+        found = ask(link, folder, names, paths)
         if None in found and not link.accepts(f"CWD {self.path(link, folder) or '/'}"):
             raise Absent("the folder is not there", where=Place(file=self.text(folder)))
         return found
 
-    def _of_facts_many(self, link: FtpLink, names: Sequence[str], paths: Sequence[str]) -> list[Listed | None]:
+    def _of_facts_many(
+        self, link: FtpLink, _folder: str, names: Sequence[str], paths: Sequence[str]
+    ) -> list[Listed | None]:
         replies = list(self.commands(link, [f"MLST {path}" for path in paths]))
         return [
             None if isinstance(reply, Refusal) else _of_facts(reply, name)
@@ -79,33 +86,30 @@ class FtpPlace:
         """Where there is no MLST: sizes, times and whether it is a folder for all, then a listing if need be."""
         replies = list(self.commands(link, [f"{word} {path}" for path in paths for word in ("SIZE", "MDTM", "CWD")]))
         found: list[Listed | None] = []
-        shown: dict[bytes, bool] | None = None
+        shown: Mapping[bytes, ftp_listing.Entry] | None = None
         for name, at in zip(names, range(0, len(replies), 3), strict=True):
             size, time, entered = (_text_of(reply) for reply in replies[at : at + 3])
             said = link.said(name).encode("latin-1")
+            mtime_ns = ftp_listing.time_ns(time.encode())
             if size.isdigit() and self._times.lists_as_file(folder, said):
-                found.append(Listed(name, Identity(int(size), ftp_listing.time_ns(time.encode())), regular=True))
+                found.append(Listed(name, Identity(int(size), mtime_ns), regular=True))
             elif entered and not size.isdigit():
                 found.append(Listed(name, Identity(0), regular=False))
             else:
                 shown = self._shown(link, folder) if shown is None else shown
-                if size.isdigit():  # a name that LIST does not show is believed
-                    identity = Identity(int(size), ftp_listing.time_ns(time.encode()))
-                    found.append(Listed(name, identity, shown.get(said, True)))
-                else:
-                    found.append(Listed(name, Identity(0), regular=False) if said in shown else None)
+                found.append(_of_listing(name, shown.get(said), replies[at], mtime_ns))
         return found
 
-    def _shown(self, link: FtpLink, folder: str) -> dict[bytes, bool]:
-        """What LIST shows of a folder: names, and whether they are files. Nothing of a folder that is not there."""
+    def _shown(self, link: FtpLink, folder: str) -> Mapping[bytes, ftp_listing.Entry]:
+        """What LIST shows of a folder, by name. Nothing of a folder that is not there."""
         if not link.accepts(f"CWD {self.path(link, folder) or '/'}"):
             return {}
-        return {entry.name: entry.regular for entry in ftp_listing.unix_or_dos(link.listing("LIST"))}
+        return self._folders.entries(link)
 
     def look(self, link: FtpLink, folder: str, name: str) -> Listed | None:
         """The entry, in few round trips; None also where the folder itself is not there."""
         path = self.path(link, folder, name)
-        if link.has_mlst:
+        if self.has_mlst(link):
             return _of_mlst(link, name, path)
         identity = self.identity(link, folder, name)
         if identity is not None:
@@ -117,21 +121,14 @@ class FtpPlace:
     def identity(self, link: FtpLink, folder: str, name: str) -> Identity | None:
         """Size and time of a file; None if the server has no file of that name."""
         path = self.path(link, folder, name)
-        if link.has_mlst:
+        if self.has_mlst(link):
             found = _of_mlst(link, name, path)
             return found.identity if found else None
-        size = _value(link, f"SIZE {path}")
-        return Identity(int(size), _time_of(link, path)) if size.isdigit() else None
-
-    def _timed(self, link: FtpLink, folder: str, entries: Iterable[ftp_listing.Entry]) -> Iterable[ftp_listing.Entry]:
-        """LIST's entries with real times: one question a file, unless the answer is known to be still right."""
-        path = self.path(link, folder)
-
-        def ask(names: Sequence[bytes]) -> Sequence[int]:
-            replies = self.commands(link, [f"MDTM {path}/{name.decode('latin-1')}" for name in names])
-            return [ftp_listing.time_ns(_text_of(reply).encode()) for reply in replies]
-
-        return self._times.complete(folder, entries, ask)
+        size = _asked(link, f"SIZE {path}")
+        if isinstance(size, Refusal) and size.code in NOT_IMPLEMENTED:  # what LIST prints has to do
+            shown = self._shown(link, folder).get(link.said(name).encode("latin-1"))
+            return Identity(shown.identity.size, _time_of(link, path)) if shown is not None and shown.regular else None
+        return Identity(int(text), _time_of(link, path)) if (text := _text_of(size)).isdigit() else None
 
     def _is_file(self, link: FtpLink, folder: str, name: str) -> bool:
         """Of a name with a size: whether LIST calls it a file. A name that LIST does not show is believed."""
@@ -141,13 +138,15 @@ class FtpPlace:
         alone = _listed_alone(link, self.path(link, folder, name))
         if alone is not None:
             return alone.regular
-        link.command(f"CWD {self.path(link, folder) or '/'}")
-        entries = ftp_listing.unix_or_dos(link.listing("LIST"))
-        return next((entry.regular for entry in entries if entry.name == said), True)
+        shown = self._shown(link, folder).get(said)
+        return shown is None or shown.regular
 
     def taken(self, link: FtpLink, path: str) -> bool:
         """Whether something has the name, as far as few questions can tell."""
-        return link.accepts(f"MLST {path}" if link.has_mlst else f"SIZE {path}") or link.accepts(f"CWD {path}")
+        reply = _asked(link, f"MLST {path}" if self.has_mlst(link) else f"SIZE {path}")
+        if not isinstance(reply, Refusal) or link.accepts(f"CWD {path}"):
+            return True
+        return reply.code in NOT_IMPLEMENTED and _listed_alone(link, path) is not None
 
     @contextmanager
     def explaining(self, link: FtpLink, what: str, folder: str, name: str, *, to: str = "") -> Iterator[None]:
@@ -161,14 +160,14 @@ class FtpPlace:
 
     def _explained(self, link: FtpLink, refusal: Refusal, what: str, folder: str, name: str, to: str) -> EndpointError:
         place = Place(file=self.text(folder, name))
-        if refusal.code in {450, 550, 553}:
+        if refusal.code in {450, 550, 553} or (to and refusal.code not in {421, 530}):
             if not link.accepts(f"CWD {self.path(link, folder) or '/'}"):
                 return Absent(what, where=place, why="the folder is not there")
             found = self.look(link, folder, name)
             writing = what == "cannot write the file"
             if found is None and not writing:
                 return Absent(what, where=place, why=refusal.reply)
-            if to and self.taken(link, to):
+            if to and not speaks_of_rights(refusal.reply) and self.taken(link, to):
                 return Exists(f"{what}: the name is taken", where=place, why=refusal.reply)
             if to and not link.accepts(f"CWD {to.rpartition('/')[0] or '/'}"):
                 return Absent(what, where=place, why="the new folder is not there")
@@ -177,11 +176,17 @@ class FtpPlace:
         return link.refused(refusal, what, place.file)
 
 
-def _listed(link: FtpLink, entry: ftp_listing.Entry) -> Listed | None:
-    name = link.heard(entry.name)
-    if not is_plain(name):
+def _of_listing(
+    name: str, entry: ftp_listing.Entry | None, size: str | Refusal, mtime_ns: int
+) -> Listed | None:  # fmt: skip
+    """What lies under a name, by the reply to SIZE and what LIST shows; a size without an entry is believed."""
+    if (text := _text_of(size)).isdigit():
+        return Listed(name, Identity(int(text), mtime_ns), entry is None or entry.regular)
+    if entry is None:
         return None
-    return Listed(name, entry.identity, entry.regular and "\n" not in name and "\r" not in name)
+    if isinstance(size, Refusal) and size.code in NOT_IMPLEMENTED and entry.regular:
+        return Listed(name, Identity(entry.identity.size, mtime_ns), regular=True)
+    return Listed(name, Identity(0), regular=False)
 
 
 def _of_mlst(link: FtpLink, name: str, path: str) -> Listed | None:
@@ -206,15 +211,15 @@ def _text_of(reply: str | Refusal) -> str:
 
 def _time_of(link: FtpLink, path: str) -> int:
     """Modification time in nanoseconds; 0 where the server does not tell."""
-    return ftp_listing.time_ns(_value(link, f"MDTM {path}").encode())
+    return ftp_listing.time_ns(_text_of(_asked(link, f"MDTM {path}")).encode())
 
 
-def _value(link: FtpLink, line: str) -> str:
-    """What the server replies after the code; blank where it refuses or says nothing."""
+def _asked(link: FtpLink, line: str) -> str | Refusal:
+    """The reply to a command, whatever it is."""
     try:
-        return link.command(line).partition(" ")[2].strip()
-    except Refusal:
-        return ""
+        return link.command(line)
+    except Refusal as refusal:
+        return refusal
 
 
 def _listed_alone(link: FtpLink, path: str) -> ftp_listing.Entry | None:
@@ -223,7 +228,8 @@ def _listed_alone(link: FtpLink, path: str) -> ftp_listing.Entry | None:
     if wanted.startswith(b"-") or any(sign in path for sign in " *?[]{}\\"):
         return None
     try:
-        entries = ftp_listing.unix_or_dos(link.listing(f"LIST {path}"))
+        entries = parse_list(link.listing(f"LIST {path}")).entries
     except Refusal:
         return None
-    return next((entry for entry in entries if entry.name.rpartition(b"/")[2] == wanted), None)
+    names = ((entry, (entry.name, *entry.other_names)) for entry in entries)
+    return next((entry for entry, some in names if wanted in {name.rpartition(b"/")[2] for name in some}), None)

@@ -34,14 +34,20 @@ class Times:
         self._folders: dict[str, dict[bytes, _Known]] = {}
 
     def complete(
-        self, folder: str, entries: Iterable[Entry], ask: Callable[[Sequence[bytes]], Sequence[int]]
-    ) -> list[Entry]:
-        """The entries of a listing with their real times; `ask` gives the times of many names in nanoseconds."""
+        self, folder: str, entries: Iterable[Entry], ask: Callable[[Sequence[bytes]], Sequence[int]],
+        wanted: Callable[[Entry], bool] = lambda _entry: True,
+    ) -> list[Entry]:  # fmt: skip
+        """The entries of a listing with their real times; `ask` gives the times of many names in nanoseconds.
+
+        Times of files that are not wanted are not asked for: those that were once are kept, the others have none.
+        """
         before = self._folders.get(folder, {})
         listed = list(entries)
         files = [one for one in listed if one.regular and b"\n" not in one.name and b"\r" not in one.name]
         known = {one.name: before[one.name] for one in files if _is_sure(one, before.get(one.name))}
-        unsure = [one for one in files if one.name not in known]
+        open_ = [one for one in files if one.name not in known]
+        unsure = [one for one in open_ if wanted(one)]
+        known |= {one.name: before[one.name] for one in open_ if not wanted(one) and one.name in before}
         now = self._clock()
         for one, mtime_ns in zip(unsure, ask([one.name for one in unsure]), strict=True):
             known[one.name] = _learned(one, before.get(one.name), mtime_ns, now)

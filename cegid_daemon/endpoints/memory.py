@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -43,7 +43,7 @@ class MemoryEndpoint:
         """`memory:` and its label."""
         return f"memory:{self._label}"
 
-    def list(self, folder: str) -> list[Listed]:
+    def list(self, folder: str, wanted: Callable[[str], bool] | None = None) -> list[Listed]:  # noqa: ARG002
         """The entries, sub-folders too."""
         with self._lock:
             parts = folder_parts(folder)

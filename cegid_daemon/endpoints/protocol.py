@@ -10,7 +10,7 @@ part, never `/`, NUL, blank, `.` or `..` (`ValueError`: a bug of the caller), an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -105,10 +105,12 @@ class Endpoint(Protocol):
         Stored with each delivery: two endpoints with the same text are the same place.
         """
 
-    def list(self, folder: str) -> list[Listed]:
+    def list(self, folder: str, wanted: Callable[[str], bool] | None = None) -> list[Listed]:
         """The entries of `folder` itself, in no order; sub-folders and other things with `regular=False`.
 
-        A symlink is not regular, wherever it points. Raises Absent if the folder is not there.
+        Names that are not `wanted` (None: all are) may lack their time, where it has to be asked for. A symlink is not
+        regular, wherever it points. What a server lists and nobody understands is in `listing.unread_lines` of the
+        result. Raises Absent if the folder is not there.
         """
 
     def stat(self, folder: str, name: str) -> Listed | None:

@@ -7,7 +7,7 @@ threads at once; `close` from any of them ends what the others wait for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from cegid_daemon.endpoints.paths import checked_name, folder_parts, is_plain
@@ -66,7 +66,7 @@ class SftpEndpoint(SftpBatches):
                 "fsync": "yes" if FSYNC in extensions else "no",
             }
 
-    def list(self, folder: str) -> list[Listed]:
+    def list(self, folder: str, wanted: Callable[[str], bool] | None = None) -> list[Listed]:  # noqa: ARG002
         """The entries of `folder`; names that are no single path part are left out."""
         path, text = self._sessions.path(folder), self._sessions.text(folder)
         with self._sessions.lend() as session, session.telling("cannot list the folder", text):

@@ -57,9 +57,9 @@ class Wrapped:
         """As inside; None where the endpoint inside cannot tell."""
         return self._inner.has_writer(folder, name) if isinstance(self._inner, WriterCheck) else None
 
-    def list(self, folder: str) -> list[Listed]:
+    def list(self, folder: str, wanted: Callable[[str], bool] | None = None) -> list[Listed]:
         """As inside."""
-        return self._inner.list(folder)
+        return self._inner.list(folder, wanted)
 
     def stat(self, folder: str, name: str) -> Listed | None:
         """As inside."""

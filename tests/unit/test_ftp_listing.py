@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cegid_daemon.endpoints.ftp_listing import Entry, mlsd, mlst, time_ns, unix_or_dos
+from cegid_daemon.endpoints.ftp_list_formats import parse_list
+from cegid_daemon.endpoints.ftp_listing import Entry, mlst, parse_mlsd, time_ns
 from cegid_daemon.endpoints.ftp_times import Times
 from cegid_daemon.model import Identity
 
@@ -31,7 +32,9 @@ def test_mlsd_tells_kind_size_time_and_what_is_unique() -> None:
         b"size=6; plain; name\r\n"
         b"nonsense\r\n"
     )
-    entries = {entry.name: entry for entry in mlsd(body)}
+    parsed = parse_mlsd(body)
+    entries = {entry.name: entry for entry in parsed.entries}
+    assert parsed.unread == [b"nonsense"]
     assert list(entries) == [b"a b.csv", b"sub", b"link", b"plain; name"]
     assert [entry.regular for entry in entries.values()] == [True, False, False, True]
     assert entries[b"a b.csv"].identity.size == 5
@@ -47,43 +50,10 @@ def test_a_file_that_took_another_s_place_is_told_by_what_is_unique() -> None:
     assert not one.identity.same_file(other.identity)
 
 
-def test_list_as_unix_prints_it() -> None:
-    body = (
-        b"total 12\r\n"
-        b"drwxr-xr-x    2 0        0            4096 Nov 23 09:14 .\r\n"
-        b"-rw-r--r--    1 0        0               5 Nov 23 09:14 a b.csv\r\n"
-        b"-rw-r--r--    1 0        0               1 Nov 23 09:14  lead\r\n"
-        b"-rw-r--r--+   1 ftp      some group      1 Sep 09  2001 old\r\n"
-        b"drwxr-xr-x    2 0        0            4096 Nov 23 09:14 d\r\n"
-        b"lrwxrwxrwx    1 0        0               7 Nov 23 09:14 link -> a b.csv\r\n"
-        b"prw-r--r--    1 0        0               0 Nov 23 09:14 fifo\r\n"
-        b"-rw-r--r--    1 0        0               1 Nov 23 09:14 two\nlines\r\n"
-        b"-rw-r--r--    1 0        0              77 2026-11-23 09:14 iso\r\n"
-    )
-    entries = [(entry.name, entry.identity.size, entry.regular) for entry in unix_or_dos(body)]
-    assert entries == [
-        (b"a b.csv", 5, True),
-        (b" lead", 1, True),
-        (b"d", 4096, False),
-        (b"link", 7, False),
-        (b"fifo", 0, False),
-        (b"two\nlines", 1, True),
-        (b"iso", 77, True),
-    ]
-
-
-def test_list_as_windows_prints_it() -> None:
-    body = b"11-23-26  09:14AM       <DIR>          sub folder\r\n11-23-2026  21:14             1234 a b.csv\r\n"
-    assert [(entry.name, entry.identity.size, entry.regular) for entry in unix_or_dos(body)] == [
-        (b"sub folder", 0, False),
-        (b"a b.csv", 1234, True),
-    ]
-
-
 @given(st.binary(max_size=200))
 def test_no_listing_makes_the_reader_stumble(body: bytes) -> None:
-    assert isinstance(list(mlsd(body)), list)
-    assert isinstance(list(unix_or_dos(body)), list)
+    assert isinstance(parse_mlsd(body).entries, list)
+    assert isinstance(parse_list(body).entries, list)
 
 
 # times
