@@ -73,4 +73,4 @@ def _said(message: Message, error: CegidDaemonError) -> str:
 
 
 def _line(text: str) -> str:
-    return " ".join(text.split())
+    return " ".join(text.splitlines())

@@ -19,6 +19,7 @@ from cegid_daemon.endpoints.many import Fetched
 from cegid_daemon.endpoints.protocol import Endpoint, WriterCheck
 from cegid_daemon.errors import (
     Absent,
+    CegidDaemonError,
     EndpointError,
     SourceChanged,
     Transient,
@@ -27,6 +28,7 @@ from cegid_daemon.journal import Journal
 from cegid_daemon.journal.payloads import Staged
 from cegid_daemon.journal.rows import SourceFile
 from cegid_daemon.journal.sources import Taking
+from cegid_daemon.listing_faults import ListingFaults
 from cegid_daemon.masks import Masks
 from cegid_daemon.model import Identity, Listed, Route, SourceSpec, State, Store, WaitReason, escape_name
 from cegid_daemon.pipeline import Pipeline, Prepared
@@ -58,9 +60,10 @@ class Source:
         self._clock = clock
         self._stopping = stopping
         self._settling = Settling(self.spec, remote=endpoint.abilities.remote)
+        self._listing_faults = ListingFaults(journal, troubles, self.place, routes[0].retry)
+        self._accepts = Masks(self.spec.match, self.spec.ignore).takes
         self._waiting = WaitingList(
-            journal, endpoint.where, self.spec.folder, [route.name for route in routes],
-            Masks(self.spec.match, self.spec.ignore).takes,
+            journal, endpoint.where, self.spec.folder, [route.name for route in routes], self._accepts
         )  # fmt: skip
         self._recalled = False
         self._is_being_written: Callable[[str], bool] = lambda _: False
@@ -99,6 +102,7 @@ class Source:
 
     def _take_new(self, passed: Passed, now: datetime) -> None:
         listing = self._list()
+        passed.faults += self._listing_faults.examine(listing, now)
         self._forget_unread(listing)
         look = self._look_at(listing, now)
         self._note_waiting(look, listing, passed, now)
@@ -109,7 +113,7 @@ class Source:
             log.warning(
                 "%s is no regular file (a link, pipe or folder) and stays where it lies", self._subject(odd.name)
             )
-        files = [ready.file for ready in look.ready]
+        files = [one.file for one in look.ready if not self._listing_faults.is_resting(one.file.name, now)]
         at_once = most_at_once(self.routes)
         chosen = list(batches(files, lambda file: file.identity.size, at_once))
         if len(chosen) > 1 and at_once > 1:
@@ -163,7 +167,7 @@ class Source:
 
     def _list(self) -> list[Listed]:
         try:
-            return self.endpoint.list(self.spec.folder)
+            return self.endpoint.list(self.spec.folder, self._accepts)
         except Absent as exc:
             raise Transient(
                 f"the folder {self.place} is not there",
@@ -262,9 +266,7 @@ class Source:
         try:
             taking = self._read_whole(file, fetched)
         except (SourceChanged, Absent) as error:
-            log.debug("%s: %s; looked at again", subject, error)
-            passed.next_look = min(passed.next_look, self._clock() + self.spec.settle)
-            passed.settling += 1
+            self._note_denial(file, error, passed)
         except EndpointError as error:
             self._troubles.failed(subject, error, self.routes[0].retry, self._clock())
             self._unread.add(file.name)
@@ -272,8 +274,19 @@ class Source:
         else:
             self._troubles.worked(subject)
             self._unread.discard(file.name)
+            self._listing_faults.forget([file.name])
             return taking
         return None
+
+    def _note_denial(self, file: Listed, error: CegidDaemonError, passed: Passed) -> None:
+        """The file is not, or no longer, what was listed: looked at again soon, unless that is so at every look."""
+        denied = self._listing_faults.note_denial(file, error, self._clock())
+        if denied is not None:
+            passed.faults.append(denied)
+            return
+        log.debug("%s: %s; looked at again", self._subject(file.name), error)
+        passed.next_look = min(passed.next_look, self._clock() + self.spec.settle)
+        passed.settling += 1
 
     def _read_whole(self, file: Listed, fetched: Fetched | None) -> Taking | None:
         if fetched is None:

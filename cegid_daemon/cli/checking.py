@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cegid_daemon import __version__
+from cegid_daemon.cli.listing_check import accepted_names, check_listing, tried_abilities
 from cegid_daemon.cli.opening import NO_JOURNAL, Invocation, configured
 from cegid_daemon.cli.output import fault_json, json_option, note, one_line, plural, print_json, say
 from cegid_daemon.errors import ConfigurationError, EndpointError, JournalUnavailable, Place
@@ -35,6 +36,11 @@ class Findings:
         """Whether an endpoint that was asked did not answer well."""
         return any(one["error"] for one in self.endpoints)
 
+    @property
+    def listing_faults(self) -> list[str]:
+        """What is wrong with the listings of the endpoints that answered."""
+        return [f"{one['endpoint']}: {fault}" for one in self.endpoints for fault in one["listing_faults"]]
+
 
 @click.command()
 @click.option("--live", is_flag=True, help="Also log in to each endpoint and try out what it can do.")
@@ -46,7 +52,8 @@ def check(ctx: click.Context, live: bool, as_json: bool) -> None:
 
     Nothing is changed. Every fault of the configuration is named with file, line, key and remedy; the exit code is 2
     then. With --live a small hidden file is put into each folder of each endpoint, read back, renamed and removed, and
-    what the server can do is shown and kept, so that `run` notices when it changes.
+    what the server can do is shown and kept, so that `run` notices when it changes. A listing that is not understood,
+    or that names files the server then denies, ends with exit code 1.
     """
     invocation = ctx.ensure_object(Invocation)
     try:
@@ -63,7 +70,7 @@ def check(ctx: click.Context, live: bool, as_json: bool) -> None:
         findings.endpoints = [_asked(config, name) for name in config.endpoints]
         _keep_cards(invocation, config, findings)
     _print(findings, as_json)
-    ctx.exit(1 if findings.out_of_reach else 0)
+    ctx.exit(1 if findings.out_of_reach or findings.listing_faults else 0)
 
 
 def _about(config: Config) -> dict[str, str]:
@@ -136,10 +143,21 @@ def _asked(config: Config, name: str) -> dict[str, Any]:
         return _answer(name, api, lambda: _greeted(api))
     endpoint = open_endpoint(spec)
     folders = _folders_of(config, name)
-    found = _answer(name, endpoint, lambda: {folder: len(endpoint.list(folder)) for folder in folders}, close=False)
+    faults: list[str] = []
+
+    def list_folders() -> dict[str, int]:
+        counts = {}
+        for folder in folders:
+            counts[folder], found = check_listing(endpoint, folder, accepted_names(config, name, folder))
+            faults.extend(found)
+        return counts
+
+    found = _answer(name, endpoint, list_folders, close=False)
+    found["listing_faults"] = faults
     try:
         if not found["error"]:
             found["card"] = _card(endpoint, folders)
+            found |= tried_abilities(endpoint, found["card"]["tried"])
     except EndpointError as error:
         found["error"] = one_line(str(error))
     finally:
@@ -187,6 +205,7 @@ def _answer(name: str, endpoint: Reachable, ask: Callable[[], dict[str, int]], *
     found: dict[str, Any] = {
         "endpoint": name, "place": endpoint.where, "renames": abilities.renames, "replaces": abilities.replaces,
         "remote": abilities.remote, "posts": abilities.posts, "folders": {}, "error": None,
+        "listing_faults": [],
     }  # fmt: skip
     try:
         found["folders"] = ask()
@@ -217,7 +236,15 @@ def _print(findings: Findings, as_json: bool) -> None:
             say(f"              {line}")
     for warning in findings.warnings:
         note(f"warning: {one_line(warning)}")
-    say("No fault found." if not findings.out_of_reach else "An endpoint did not answer.")
+    for fault in findings.listing_faults:
+        note(f"endpoint {fault}")
+    say(_verdict(findings))
+
+
+def _verdict(findings: Findings) -> str:
+    if findings.out_of_reach:
+        return "An endpoint did not answer."
+    return "A listing is not understood." if findings.listing_faults else "No fault found."
 
 
 def _card_lines(card: dict[str, Any] | None) -> list[str]:

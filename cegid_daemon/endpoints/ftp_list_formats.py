@@ -32,6 +32,8 @@ _MOMENT = b"|".join((
     rb"\d{1,2}[\x80-\xff]{2,6}\d{1,2}[\x80-\xff]{2,6}" + _GAP + b"(?:" + _TIME + b"|" + _YEAR + b")",
 ))  # fmt: skip
 
+_MOST_BLANKS = 16  # a name is believed to begin with
+
 # Kind and rights, as `ls` and NetWare print them; what stands before it are inode and blocks.
 _RIGHTS = (
     rb"[ \t]{0,40}(?:\d{1,20}[ \t]+){0,2}(?:([-dlpscbDnPv])[-a-zA-Z]{9}[.+@]?|([-d])[ \t]?\[[-A-Za-z]{6,10}\])"
@@ -184,6 +186,11 @@ def _padding(rows: Iterable[_Row]) -> dict[Hashable, int]:
     return padding
 
 
+def _suffixes(blanks: bytes) -> list[bytes]:
+    """How many of these blanks may belong to a name: none, one, and so on."""
+    return [blanks[len(blanks) - count :] for count in range(min(len(blanks), _MOST_BLANKS) + 1)]
+
+
 def _named(row: _Row, padding: dict[Hashable, int]) -> Entry:
     late = _without_year(row)
     with_year = late is not None and late.column in padding
@@ -191,7 +198,7 @@ def _named(row: _Row, padding: dict[Hashable, int]) -> Entry:
     first = readings[0]
     names = [first.gap[padding[first.column] :] + first.rest]
     for one in readings:
-        names += [one.rest, one.gap[1:] + one.rest, one.rest.rstrip()]
+        names += [blanks + one.rest for blanks in _suffixes(one.gap[1:])] + [one.rest.rstrip()]
     if row.is_link:
         return Entry(names[0].partition(b" -> ")[0], Identity(row.size), regular=False, stamp=row.stamp)
     others = tuple(name for name in dict.fromkeys(names[1:]) if name and name != names[0])
