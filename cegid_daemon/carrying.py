@@ -37,6 +37,7 @@ class Passed:
 
     next_look: datetime
     settling: int = 0
+    taking_ended: bool = False  # a file could not be read: those behind it wait
     claimed: int = 0
     delivered: int = 0
     faults: list[CegidDaemonError] = field(default_factory=list)  # places not reached, files not readable

@@ -126,10 +126,16 @@ class Transient(EndpointError):
     """Will very likely heal by itself: try again later."""
 
     after: timedelta | None = None  # when the other side, or our own pace, says when
+    of_place = False  # the place or the line is at fault, not the one file that was asked for
 
     def not_before(self, pause: timedelta) -> Transient:
         """The same error, to be tried again after this pause instead of the route's own."""
         self.after = pause
+        return self
+
+    def by_place(self) -> Transient:
+        """The same error, of the place or the line: no single file is at fault."""
+        self.of_place = True
         return self
 
 

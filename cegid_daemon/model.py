@@ -225,11 +225,15 @@ class RejectsSpec:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """When a message that had to wait is tried again: doubling from `first` to `longest`, failed after `give_up`."""
+    """When a message that had to wait is tried again: doubling from `first` to `longest`, failed after `give_up`.
+
+    `unreadable`: how long a file that cannot be read blocks those behind it.
+    """
 
     first: timedelta = timedelta(seconds=5)
     longest: timedelta = timedelta(minutes=15)
     give_up: timedelta = timedelta(hours=24)
+    unreadable: timedelta = timedelta(minutes=15)
 
     def pause(self, tries: int) -> timedelta:
         """How long to wait after the `tries`-th failed try (from 1)."""

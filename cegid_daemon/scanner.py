@@ -7,6 +7,7 @@ settling, what is failing. One pass of a source runs at a time.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +35,7 @@ from cegid_daemon.model import Identity, Listed, Route, SourceSpec, State, Store
 from cegid_daemon.pipeline import Pipeline, Prepared
 from cegid_daemon.timing import Look, Settling
 from cegid_daemon.trouble import Troubles
+from cegid_daemon.unreadable import UnreadableFiles
 from cegid_daemon.waiting import WaitingList
 
 log = logging.getLogger(__name__)
@@ -67,7 +69,10 @@ class Source:
         )  # fmt: skip
         self._recalled = False
         self._is_being_written: Callable[[str], bool] = lambda _: False
-        self._unread: set[str] = set()  # names of files that could not be read at the last look
+        self._unreadable = UnreadableFiles(self._waiting, journal.notices, troubles, self.place, routes)
+        self._unsettled: set[str] = set()  # files that could not be read before, and are not whole now
+        self._passed_over: list[str] = []  # files that could not be read in this look, ahead of what is read next
+        self._overtaken: dict[str, list[str]] = {}  # what was passed over, by the name of the file read next
         self._carrying = Carrying(self.name, self.routes, stores, journal, pipeline, troubles, clock, stopping)
 
     @property
@@ -103,8 +108,11 @@ class Source:
     def _take_new(self, passed: Passed, now: datetime) -> None:
         listing = self._list()
         passed.faults += self._listing_faults.examine(listing, now)
-        self._forget_unread(listing)
-        look = self._look_at(listing, now)
+        self._unreadable.begin_look(listing)
+        self._passed_over.clear()
+        self._overtaken.clear()
+        fresh = self._fresh(listing)
+        look = self._settling.look(fresh, now, is_open=self._is_open)
         self._note_waiting(look, listing, passed, now)
         if look.look_again is not None:
             passed.settling = look.settling
@@ -113,13 +121,27 @@ class Source:
             log.warning(
                 "%s is no regular file (a link, pipe or folder) and stays where it lies", self._subject(odd.name)
             )
-        files = [one.file for one in look.ready if not self._listing_faults.is_resting(one.file.name, now)]
+        ready = [one.file for one in look.ready if not self._listing_faults.is_resting(one.file.name, now)]
+        files = self._in_line(ready, fresh)
         at_once = most_at_once(self.routes)
         chosen = list(batches(files, lambda file: file.identity.size, at_once))
         if len(chosen) > 1 and at_once > 1:
             self._take_many(chosen, passed)
         else:
             self._take_in_turn(chosen, passed)
+        self._unreadable.hold_up(files if passed.taking_ended else (), now)
+
+    def _in_line(self, ready: Sequence[Listed], fresh: Sequence[Listed]) -> Sequence[Listed]:
+        """The files to take, in order, and between them those that could not be read before and are not whole now."""
+        if not self._waiting.files():
+            self._unsettled = set()
+            return ready
+        there = {one.name for one in ready}
+        unsettled = [
+            one for one in fresh if one.name not in there and one.regular and self._unreadable.is_known(one.name)
+        ]
+        self._unsettled = {one.name for one in unsettled}
+        return sorted([*ready, *unsettled], key=self._settling.position) if unsettled else ready
 
     def _take_in_turn(self, batches: Sequence[Sequence[Listed]], passed: Passed) -> None:
         for batch in batches:
@@ -127,6 +149,8 @@ class Source:
                 passed.next_look = self._clock()
                 return
             self._finish(self._take(batch, passed), passed)
+            if passed.taking_ended:
+                return
 
     def _take_many(self, batches: Sequence[Sequence[Listed]], passed: Passed) -> None:
         """Takes and rewrites the next batch while the last one is delivered: one waits for workers, one for disks."""
@@ -137,17 +161,13 @@ class Source:
                 if self._stopping():
                     passed.next_look = self._clock()
                     following = None  # noqa: PLW2901
+                if passed.taking_ended:
+                    following = None  # noqa: PLW2901
                 if following is not None:
                     coming = ahead.submit(self._take, following, passed)
                 self._finish(prepared, passed)
                 if following is None:
                     return
-
-    def _forget_unread(self, listing: Sequence[Listed]) -> None:
-        """A file that was taken away again is no trouble any more."""
-        for name in self._unread.difference(one.name for one in listing):
-            self._troubles.forget(self._subject(name))
-            self._unread.discard(name)
 
     def _note_waiting(self, look: Look, listing: Sequence[Listed], passed: Passed, now: datetime) -> None:
         """Writes down and reports the files that are quiet and do not count as whole all the same."""
@@ -174,17 +194,17 @@ class Source:
                 remedy="Make it (or mount it) again; files in it are then taken by themselves.",
             ) from exc
 
-    def _look_at(self, listing: Sequence[Listed], now: datetime) -> Look:
+    def _fresh(self, listing: Sequence[Listed]) -> Sequence[Listed]:
+        """What no message was made of yet."""
         if not any(one.regular for one in listing):
-            return self._settling.look(listing, now)
+            return listing
         self._recall()
         known = self._journal.sources.lying(self.endpoint.where, self.spec.folder)
         self._free_names(listing, known)
         left = (
             self._journal.sources.left(self.endpoint.where, self.spec.folder) if self.spec.after == "leave" else set()
         )
-        fresh = [one for one in listing if one.name not in known and (one.name, one.identity) not in left]
-        return self._settling.look(fresh, now, is_open=self._is_open)
+        return [one for one in listing if one.name not in known and (one.name, one.identity) not in left]
 
     def _is_open(self, name: str) -> bool:
         """Whether the file is known to be open for writing. The kernel's word counts more than that of events."""
@@ -219,10 +239,8 @@ class Source:
             del known[file.name]
 
     def _take(self, batch: Sequence[Listed], passed: Passed) -> list[Prepared]:
-        """Reads, claims and rewrites some files; those that cannot be read now stay where they are."""
-        fetched = self._fetch(batch)
-        read = (self._read(file, fetched.pop(file.name, None), passed) for file in batch)
-        takings = [taking for taking in read if taking is not None]
+        """Reads, claims and rewrites some files, up to the first that cannot be read now and holds up the others."""
+        takings = self._read_in_order(batch, passed)
         if not takings:
             return []
         claimed = self._claim(takings)
@@ -234,6 +252,23 @@ class Source:
             for route in self.routes
             if self._carrying.enabled(route) and not blocked_in(route, passed)
         ]
+
+    def _read_in_order(self, batch: Sequence[Listed], passed: Passed) -> list[Taking]:
+        fetched = self._fetch(batch)
+        takings: list[Taking] = []
+        for file in batch:
+            unsettled = file.name in self._unsettled
+            taking = None if unsettled else self._read(file, fetched.pop(file.name, None), passed)
+            if taking is not None:
+                takings.append(taking)
+                if self._passed_over:
+                    self._overtaken[file.name], self._passed_over = self._passed_over, []
+            elif self._unreadable.blocks(file.name, self._clock()):
+                passed.taking_ended = True
+                break
+            elif self._unreadable.is_known(file.name):
+                self._passed_over.append(file.name)
+        return takings
 
     def _finish(self, prepared: Sequence[Prepared], passed: Passed) -> None:
         """Delivers what was taken, unless the route was blocked meanwhile."""
@@ -255,25 +290,26 @@ class Source:
         return 0 < self.spec.max_size < identity.size
 
     def _fetch(self, batch: Sequence[Listed]) -> dict[str, Fetched]:
-        """The small files of a batch, read in few round trips; none of a place that is near."""
-        small = [one for one in batch if one.identity.size < many.SMALL and not self._too_large(one.identity)]
+        """The small files of a batch, read in few round trips; none of a place that is near.
+
+        Only those ahead of one that could not be read before: it may end the taking again.
+        """
+        likely = itertools.takewhile(lambda one: not self._unreadable.is_known(one.name), batch)
+        small = [one for one in likely if one.identity.size < many.SMALL and not self._too_large(one.identity)]
         if not self.endpoint.abilities.remote or len(small) < 2:
             return {}
         return {one.name: one for one in many.read_many(self.endpoint, self.spec.folder, small)}
 
     def _read(self, file: Listed, fetched: Fetched | None, passed: Passed) -> Taking | None:
-        subject = self._subject(file.name)
         try:
             taking = self._read_whole(file, fetched)
         except (SourceChanged, Absent) as error:
             self._note_denial(file, error, passed)
         except EndpointError as error:
-            self._troubles.failed(subject, error, self.routes[0].retry, self._clock())
-            self._unread.add(file.name)
+            self._unreadable.note_failure(file, error, self._clock())
             passed.faults.append(error)
         else:
-            self._troubles.worked(subject)
-            self._unread.discard(file.name)
+            self._unreadable.note_success(file.name)
             self._listing_faults.forget([file.name])
             return taking
         return None
@@ -301,12 +337,12 @@ class Source:
         if not identity.same_file(file.identity):
             raise SourceChanged(f"{escape_name(file.name)} changed since it was listed")
         staged, raw = (None, None) if self._too_large(identity) else self._stage(file, chunks)
-        taking = Taking(
-            self.spec.endpoint, self.endpoint.where, self.spec.folder, file.name, identity, staged, raw,
-            self._waiting.hold_for(file.name),
-        )  # fmt: skip
+        taking = self._waiting.judge(
+            Taking(self.spec.endpoint, self.endpoint.where, self.spec.folder, file.name, identity, staged, raw)
+        )
         if self.spec.after == "leave" and self._was_left(taking):
             self._discard(taking)
+            self._forget_waiting([file.name])
             return None
         return taking
 
@@ -334,8 +370,8 @@ class Source:
         now = self._clock()
         try:
             with self._journal.connection.transaction():
-                claimed = [self._journal.ledger.claim(taking, self.routes, logged, now) for taking in takings]
-                self._waiting.forget(taking.name for taking in takings)
+                claimed = [self._claim_one(taking, logged, now) for taking in takings]
+                self._forget_waiting([taking.name for taking in takings])
         except BaseException:
             self._waiting.reload()
             for taking in takings:
@@ -344,3 +380,11 @@ class Source:
         for ids in claimed:
             self._pipeline.rewriting.began(ids)
         return claimed
+
+    def _claim_one(self, taking: Taking, logged: Mapping[str, bool], now: datetime) -> list[int]:
+        self._waiting.overtake(self._overtaken.pop(taking.name, ()))
+        return self._journal.ledger.claim(taking, self.routes, logged, now)
+
+    def _forget_waiting(self, names: Sequence[str]) -> None:
+        self._unreadable.forget(names)
+        self._waiting.forget(names)

@@ -87,6 +87,10 @@ class Settling:
             return Look(tuple(ready), len(files) - len(ready), odd=odd)
         return self._settled(files, odd, now, is_open if self._source.settle_open else lambda _: False)
 
+    def position(self, file: Listed) -> tuple[int, str]:
+        """Where a file stands in the order of its source: files are taken by this, smallest first."""
+        return (file.identity.mtime_ns if self._source.order == "oldest" else 0, file.name)
+
     def recall(self, files: Mapping[str, tuple[Identity, datetime]]) -> None:
         """What an earlier process knew: as which file each name was seen, and since when."""
         self._recalled = {name: _Seen(identity, since) for name, (identity, since) in files.items()}
@@ -164,4 +168,4 @@ class Settling:
         return now.timestamp() - touched >= max(quiet, LONG_AGO).total_seconds()
 
     def _place_in_order(self, ready: Ready) -> tuple[int, str]:
-        return (ready.file.identity.mtime_ns if self._source.order == "oldest" else 0, ready.file.name)
+        return self.position(ready.file)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from cegid_daemon.errors import Place, Transient
 from cegid_daemon.journal import Journal
+from cegid_daemon.journal.sources import Taking
 from cegid_daemon.journal.waiting_files import WaitingFile
 from cegid_daemon.model import Fault, Listed, WaitReason, location
 
@@ -42,14 +44,17 @@ class WaitingList:
         return self._load()
 
     def note(self, file: Listed, reason: WaitReason, detail: str, now: datetime) -> bool:
-        """Writes down that a file waits. True if that, or its reason, is new: then it is logged as well."""
+        """Writes down that a file waits since now. True if that, or its reason, is new: then it is logged as well.
+
+        The caller logs what cannot be read: that comes and goes.
+        """
         known = self._load().get(file.name)
         same = known is not None and known.reason is reason and known.detail == detail
         if known is None or not same or not known.identity.same_file(file.identity):
             self._load()[file.name] = self._journal.waiting_files.see(
                 self._place, self._folder, file.name, file.identity, reason, detail, now
             )
-        if not same:
+        if not same and reason is not WaitReason.UNREADABLE:
             log.warning("%s: %s: %s", self._location(file.name), reason, detail)
         elif reason is WaitReason.OPEN:
             self._report_long_open(file.name, now)
@@ -81,6 +86,20 @@ class WaitingList:
         if self._load():
             self.forget(self._load().keys() - set(listed))
 
+    def overtake(self, names: Collection[str]) -> None:
+        """A file behind these is claimed next. Joins the caller's transaction."""
+        for name in names:
+            file = self._load().get(name)
+            if file is not None and not file.overtaken:
+                self._load()[name] = self._journal.waiting_files.overtake(self._place, self._folder, name)
+
+    def judge(self, taking: Taking) -> Taking:
+        """The same, to be held for a person where it comes late."""
+        hold = self.hold_for(taking.name)
+        if hold is None:
+            return taking
+        return replace(taking, hold=hold, after_message=self.files()[taking.name].after_message)
+
     def reload(self) -> None:
         """What the caller wrote down was rolled back: the journal is asked anew."""
         self._known = None
@@ -99,6 +118,8 @@ class WaitingList:
         """Why the messages of a file that is taken now are held for a person; None if they need not be."""
         file = self._load().get(name)
         if file is None or file.reason not in _CAN_BE_LATE:
+            return None
+        if file.reason is WaitReason.UNREADABLE and not file.overtaken:  # while it held up the others, none came first
             return None
         newer = self._journal.ledger.delivered_after(self._routes, file.after_message)
         if not newer:

@@ -59,7 +59,7 @@ class Logins:
             where=Place(file=self._server.where),
             why=f"`reconnect` asks for {self._server.reconnect} between two logins, {due - now:.0f} s are left",
             remedy="It is tried again by itself.",
-        )
+        ).by_place()
 
 
 class Connections(Generic[C]):
@@ -131,7 +131,7 @@ class Connections(Generic[C]):
                         where=Place(file=self._server.where),
                         why=f"all {self._most} are in use",
                         remedy="It is tried again by itself; raise `channels` if the server allows more.",
-                    )
+                    ).by_place()
             if self._idle:
                 idle = self._idle.pop()
                 self._lent.add(idle[0])
@@ -172,8 +172,10 @@ class Connections(Generic[C]):
         raise self._closed_meanwhile()
 
     def _closed_meanwhile(self) -> Transient:
-        return Transient("not connected: the login was broken off", where=Place(file=self._server.where),
-                         why="the endpoint was closed meanwhile", remedy="It is tried again by itself.")  # fmt: skip
+        return Transient(
+            "not connected: the login was broken off", where=Place(file=self._server.where),
+            why="the endpoint was closed meanwhile", remedy="It is tried again by itself.",
+        ).by_place()  # fmt: skip
 
     def _give_back(self, connection: C, era: int) -> None:
         with self._changed:

@@ -205,6 +205,11 @@ class FtpReading:
         with self._link.telling("cannot read the file", text):
             self._link.complete()
             now = self._endpoint.identity_now(self._link, self._folder, self._name)
+        if now == self.identity and given < now.size:  # the data connection was cut, and the server has not noticed
+            raise Transient(
+                "the transfer ended before the end of the file", where=Place(file=text),
+                why=f"{given} of {now.size} bytes came", remedy="It is tried again by itself.",
+            ).by_place()  # fmt: skip
         if now != self.identity or now.size != given:
             raise SourceChanged(
                 "the file changed while it was read",

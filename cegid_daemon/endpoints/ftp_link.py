@@ -13,11 +13,11 @@ import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from cegid_daemon.endpoints.ftp_words import PlainFtp, Refusal, TlsFtp, meaning_of, replies
+from cegid_daemon.endpoints.ftp_words import PLACE_FAILS, PlainFtp, Refusal, TlsFtp, meaning_of, replies
 from cegid_daemon.endpoints.net import answer_lost, connected, guard, net_error
 from cegid_daemon.endpoints.remote import Server
 from cegid_daemon.endpoints.trust import tls_context
-from cegid_daemon.errors import Barred, EndpointError, Permanent, Place
+from cegid_daemon.errors import Barred, EndpointError, Permanent, Place, Transient
 
 RECEIVE = 1 << 18
 _BROKEN_LINE = (OSError, EOFError, ftplib.error_proto, ftplib.error_reply)
@@ -114,7 +114,8 @@ class FtpLink:
         kind, remedy = meaning_of(refusal.code)
         if refusal.code == 421:
             self._broken = True
-        return kind(what, where=Place(file=path), why=refusal.reply, remedy=remedy)
+        error = kind(what, where=Place(file=path), why=refusal.reply, remedy=remedy)
+        return error.by_place() if isinstance(error, Transient) and refusal.code in PLACE_FAILS else error
 
     def command(self, line: str) -> str:
         """Sends a command and gives the reply, which is not a failure. Raises Refusal or a fault of the line."""

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 
 from cegid_daemon.errors import Barred, EndpointError, Permanent, Transient
 
+PLACE_FAILS = frozenset({421, 425, 426})  # the server goes, the data connection did not come or broke: no file's fault
 NOT_IMPLEMENTED = frozenset({500, 502, 504})  # replies to a command the server does not know
 _RIGHTS = (  # in the languages of our shops, as far as servers speak them
     r"denied|permission|privilege|not (?:allowed|permitted|authori[sz])|authori[sz]ation|forbidden|no access"

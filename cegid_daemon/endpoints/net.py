@@ -46,7 +46,7 @@ def net_error(error: Exception, what: str, where: str) -> EndpointError:
         )
     if isinstance(error, ssl.SSLError):
         return _tls_error(error, what, place)
-    return Transient(what, where=place, why=_why(error), remedy=_AGAIN)
+    return Transient(what, where=place, why=_why(error), remedy=_AGAIN).by_place()
 
 
 def answer_lost(error: Exception, what: str, where: str) -> Unsure:
@@ -90,4 +90,4 @@ def _tls_error(error: ssl.SSLError, what: str, place: Place) -> EndpointError:
             why=reason,
             remedy="Have the server allow TLS 1.2 or later.",
         )
-    return Transient(f"{what}: TLS failed", where=place, why=reason, remedy=_AGAIN)
+    return Transient(f"{what}: TLS failed", where=place, why=reason, remedy=_AGAIN).by_place()

@@ -44,11 +44,17 @@ _MEANING: dict[int, tuple[type[EndpointError], str]] = {
     errno.EFBIG: (Permanent, "The file is larger than this disk allows."),
 }
 
+_PLACE_FAILS = frozenset({  # the share or the machine is at fault, no single file
+    errno.ESTALE, errno.ENODEV, errno.EHOSTDOWN, errno.ETIMEDOUT, errno.ENOTCONN,
+    errno.EMFILE, errno.ENFILE, errno.ENOMEM,
+})  # fmt: skip
+
 
 def translated(error: OSError, what: str, path: str) -> EndpointError:
     """`error` as the error tree says it: what was tried, on which path, why it failed, what to do."""
     kind, remedy = _MEANING.get(error.errno or 0, (Transient, "It is tried again by itself."))
-    return kind(what, where=Place(file=path), why=error.strerror or str(error), remedy=remedy)
+    found = kind(what, where=Place(file=path), why=error.strerror or str(error), remedy=remedy)
+    return found.by_place() if isinstance(found, Transient) and error.errno in _PLACE_FAILS else found
 
 
 @contextmanager

@@ -35,6 +35,8 @@ _MEANING: dict[int, tuple[type[EndpointError], str]] = {
     Code.OP_UNSUPPORTED: (Permanent, "The server cannot do this."),
 }
 
+_PLACE_FAILS = frozenset({Code.NO_CONNECTION, Code.CONNECTION_LOST})  # no single file is at fault
+
 
 class SftpSession:
     """One session, lent to one caller at a time."""
@@ -210,7 +212,8 @@ class SftpSessions:
 def status_error(status: Status, what: str, path: str) -> EndpointError:
     """A status as the error tree says it."""
     kind, remedy = _MEANING.get(status.code, (Transient, "It is tried again by itself."))
-    return kind(what, where=Place(file=path), why=status.text or f"status {status.code}", remedy=remedy)
+    error = kind(what, where=Place(file=path), why=status.text or f"status {status.code}", remedy=remedy)
+    return error.by_place() if isinstance(error, Transient) and status.code in _PLACE_FAILS else error
 
 
 def _root(server: Server) -> str:

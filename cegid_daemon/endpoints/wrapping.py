@@ -224,5 +224,5 @@ class Paced(Wrapped):
                         "not begun: the endpoint was closed while the file waited for its turn",
                         where=Place(file=self.where),
                         remedy="It is tried again by itself.",
-                    )
+                    ).by_place()
             self._begun.append(self._clock())

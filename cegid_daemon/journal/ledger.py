@@ -29,6 +29,12 @@ from cegid_daemon.model import (
     utc_text,
 )
 
+_WENT_OUT = (  # wholly or in part; what feeds the buffers goes nowhere, and counts once it is done
+    "(EXISTS (SELECT 1 FROM delivery d WHERE d.message = m.id AND d.state IN ('uploaded', 'delivered', 'unsure')) "
+    "OR m.state IN ('delivered', 'done') AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.message = m.id) "
+    "AND json_extract(m.coverage, '$.sent') > 0)"
+)
+
 
 class Ledger:
     """The messages."""
@@ -64,12 +70,13 @@ class Ledger:
         with self._db.transaction():
             message = self._db.execute(
                 "INSERT INTO message (uid, route, store, seq, state, folder, file_name, payload, sha256, size, logged, "
-                "recipe, replay_of, replay_as, received_at, redact) "
-                "VALUES (?, ?, ?, ?, 'received', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "recipe, replay_of, replay_as, received_at, redact, age) "
+                "VALUES (?, ?, ?, ?, 'received', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     str(ULID()), route.name, route.store, self._next_seq(route.name), escape_name(original.folder),
                     escape_name(original.file_name), original.payload, original.sha256, original.size, logged, recipe,
                     original.id, replay_as, utc_text(now), redact_text(route) if logged else None,
+                    _age_of(original) if original.route == route.name else None,
                 ),
             ).lastrowid  # fmt: skip
             assert message is not None
@@ -126,6 +133,12 @@ class Ledger:
         if taking.hold is not None:
             self._aside(message, State.HELD, taking.hold)
             self._db.execute("UPDATE message SET lets_pass = 1, rewrite_starts = 0 WHERE id = ?", (message,))
+        if taking.after_message is not None:
+            self._db.execute(
+                "UPDATE message SET age = (SELECT coalesce(max(o.seq), 0) FROM message o WHERE o.route = ? "
+                "AND o.id <= ?) WHERE id = ?",
+                (route.name, taking.after_message, message),
+            )
         if logged:
             self._insert_unmodified(message, now, route, taking.name)
         return message
@@ -175,14 +188,39 @@ class Ledger:
         )
 
     def delivered_after(self, routes: Collection[str], message: int) -> int:
-        """How many messages of these routes with a larger id went out, wholly or in part."""
+        """How many messages of these routes with a larger id went out, wholly or in part, or go out next.
+
+        A replay is as old as what it replays.
+        """
         return int(
             self._value(
-                f"SELECT count(*) FROM message m WHERE m.id > ? AND m.route IN ({_marks(routes)}) AND EXISTS "
-                "(SELECT 1 FROM delivery d WHERE d.message = m.id AND d.state IN ('uploaded', 'delivered', 'unsure'))",
-                (message, *routes),
+                "SELECT count(*) FROM message m WHERE m.id > ? AND coalesce(m.replay_of, m.id) > ? "
+                f"AND m.route IN ({_marks(routes)}) AND (m.closed_at IS NULL "
+                f"AND (m.state <> 'held' OR m.lets_pass = 0) OR {_WENT_OUT})",
+                (message, message, *routes),
             )
         )
+
+    def newer_sent(self, message: Message) -> int:
+        """How many messages of its route with newer values went out, at most 1,000: before it, if it went out itself.
+
+        A replay is as old as what it replays, a late file as old as when others overtook it.
+        """
+        age = _age_of(message)
+        end = message.seq if message.state in (State.DELIVERED, State.DONE) else None
+        return self._newer_sent(message.route, age, end)
+
+    def sent_since(self, message: Message) -> int:
+        """How many messages of its route with newer values went out, at most 1,000: what sending it now goes behind."""
+        return self._newer_sent(message.route, _age_of(message), None)
+
+    def _newer_sent(self, route: str, age: int, end: int | None) -> int:
+        found = self._db.query(
+            f"SELECT 1 FROM message m WHERE m.route = ? AND m.seq > ? AND (? IS NULL OR m.seq < ?) "
+            f"AND coalesce(m.age, m.seq) > ? AND {_WENT_OUT} LIMIT 1000",
+            (route, age, end, end, age),
+        )
+        return len(found)
 
     def of_source(self, source: int) -> list[Message]:
         """The messages made of one source file."""
@@ -294,6 +332,11 @@ class Ledger:
 def redact_text(route: Route) -> str | None:
     """A route's fields to mask, as a message keeps them; None: it has none."""
     return json.dumps(route.log.redact, ensure_ascii=False) if route.log.redact else None
+
+
+def _age_of(message: Message) -> int:
+    """Its place in the order of its route, by the age of its values."""
+    return message.seq if message.age is None else message.age
 
 
 def _marks(values: Collection[object]) -> str:

@@ -63,6 +63,7 @@ class Message:
     fault: Fault | None
     lets_pass: bool = False  # while it is held, those behind it go on
     refusal: RefusalExtent = RefusalExtent.NONE
+    age: int | None = None  # its values are as old as those of the message with this `seq`; None: of its own
 
     @property
     def standing(self) -> str:
@@ -96,7 +97,7 @@ SOURCE_COLUMNS = "id, endpoint, place, folder, name, size, mtime_ns, inode, ctim
 MESSAGE_COLUMNS = (
     "id, uid, route, store, seq, state, source, folder, file_name, payload, sha256, size, logged, recipe, revision, "
     "made_at, rewrite_starts, tries, next_try_at, first_failed_at, replay_of, received_at, error, "
-    "lets_pass, refusal"
+    "lets_pass, refusal, age"
 )
 
 DELIVERY_COLUMNS = (
@@ -127,7 +128,7 @@ def message(row: sqlite3.Row) -> Message:
         bool(row["logged"]), row["recipe"], row["revision"], _moment(row["made_at"]), row["rewrite_starts"],
         row["tries"], _moment(row["next_try_at"]), _moment(row["first_failed_at"]), row["replay_of"],
         utc_moment(row["received_at"]), _fault(row["error"]), bool(row["lets_pass"]),
-        RefusalExtent(row["refusal"]),
+        RefusalExtent(row["refusal"]), row["age"],
     )  # fmt: skip
 
 

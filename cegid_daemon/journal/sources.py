@@ -28,6 +28,7 @@ class Taking:
     staged: Staged | None  # None: it is larger than the route takes, and was not read
     raw: bytes | None  # the bytes, where they are few and at hand
     hold: Fault | None = None  # why its messages are held for a person; those behind them go on
+    after_message: int | None = None  # of a late file: it is older than the messages behind this one
 
     @property
     def sha256(self) -> str:

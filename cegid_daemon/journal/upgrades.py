@@ -114,3 +114,15 @@ def m019_journal_progress(db: Database) -> None:
         """,
     )
     db.conn.execute("INSERT INTO journal_progress (generation, commits) VALUES (?, 0)", (str(ULID()),))
+
+
+@migrations()
+def m015_message_age(db: Database) -> None:
+    """How old a message is in the order of its route, and which waiting files were overtaken."""
+    apply_statements(
+        db,
+        """
+        ALTER TABLE waiting_file ADD COLUMN overtaken INTEGER NOT NULL DEFAULT 0;  -- one behind it was claimed first
+        ALTER TABLE message ADD COLUMN age INTEGER;  -- as old as the message with this seq; NULL: as its own
+        """,
+    )

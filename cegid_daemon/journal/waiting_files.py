@@ -13,7 +13,7 @@ from datetime import datetime
 from cegid_daemon.journal.connection import Connection
 from cegid_daemon.model import Identity, WaitReason, escape_name, unescape_name, utc_moment, utc_text
 
-_COLUMNS = "place, folder, name, size, mtime_ns, inode, reason, detail, first_seen, after_message"
+_COLUMNS = "place, folder, name, size, mtime_ns, inode, reason, detail, first_seen, after_message, overtaken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,8 @@ class WaitingFile:
     reason: WaitReason
     detail: str  # the error, or what it waits for
     first_seen: datetime
-    after_message: int  # the newest message when it was first seen: later ones overtook it
+    after_message: int  # the newest message when it was first seen, or overtaken: later ones overtook it
+    overtaken: bool = False  # whether a file behind it in the order of its source was claimed first
 
 
 class WaitingFiles:
@@ -42,7 +43,7 @@ class WaitingFiles:
         """Notes that a file waits; when it was first seen, and behind which message, stays as it was."""
         self._db.execute(
             f"INSERT INTO waiting_file ({_COLUMNS}) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, (SELECT coalesce(max(id), 0) FROM message)) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, (SELECT coalesce(max(id), 0) FROM message), 0) "
             "ON CONFLICT (place, folder, name) DO UPDATE SET size = excluded.size, mtime_ns = excluded.mtime_ns, "
             "inode = excluded.inode, reason = excluded.reason, detail = excluded.detail",
             (
@@ -50,6 +51,15 @@ class WaitingFiles:
                 reason, detail.encode("utf-8", "backslashreplace").decode(), utc_text(now),
             ),
         )  # fmt: skip
+        return self.of_folder(place, folder)[name]
+
+    def overtake(self, place: str, folder: str, name: str) -> WaitingFile:
+        """Notes that a file behind this one in the order of their source is claimed now, for the first time."""
+        self._db.execute(
+            "UPDATE waiting_file SET overtaken = 1, after_message = (SELECT coalesce(max(id), 0) FROM message) "
+            "WHERE place = ? AND folder = ? AND name = ? AND overtaken = 0",
+            (place, escape_name(folder), escape_name(name)),
+        )
         return self.of_folder(place, folder)[name]
 
     def forget(self, place: str, folder: str, names: Collection[str]) -> None:
@@ -74,7 +84,7 @@ class WaitingFiles:
             WaitingFile(
                 row["place"], unescape_name(row["folder"]), unescape_name(row["name"]),
                 Identity(row["size"], row["mtime_ns"], row["inode"]), WaitReason(row["reason"]), row["detail"],
-                utc_moment(row["first_seen"]), row["after_message"],
+                utc_moment(row["first_seen"]), row["after_message"], bool(row["overtaken"]),
             )
             for row in found
         ]  # fmt: skip
