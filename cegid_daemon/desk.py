@@ -68,10 +68,7 @@ class Desk:
         found = self._undecided(message)
         self._route_of(found)  # nothing carries a message of a route that is gone
         with self._journal.connection.transaction():
-            unknown = [
-                one.id for one in self._journal.outgoing.of_message(message) if one.state is DeliveryState.UNSURE
-            ]
-            self._journal.outgoing.set_state(unknown, DeliveryState.DUE, self._clock())
+            self._journal.outgoing.release(message)
             self._journal.ledger.set_state(message, State.REWRITTEN if found.made_at else State.RECEIVED)
             self._decide("release", message, reason)
 

@@ -9,12 +9,14 @@ CegidDaemonError
 │   └── LimitExceeded         the rewriting took too long, or too much memory, or killed its worker
 ├── EndpointError             a place files are taken from or put into
 │   ├── Transient             will very likely heal by itself: try again later
+│   │   └── Interrupted       … the line broke before a file was written whole
 │   ├── Permanent             trying again will not help: a person repairs
 │   ├── Absent                what was asked for is not there
 │   ├── Exists                the name is taken and may not be replaced
 │   ├── Untrusted             the other side is not who it should be
 │   ├── Barred                the other side does not let us in: a person repairs, then it goes on by itself
 │   └── Unsure                the answer was lost: it may or may not have happened
+│       └── Taken             … the file was written whole, and is not there any more
 ├── SourceChanged             the file is not, or no longer, what was listed: look again later
 ├── JournalError              the journal cannot be used
 │   ├── JournalDamaged        SQLite finds it broken
@@ -139,6 +141,10 @@ class Transient(EndpointError):
         return self
 
 
+class Interrupted(Transient):
+    """The line broke before a file was written whole: a part of it may be there."""
+
+
 class Permanent(EndpointError):
     """Trying again will not help: a person has to repair something."""
 
@@ -161,6 +167,10 @@ class Barred(EndpointError):
 
 class Unsure(EndpointError):
     """The answer was lost: it may or may not have happened."""
+
+
+class Taken(Unsure):
+    """The server said that it has the whole file, and the file is not there any more: somebody took it at once."""
 
 
 class SourceChanged(CegidDaemonError):

@@ -206,6 +206,7 @@ class TargetSpec:
     folder: str = ""
     name: str = "{{ source.name }}"
     exists: str = "replace"  # or "version", "fail"
+    temporary: str = ".{id}.part"  # the name until it is renamed (`temporary.TemporaryPattern`); "none": has none
     method: str = ""  # for the Aurora API
     report: str = "aurora/report-get.xml.j2"  # the template that asks for deferred answers
 

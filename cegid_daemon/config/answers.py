@@ -26,6 +26,7 @@ _OF_FILES = frozenset(
         "leave_changed", "archive", "max_size",
     }
 )  # fmt: skip
+_OF_FILE_TARGETS = frozenset({"folder", "exists", "temporary"})
 _OF_REQUESTS = frozenset({"overlap", "reach", "limit"})
 
 
@@ -128,7 +129,7 @@ def _target(path: KeyPath, target: TargetTable, root: Root) -> Iterator[Trouble]
         what = "an API is posted to with a method" if api else "only an API has methods"
         remedy = 'Set method = "StockUpdate".' if api else "Remove it, or take an https: endpoint."
         yield Trouble((*path, "method"), what, f"endpoint {target.endpoint!r} is {_is(api)}", remedy)
-    for key in sorted(target.model_fields_set & ({"folder", "exists"} if target.method else {"reply", "report"})):
+    for key in sorted(target.model_fields_set & (_OF_FILE_TARGETS if target.method else {"reply", "report"})):
         why = "the target is an API" if target.method else "the target is no API"
         yield Trouble((*path, key), f"{key!r} does nothing", why, "Remove it.")
     if target.reply is not None and is_api(root.endpoint.get(target.reply.target.endpoint)):

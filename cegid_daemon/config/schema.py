@@ -39,6 +39,7 @@ from cegid_daemon.config.values import (
     Size,
     StoreName,
     TemplateName,
+    Temporary,
     Text,
     Texts,
     texts,
@@ -69,6 +70,12 @@ OPTIONS = {  # scheme -> the keys of an endpoint, beside url, that mean somethin
 
 
 ALERTS = ("failed", "held", "unsure", "refused", "rejected", "endpoint", "notice")
+TEMPORARY = (
+    "the name a file has until it is whole and renamed: a pattern with `{id}` (instance, message and part) and, if "
+    'wanted, `{name}` (the final name), such as `"up_{id}"` or `"{id}.tmp"`; `"tmp/{id}"`: in a sub-folder of '
+    '`folder`. `"none"`: straight under the final name, for receivers that see only whole uploads; what a kill or a '
+    "lost answer interrupts is then `unsure` (see [endpoints](endpoints.md#temporary-names))"
+)
 
 
 def _url(value: str) -> str:
@@ -205,6 +212,7 @@ class ReplyTargetTable(Table):
         TargetSpec("").name, "the file's name: a template over `source, message, part, route, store, now`"
     )
     exists: Literal["replace", "version", "fail"] = key("version", "what to do when the name is taken")
+    temporary: Temporary = key(TargetSpec("").temporary, TEMPORARY)
 
 
 class ReplyTable(Table):
@@ -227,6 +235,7 @@ class TargetTable(Table):
     exists: Annotated[
         Literal["replace", "version", "fail"] | None, Kind('`"replace"`, `"version"` (`NAME.2.asc`) or `"fail"`')
     ] = key(None, "what to do when the name is taken", shown='`"replace"` for import, `"version"` for export')
+    temporary: Temporary = key(TargetSpec("").temporary, TEMPORARY)
     method: Annotated[str, AfterValidator(_method), Kind("text")] = key(
         "", "the endpoint is an API: the method the file is posted with, such as `StockUpdate`", shown="none"
     )

@@ -26,6 +26,7 @@ from cegid_daemon.errors import CegidDaemonError
 from cegid_daemon.rewrite.expressions import compile_text
 from cegid_daemon.rewrite.recipe import Layout, Templates
 from cegid_daemon.rewrite.templates import freeze
+from cegid_daemon.temporary import EXAMPLES, pattern_fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +173,15 @@ def _name_template(value: str) -> str:
     return value
 
 
+def temporary(value: str) -> str:
+    """A pattern for temporary names, or `none`."""
+    if why := pattern_fault(value):
+        refuse(
+            f"{value!r} is no pattern for temporary names", why=why, remedy=f"Write one such as {', '.join(EXAMPLES)}."
+        )
+    return value
+
+
 def _expression(value: str) -> str:
     if value:
         _tried(lambda: compile_text(value, Layout("", "xml")))
@@ -245,6 +255,7 @@ EndpointName = Annotated[str, _reference("endpoint"), Kind("name of an endpoint"
 StoreName = Annotated[str, _reference("store"), Kind("name of a store")]
 LayoutName = Annotated[str, _reference("layout"), Kind("name of a layout")]
 TemplateName = Annotated[str, AfterValidator(_template), Kind("template file")]
+Temporary = Annotated[str, AfterValidator(temporary), Kind('pattern with `{id}`, or `"none"`')]
 NameTemplate = Annotated[str, AfterValidator(_name_template), Kind("name template")]
 Expression = Annotated[str, AfterValidator(_expression), Kind("expression")]
 Expressions = Annotated[

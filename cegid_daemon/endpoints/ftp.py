@@ -17,6 +17,7 @@ from cegid_daemon.endpoints.ftp_batches import FtpBatches
 from cegid_daemon.endpoints.ftp_link import FtpLink
 from cegid_daemon.endpoints.ftp_place import FtpPlace
 from cegid_daemon.endpoints.ftp_words import Refusal
+from cegid_daemon.endpoints.net import interrupting, taken
 from cegid_daemon.endpoints.paths import checked_name, folder_parts
 from cegid_daemon.endpoints.protocol import Abilities
 from cegid_daemon.endpoints.remote import Server
@@ -90,19 +91,21 @@ class FtpEndpoint(FtpBatches):
         """Writes the file, and reads its size back; FTP can neither sync nor refuse to write through a link."""
         checked_name(name)
         text, what, sent = self._site.text(folder, name), "cannot write the file", 0
-        with self._pool.lend() as link:
+        with self._pool.lend() as link, interrupting(Refusal):
             with self._site.explaining(link, what, folder, name):
                 link.begin(f"STOR {self._site.path(link, folder, name)}")
             for chunk in chunks:  # an error of the caller's passes as it is; the connection is then given up
                 sent += len(chunk)
                 with link.telling(what, text):
                     link.send(chunk)
-            with link.telling(what, text):
+            with link.telling(what, text), link.once(what, text):
                 link.complete()
-                found = self._site.identity(link, folder, name)
-        if found is None or found.size != sent:
+                found = self._site.written(link, folder, name, sent)
+        if found is None:
+            raise taken(text)
+        if found.size != sent:
             raise Transient(
-                f"sent {sent} bytes, but the server has {found.size if found else 'no such file'}",
+                f"sent {sent} bytes, but the server has {found.size}",
                 where=Place(file=text),
                 remedy="The server's disk may be full. It is tried again by itself.",
             )

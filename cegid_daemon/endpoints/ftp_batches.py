@@ -28,7 +28,7 @@ from cegid_daemon.endpoints.many import (
     stat_one,
 )
 from cegid_daemon.endpoints.protocol import Endpoint
-from cegid_daemon.errors import EndpointError, Permanent
+from cegid_daemon.errors import EndpointError, Interrupted, Permanent, Transient, Unsure
 from cegid_daemon.model import Listed
 
 T = TypeVar("T")
@@ -58,7 +58,7 @@ class FtpBatches:
         def put(file: Small) -> EndpointError | None:
             with lock:
                 if reasons:
-                    return reasons[0]
+                    return _not_begun(reasons[0])
             error = put_one(self._single, folder, file)
             if error is not None and not isinstance(error, Permanent):
                 with lock:
@@ -149,6 +149,14 @@ class FtpBatches:
             return [do(item) for item in items]
         with ThreadPoolExecutor(min(self._channels, len(items)), thread_name_prefix="abreast") as threads:
             return list(threads.map(do, items))
+
+
+def _not_begun(reason: EndpointError) -> EndpointError:
+    """What the error of one file means for those that were not begun because of it: nothing of them is unsure."""
+    if not isinstance(reason, Unsure | Interrupted):
+        return reason
+    return Transient("not begun", where=reason.where, why=f"an upload before it failed: {reason.what}",
+                     remedy="It is tried again by itself.")  # fmt: skip
 
 
 def _of_pairs(

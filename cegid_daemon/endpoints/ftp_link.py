@@ -10,10 +10,19 @@ from __future__ import annotations
 import ftplib
 import socket
 import ssl
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from cegid_daemon.endpoints.ftp_words import PLACE_FAILS, PlainFtp, Refusal, TlsFtp, meaning_of, replies
+from cegid_daemon.endpoints.ftp_words import (
+    NOT_IMPLEMENTED,
+    PLACE_FAILS,
+    PlainFtp,
+    Refusal,
+    TlsFtp,
+    meaning_of,
+    replies,
+)
 from cegid_daemon.endpoints.net import answer_lost, connected, guard, net_error
 from cegid_daemon.endpoints.remote import Server
 from cegid_daemon.endpoints.trust import tls_context
@@ -24,6 +33,8 @@ _BROKEN_LINE = (OSError, EOFError, ftplib.error_proto, ftplib.error_reply)
 _IS_IT_THERE = 5.0  # seconds an idle connection may take to answer
 _FAREWELL = 5.0  # seconds a server may take to end TLS on a data connection
 _WIRE = "latin-1"  # ftplib wants text: each byte as itself
+_ORDERLY = struct.pack("ii", 0, 0)  # an upload that ended orderly is ended by FIN …
+_RESET = struct.pack("ii", 1, 0)  # … any other by RST, also by a kill: after a FIN a server would call it whole
 
 
 class FtpLink:
@@ -34,6 +45,7 @@ class FtpLink:
         self.in_transfer = False
         self._server = server
         self._broken = False
+        self._unknown: set[str] = set()  # commands the server does not know, whatever it says of itself
         self._data: socket.socket | None = None
         self._tls = None if server.scheme == "ftp" else TlsFtp(context=tls_context(server))
         self._ftp = self._tls or PlainFtp()
@@ -62,7 +74,7 @@ class FtpLink:
     @property
     def has_mlst(self) -> bool:
         """Whether the server lists by the standard."""
-        return "MLST" in self.features
+        return "MLST" in self.features - self._unknown
 
     def facts(self) -> dict[str, str]:
         """What the server said of itself at the login, in words for people."""
@@ -119,7 +131,7 @@ class FtpLink:
 
     def command(self, line: str) -> str:
         """Sends a command and gives the reply, which is not a failure. Raises Refusal or a fault of the line."""
-        with replies():
+        with self._noting(line), replies():
             return self._ftp.sendcmd(line)
 
     def command_once(self, line: str, what: str, path: str) -> None:
@@ -138,15 +150,25 @@ class FtpLink:
         for at in range(0, len(lines), ahead):
             some = lines[at : at + ahead]
             self._sock.sendall("".join(f"{line}\r\n" for line in some).encode(_WIRE))
-            for _ in some:
+            for line in some:
                 try:
-                    with replies():
+                    with self._noting(line), replies():
                         reply = self._ftp.getresp()
                 except Refusal as refusal:
                     yield refusal
                 else:
                     yield reply
         self.in_transfer = False
+
+    @contextmanager
+    def _noting(self, line: str) -> Iterator[None]:
+        """Remembers a command that the server does not know."""
+        try:
+            yield
+        except Refusal as refusal:
+            if refusal.code in NOT_IMPLEMENTED:
+                self._unknown.add(line.partition(" ")[0])
+            raise
 
     @contextmanager
     def once(self, what: str, path: str) -> Iterator[None]:
@@ -187,6 +209,8 @@ class FtpLink:
             self.in_transfer = False
             raise
         guard(self._data, self._server.seconds)
+        if line.startswith("STOR"):
+            self._data.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
     def received(self) -> Iterator[bytes]:
         """What comes over the data connection, in large pieces: TLS gives 16 KiB at a time."""
@@ -211,6 +235,9 @@ class FtpLink:
 
     def complete(self) -> None:
         """Ends the data connection and takes the reply to the transfer."""
+        if self._data is not None:
+            with suppress(OSError):
+                self._data.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ORDERLY)
         if isinstance(self._data, ssl.SSLSocket):
             with suppress(OSError, ValueError):  # all has arrived or not: the size will tell
                 self._data.settimeout(min(self._server.seconds, _FAREWELL))

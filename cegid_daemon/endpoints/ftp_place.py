@@ -6,6 +6,7 @@ to, and LIST is read by habit. Every method works on a connection that is lent a
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -31,6 +32,7 @@ class FtpPlace:
         self._server = server
         self._times = Times()
         self._ahead = _AHEAD
+        self._tells_by_rename: bool | None = None  # whether RNFR is refused of a name that nothing has
         self._folders = FtpFolders(self._times, self.commands)
 
     def path(self, link: FtpLink, folder: str, name: str = "") -> str:
@@ -67,15 +69,14 @@ class FtpPlace:
     def look_many(self, link: FtpLink, folder: str, names: Sequence[str]) -> list[Listed | None]:
         """As `look` for each. Raises Absent if the folder is not there."""
         paths = [self.path(link, folder, checked_name(name)) for name in names]
-        ask = self._of_facts_many if self.has_mlst(link) else self._of_sizes
-        found = ask(link, folder, names, paths)
+        found = self._of_facts_many(link, names, paths) if self.has_mlst(link) else []
+        if not self.has_mlst(link):  # or not any more: MLST was refused as unknown
+            found = self._of_sizes(link, folder, names, paths)
         if None in found and not link.accepts(f"CWD {self.path(link, folder) or '/'}"):
             raise Absent("the folder is not there", where=Place(file=self.text(folder)))
         return found
 
-    def _of_facts_many(
-        self, link: FtpLink, _folder: str, names: Sequence[str], paths: Sequence[str]
-    ) -> list[Listed | None]:
+    def _of_facts_many(self, link: FtpLink, names: Sequence[str], paths: Sequence[str]) -> list[Listed | None]:
         replies = list(self.commands(link, [f"MLST {path}" for path in paths]))
         return [
             None if isinstance(reply, Refusal) else _of_facts(reply, name)
@@ -97,32 +98,58 @@ class FtpPlace:
                 found.append(Listed(name, Identity(0), regular=False))
             else:
                 shown = self._shown(link, folder) if shown is None else shown
-                found.append(_of_listing(name, shown.get(said), replies[at], mtime_ns))
+                listed = _of_listing(name, shown.get(said), replies[at], mtime_ns)
+                found.append(listed or self._of_rename(link, folder, name))
         return found
 
     def _shown(self, link: FtpLink, folder: str) -> Mapping[bytes, ftp_listing.Entry]:
         """What LIST shows of a folder, by name. Nothing of a folder that is not there."""
         if not link.accepts(f"CWD {self.path(link, folder) or '/'}"):
             return {}
-        return self._folders.entries(link)
+        try:
+            return self._folders.entries(link)
+        except Refusal:
+            return {}
 
     def look(self, link: FtpLink, folder: str, name: str) -> Listed | None:
         """The entry, in few round trips; None also where the folder itself is not there."""
         path = self.path(link, folder, name)
+        found = _of_mlst(link, name, path) if self.has_mlst(link) else None
         if self.has_mlst(link):
-            return _of_mlst(link, name, path)
+            return found
         identity = self.identity(link, folder, name)
         if identity is not None:
             return Listed(name, identity, self._is_file(link, folder, name))
         if link.accepts(f"CWD {path}") or _listed_alone(link, path):
             return Listed(name, Identity(0), regular=False)
-        return None
+        return self._of_rename(link, folder, name)
+
+    def _of_rename(self, link: FtpLink, folder: str, name: str) -> Listed | None:
+        """A name that nothing shows, but that the server would rename, is there all the same: its size is not known."""
+        found = self._is_renamable(link, self.path(link, folder, name))
+        return Listed(name, Identity(0), regular=True) if found else None
+
+    def _is_renamable(self, link: FtpLink, path: str) -> bool:
+        """What the server says to RNFR, if it does not say so to every name."""
+        if not link.accepts(f"RNFR {path}"):
+            return False
+        if self._tells_by_rename is None:
+            nobody = f"{path.rpartition('/')[0]}/cegid-daemon-nobody-{uuid.uuid4().hex}"
+            self._tells_by_rename = not link.accepts(f"RNFR {nobody}")
+        return self._tells_by_rename
+
+    def written(self, link: FtpLink, folder: str, name: str, sent: int) -> Identity | None:
+        """As `identity` of a file just uploaded: of `sent` bytes where the server tells no size; None if it is gone."""
+        found = self.identity(link, folder, name)
+        if found is None and self._is_renamable(link, self.path(link, folder, name)):
+            return Identity(sent)
+        return found
 
     def identity(self, link: FtpLink, folder: str, name: str) -> Identity | None:
         """Size and time of a file; None if the server has no file of that name."""
         path = self.path(link, folder, name)
+        found = _of_mlst(link, name, path) if self.has_mlst(link) else None
         if self.has_mlst(link):
-            found = _of_mlst(link, name, path)
             return found.identity if found else None
         size = _asked(link, f"SIZE {path}")
         if isinstance(size, Refusal) and size.code in NOT_IMPLEMENTED:  # what LIST prints has to do
@@ -146,7 +173,9 @@ class FtpPlace:
         reply = _asked(link, f"MLST {path}" if self.has_mlst(link) else f"SIZE {path}")
         if not isinstance(reply, Refusal) or link.accepts(f"CWD {path}"):
             return True
-        return reply.code in NOT_IMPLEMENTED and _listed_alone(link, path) is not None
+        return reply.code in NOT_IMPLEMENTED and (
+            _listed_alone(link, path) is not None or self._is_renamable(link, path)
+        )
 
     @contextmanager
     def explaining(self, link: FtpLink, what: str, folder: str, name: str, *, to: str = "") -> Iterator[None]:

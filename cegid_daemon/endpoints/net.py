@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from cegid_daemon.errors import Barred, EndpointError, Place, Transient, Unsure, Untrusted
+from cegid_daemon.errors import Barred, EndpointError, Interrupted, Place, Taken, Transient, Unsure, Untrusted
 
 _AGAIN = "It is tried again by itself."
 _KEEPALIVE = 15  # seconds between two questions whether an idle peer is still there
@@ -58,6 +60,28 @@ def answer_lost(error: Exception, what: str, where: str) -> Unsure:
         why=lost.why,
         remedy="What happened is found out by what lies on the server.",
     )
+
+
+def taken(where: str) -> Taken:
+    """What was written whole is not there any more."""
+    return Taken(
+        "the server confirmed the upload, and the file is not there any more",
+        where=Place(file=where),
+        why="the server shows it neither by MLST, SIZE and LIST nor for a rename: somebody takes files at once, "
+        "whatever their name",
+        remedy="`check --live` tells which `temporary` of the target works with this server.",
+    )
+
+
+@contextmanager
+def interrupting(refusal: type[Exception]) -> Iterator[None]:
+    """An upload: a Transient that stands for no `refusal` of the server's is Interrupted, for the line broke in it."""
+    try:
+        yield
+    except Transient as error:
+        if error.__cause__ is None or isinstance(error.__cause__, refusal):
+            raise
+        raise Interrupted(error.what, where=error.where, why=error.why, remedy=error.remedy) from error.__cause__
 
 
 def _why(error: Exception) -> str:

@@ -129,8 +129,10 @@ class Endpoint(Protocol):
 
         The name itself is durable from the next `sync` of the folder on: one for many files.
 
-        Returns the identity read back from the receiver. Raises Transient if the size read back is not what was
-        sent, or the disk is full; what was half written may remain under `name` (a temporary name of the caller's).
+        Returns the identity read back from the receiver; its size is what was sent where the receiver tells none.
+        Raises Transient if the size read back is not what was sent, or the disk is full; Interrupted if the line broke
+        before all was sent; Unsure if it broke after that, before the receiver had answered; Taken if the receiver had
+        the whole file, which is gone from there already. What was half written may remain under `name`.
         """
 
     def rename(self, folder: str, name: str, to_folder: str, to_name: str, *, replace: bool) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
+from cegid_daemon.endpoints.net import interrupting
 from cegid_daemon.endpoints.paths import checked_name, folder_parts, is_plain
 from cegid_daemon.endpoints.protocol import Abilities
 from cegid_daemon.endpoints.remote import Server
@@ -105,7 +106,7 @@ class SftpEndpoint(SftpBatches):
         checked_name(name)
         path, text = self._sessions.path(folder, name), self._sessions.text(folder, name)
         what = "cannot write the file"
-        with self._sessions.lend() as session:
+        with self._sessions.lend() as session, interrupting(Status):
             with session.explaining(what, path, text):
                 session.in_transfer = True
                 upload = Upload(session.wire, path)
@@ -113,6 +114,8 @@ class SftpEndpoint(SftpBatches):
                 with session.telling(what, text):
                     upload.send(chunk)
             with session.telling(what, text):
+                upload.await_answers()
+            with session.telling(what, text), session.once(what, text):
                 written = upload.finish()
             session.in_transfer = False
         if written.size != upload.sent:

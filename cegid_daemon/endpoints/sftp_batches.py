@@ -28,7 +28,7 @@ from cegid_daemon.endpoints.protocol import Endpoint
 from cegid_daemon.endpoints.sftp_many import Got, look_at, read_small, write_small
 from cegid_daemon.endpoints.sftp_packets import Attributes, Code, Status
 from cegid_daemon.endpoints.sftp_session import SftpSession, SftpSessions, status_error
-from cegid_daemon.errors import EndpointError
+from cegid_daemon.errors import EndpointError, Unsure
 from cegid_daemon.model import Listed
 
 T = TypeVar("T")
@@ -102,20 +102,24 @@ class SftpBatches:
     def _write_small(self, folder: str, files: Sequence[Small]) -> Sequence[EndpointError | None]:
         """What was refused, or has another size than it should, is written again by itself."""
         written: list[Attributes | Status] = []
+        sent: list[bytes] = []
         fault: EndpointError | None = None
         if (paths := self._paths(folder, [file.name for file in files])) is None:
             return [put_one(self._single, folder, file) for file in files]
         try:
             with self._transferring("cannot write the files", folder) as session:
-                written.extend(
-                    write_small(session.wire, [(path, file.body) for path, file in zip(paths, files, strict=True)])
-                )
+                bodies = [(path, file.body) for path, file in zip(paths, files, strict=True)]
+                written.extend(write_small(session.wire, bodies, sent))
         except EndpointError as error:
             fault = error
+        closing = set(sent)
         return [
-            fault if found is None else None if _is_whole(found, file) else put_one(self._single, folder, file)
-            for file, found in zip_longest(files, written)
+            self._written(folder, file, found) if found is not None else _lost(fault) if path in closing else fault
+            for file, path, found in zip_longest(files, paths, written)
         ]
+
+    def _written(self, folder: str, file: Small, found: Attributes | Status) -> EndpointError | None:
+        return None if _is_whole(found, file) else put_one(self._single, folder, file)
 
     @contextmanager
     def _transferring(self, what: str, folder: str) -> Iterator[SftpSession]:
@@ -200,6 +204,11 @@ class SftpBatches:
         except EndpointError as error:
             return error
         return None
+
+
+def _lost(fault: EndpointError | None) -> EndpointError | None:
+    """What a broken line means for a file whose every request was sent: it may lie there whole."""
+    return fault and Unsure(f"{fault.what}: the answer was lost", where=fault.where, why=fault.why)
 
 
 def _is_whole(found: Attributes | Status, file: Small) -> bool:

@@ -50,15 +50,19 @@ def read_small(wire: Wire, paths: Sequence[bytes], length: int) -> Iterator[Got]
             yield one if isinstance(one, Got) else _answer(wire, one)
 
 
-def write_small(wire: Wire, files: Sequence[tuple[bytes, bytes]]) -> Iterator[Attributes | Status]:
+def write_small(wire: Wire, files: Sequence[tuple[bytes, bytes]], sent: list[bytes]) -> Iterator[Attributes | Status]:
     """Writes new files of few bytes, path and body each, in order; what the server has of each when it is synced.
 
-    Raises only faults of the line. A path where something lies already is refused by the server.
+    Raises only faults of the line; `sent` then has the paths of those of which every request was sent. A path where
+    something lies already is refused by the server.
     """
     for at in range(0, len(files), _TOGETHER):
         group = files[at : at + _TOGETHER]
         opened = [wire.open(path, WRITE_NEW) for path, _ in group]
-        asked = [_write(wire, number, body) for number, (_, body) in zip(opened, group, strict=True)]
+        asked = []
+        for number, (path, body) in zip(opened, group, strict=True):
+            asked.append(_write(wire, number, body))
+            sent.append(path)
         for one in asked:
             yield one if isinstance(one, Status) else _written(wire, one)
 

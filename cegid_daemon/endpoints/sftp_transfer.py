@@ -94,10 +94,13 @@ class Upload:
             while self._ahead > AHEAD or len(self._unanswered) > MOST_REQUESTS:
                 self._take_answer()
 
-    def finish(self) -> Attributes:
-        """Waits for every answer, has the server sync where it can, reads the attributes back, closes."""
+    def await_answers(self) -> None:
+        """Waits until the server has taken all that was sent."""
         while self._unanswered:
             self._take_answer()
+
+    def finish(self) -> Attributes:
+        """Has the server sync where it can, reads the attributes back, closes."""
         synced = self._wire.extended(FSYNC, self._handle) if FSYNC in self._wire.extensions else None
         asked = self._wire.fstat(self._handle)
         closed = self._wire.close(self._handle)

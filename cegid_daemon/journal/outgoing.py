@@ -16,7 +16,7 @@ from cegid_daemon.journal import rows
 from cegid_daemon.journal.connection import Connection
 from cegid_daemon.journal.payloads import Payloads, Staged
 from cegid_daemon.journal.rows import Delivery, Message
-from cegid_daemon.model import INTEGRATION, DeliveryState, Route, TargetSpec, escape_name, unescape_name, utc_text
+from cegid_daemon.model import INTEGRATION, DeliveryState, Route, TargetSpec, escape_name, utc_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +125,53 @@ class Outgoing:
         """The name (a version of it) and place a delivery really goes to; the log's view shows this one."""
         self._db.execute("UPDATE delivery SET name = ?, place = ? WHERE id = ?", (escape_name(name), place, delivery))
 
+    def redirect(self, delivery: Delivery, log_name: str | None = None) -> None:
+        """Stores where a delivery goes now; `log_name`: and how the log calls it, where that is another place."""
+        folder, temporary = escape_name(delivery.folder), escape_name(delivery.temporary)
+        with self._db.transaction():
+            self._db.execute(
+                "UPDATE delivery SET endpoint = ?, place = ?, folder = ?, temporary = ? WHERE id = ?",
+                (delivery.endpoint, delivery.place, folder, temporary, delivery.id),
+            )
+            if log_name is not None:
+                self._db.execute(
+                    "UPDATE log_entry SET endpoint = ?, name = ? WHERE delivery = ?",
+                    (delivery.endpoint, log_name, delivery.id),
+                )
+
+    def begin_direct(self, delivery: int, name: str, place: str) -> None:
+        """An upload straight under the final name begins: durable before the first byte is sent."""
+        self._db.execute(
+            "UPDATE delivery SET state = 'sending', name = ?, temporary = ?, place = ? WHERE id = ?",
+            (escape_name(name), escape_name(name), place, delivery),
+        )
+
+    def release(self, message: int) -> None:
+        """What is not known to have arrived is due again; one without a temporary name gets its final name anew."""
+        self._db.execute(
+            "UPDATE delivery SET state = 'due', temporary = CASE WHEN temporary = name THEN '' ELSE temporary END "
+            "WHERE message = ? AND state = 'unsure'",
+            (message,),
+        )
+
     def doubt(self, place: str, folder: str) -> None:
         """The folder is gone: of what was put aside in it, nobody can tell later whether it was renamed."""
-        self._db.execute(
-            "UPDATE delivery SET state = 'unsure' WHERE place = ? AND folder = ? AND state = 'uploaded'",
+        found = self._db.query(
+            f"SELECT {rows.DELIVERY_COLUMNS} FROM delivery d JOIN part p ON p.id = d.part "
+            "WHERE d.place = ? AND d.state = 'uploaded'",
+            (place,),
+        )
+        gone = [one.id for one in map(rows.delivery, found) if one.aside_folder == folder]
+        self._db.executemany("UPDATE delivery SET state = 'unsure' WHERE id = ?", [(id_,) for id_ in gone])
+
+    def has_renamed(self, place: str, folder: str) -> bool:
+        """Whether a delivery ever arrived in a folder by its rename: a place that takes uploads at once allows none."""
+        found = self._db.query(
+            "SELECT 1 FROM delivery WHERE place = ? AND folder = ? AND state = 'delivered' "
+            "AND temporary <> '' AND temporary <> name LIMIT 1",
             (place, escape_name(folder)),
         )
+        return bool(found)
 
     def out_of_hand(self, message: int) -> list[str]:
         """The names under which parts of a message were delivered, or may have been; those refused were sent too."""
@@ -138,10 +179,14 @@ class Outgoing:
         return [one.name for one in self.of_message(message) if one.state in doubtful]
 
     def temporaries(self, place: str, folder: str) -> set[str]:
-        """The temporary names of open deliveries to a folder: those that clean-up must leave alone."""
+        """The temporary names that open deliveries have in a folder: those that clean-up must leave alone."""
         found = self._db.query(
-            "SELECT temporary FROM delivery WHERE place = ? AND folder = ? AND state IN ('due', 'sending', 'uploaded', "
-            "'unsure')",
-            (place, escape_name(folder)),
+            f"SELECT {rows.DELIVERY_COLUMNS} FROM delivery d JOIN part p ON p.id = d.part "
+            "WHERE d.place = ? AND d.state IN ('due', 'sending', 'uploaded', 'unsure')",
+            (place,),
         )
-        return {unescape_name(row[0]) for row in found}
+        return {one.aside_name for one in map(rows.delivery, found) if one.aside_folder == folder}
+
+    def has_part(self, message: int, no: int) -> bool:
+        """Whether this journal knows a part: clean-up leaves names of ours alone that it does not know."""
+        return bool(self._db.query("SELECT 1 FROM part WHERE message = ? AND no = ?", (message, no)))

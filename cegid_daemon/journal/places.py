@@ -1,6 +1,6 @@
 """What is known of places: which folders were made, when each endpoint last answered.
 
-Owns the tables `folder_made` and `contact`. Makes no folder and asks no endpoint.
+Owns the tables `folder_made`, `temporary_pattern` and `contact`. Makes no folder and asks no endpoint.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from cegid_daemon.journal.connection import Connection
-from cegid_daemon.model import escape_name, utc_text
+from cegid_daemon.model import escape_name, unescape_name, utc_text
 
 
 class Places:
@@ -23,6 +23,25 @@ class Places:
             "INSERT OR IGNORE INTO folder_made (endpoint, folder, made_at) VALUES (?, ?, ?)",
             (place, escape_name(folder), utc_text(now)),
         ).rowcount > 0  # fmt: skip
+
+    def patterns(self, route: str) -> list[tuple[str, str, str]]:
+        """Place, folder and pattern of all temporary names a route gave, until none of them can be left over."""
+        found = self._db.query("SELECT place, folder, pattern FROM temporary_pattern WHERE route = ?", (route,))
+        return [(row["place"], unescape_name(row["folder"]), unescape_name(row["pattern"])) for row in found]
+
+    def use_pattern(self, route: str, place: str, folder: str, pattern: str) -> None:
+        """Notes a pattern before the first name it gives is used."""
+        self._db.execute(
+            "INSERT INTO temporary_pattern (route, place, folder, pattern) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (route, place, escape_name(folder), escape_name(pattern)),
+        )
+
+    def drop_pattern(self, route: str, place: str, folder: str, pattern: str) -> None:
+        """No name of it is left over any more."""
+        self._db.execute(
+            "DELETE FROM temporary_pattern WHERE route = ? AND place = ? AND folder = ? AND pattern = ?",
+            (route, place, escape_name(folder), escape_name(pattern)),
+        )
 
     def contact(self, endpoint: str, error: str | None, now: datetime) -> None:
         """Notes that an endpoint answered (`error` None) or did not."""

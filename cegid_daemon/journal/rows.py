@@ -91,6 +91,21 @@ class Delivery:
     state: DeliveryState
     folder_mark: str = ""  # of the folder it was put aside in, where the endpoint can tell
 
+    @property
+    def is_direct(self) -> bool:
+        """Whether it has no temporary name: blank before the first upload, the final name from then on."""
+        return self.temporary in ("", self.name)
+
+    @property
+    def aside_folder(self) -> str:
+        """The folder its temporary name is in."""
+        return "/".join(part for part in (self.folder, self.temporary.rpartition("/")[0]) if part)
+
+    @property
+    def aside_name(self) -> str:
+        """Its temporary name."""
+        return self.temporary.rpartition("/")[2]
+
 
 SOURCE_COLUMNS = "id, endpoint, place, folder, name, size, mtime_ns, inode, ctime_ns, state, filed_folder, filed_name"
 

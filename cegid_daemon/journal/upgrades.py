@@ -126,3 +126,18 @@ def m015_message_age(db: Database) -> None:
         ALTER TABLE message ADD COLUMN age INTEGER;  -- as old as the message with this seq; NULL: as its own
         """,
     )
+
+
+@migrations()
+def m021_temporary_patterns(db: Database) -> None:
+    """Which temporary names each route gave and where, so that leftovers are known after a change of the pattern."""
+    apply_statements(
+        db,
+        """
+        CREATE TABLE temporary_pattern (
+            route TEXT NOT NULL, place TEXT NOT NULL, folder TEXT NOT NULL,  -- of the target
+            pattern TEXT NOT NULL,             -- relative to the folder, as `temporary` of the target has it
+            PRIMARY KEY (route, place, folder, pattern)
+        );
+        """,
+    )

@@ -20,11 +20,12 @@ from cegid_daemon.journal.rows import Message
 from cegid_daemon.model import Route, State, escape_name
 from cegid_daemon.pipeline.answering import log_refusal
 from cegid_daemon.pipeline.contacts import Contacts
-from cegid_daemon.pipeline.delivering import Delivering, Round
+from cegid_daemon.pipeline.delivering import Delivering
 from cegid_daemon.pipeline.filing import Filing
 from cegid_daemon.pipeline.following import Followed, Following
 from cegid_daemon.pipeline.posting import Posting
 from cegid_daemon.pipeline.rewriting import Rewriting, failure_fault
+from cegid_daemon.pipeline.rounds import Round
 from cegid_daemon.rewrite.recipe import Recipe, Templates
 from cegid_daemon.workshop import Workshop
 
@@ -140,7 +141,7 @@ class Pipeline:
         for message, error in carried.refused:
             log_refusal(message, error)
         if not self._posts(route):
-            self._delivering.take_back(fates)
+            self._delivering.leftovers.take_back(fates)
 
     def _give_up(self, route: Route, carried: Carried, now: datetime) -> None:
         """A message that waited for longer than the route allows fails, and no longer blocks those behind it."""
@@ -203,7 +204,7 @@ class Pipeline:
 
     def clear_target(self, route: Route) -> None:
         """Removes what a kill left put aside in the route's target folder. Raises EndpointError."""
-        self._delivering.clear(route)
+        self._delivering.leftovers.clear(route)
 
     def _file_away(self, messages: Sequence[Message], carried: Carried, now: datetime) -> None:
         sources = dict.fromkeys(message.source for message in messages if message.source is not None)

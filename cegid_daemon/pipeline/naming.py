@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 
-LONGEST = 255
+from cegid_daemon.temporary import LONGEST, cut
 
 
 def numbered(name: str, number: int) -> str:
@@ -31,17 +30,7 @@ def _beside(name: str, ending: str) -> str:
         return name + ending
     stem, suffix = _split(name)
     tail = f".{hashlib.sha256(raw).hexdigest()[:8]}{suffix}{ending}"
-    return _cut(stem, LONGEST - len(os.fsencode(tail))) + tail
-
-
-def temporary_name(instance: str, message: int, part: int) -> str:
-    """A name no receiver's mask should match, and by which we know our own."""
-    return f".{instance}-{message}-{part}.part"
-
-
-def is_temporary(instance: str, name: str) -> bool:
-    """Whether `name` is a `temporary_name` of this instance."""
-    return re.fullmatch(rf"\.{re.escape(instance)}-\d+-\d+\.part", name, re.ASCII) is not None
+    return cut(stem, LONGEST - len(os.fsencode(tail))) + tail
 
 
 def parting_name(instance: str, source: int) -> str:
@@ -52,28 +41,12 @@ def parting_name(instance: str, source: int) -> str:
 def with_suffix(stem: str, suffix: str, *, number: int) -> str:
     """`stem.number` + suffix within 255 bytes."""
     tail = f".{number}{suffix}"
-    return _cut(stem, LONGEST - len(os.fsencode(tail))) + tail
+    return cut(stem, LONGEST - len(os.fsencode(tail))) + tail
 
 
 def _split(name: str) -> tuple[str, str]:
     stem, dot, suffix = name.rpartition(".")
     return (stem, dot + suffix) if stem and len(os.fsencode(suffix)) <= 32 else (name, "")
-
-
-def _cut(text: str, limit: int) -> str:
-    """The longest start of `text` within `limit` bytes, never half a character."""
-    raw = os.fsencode(text)
-    if len(raw) <= limit:
-        return text
-    return raw[:limit].decode("utf-8", "ignore") if _is_utf8(raw) else os.fsdecode(raw[:limit])
-
-
-def _is_utf8(raw: bytes) -> bool:
-    try:
-        raw.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def subfolder(folder: str, sub: str) -> str:

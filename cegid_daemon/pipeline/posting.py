@@ -26,8 +26,8 @@ from cegid_daemon.journal import Journal
 from cegid_daemon.journal.rows import Delivery, Message
 from cegid_daemon.model import DeliveryState, Route, answer_route
 from cegid_daemon.pipeline.answering import Answering
-from cegid_daemon.pipeline.delivering import Round
 from cegid_daemon.pipeline.envelopes import summary_of
+from cegid_daemon.pipeline.rounds import Round
 
 log = logging.getLogger(__name__)
 

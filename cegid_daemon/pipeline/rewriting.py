@@ -14,7 +14,6 @@ from contextlib import suppress
 from datetime import datetime
 from typing import TypeGuard
 
-from cegid_daemon import model
 from cegid_daemon.endpoints.protocol import Reachable
 from cegid_daemon.errors import BadInput, CegidDaemonError, JournalUnavailable, LimitExceeded, MessageError
 from cegid_daemon.journal import Journal
@@ -22,10 +21,11 @@ from cegid_daemon.journal.outgoing import Making, PartReady
 from cegid_daemon.journal.payloads import Staged
 from cegid_daemon.journal.rows import Message
 from cegid_daemon.model import Coverage, Fault, Route, State
-from cegid_daemon.pipeline.naming import temporary_name
+from cegid_daemon.pipeline.targets import delivery_name
 from cegid_daemon.rewrite import masking
 from cegid_daemon.rewrite.ports import Job
 from cegid_daemon.rewrite.recipe import Recipe
+from cegid_daemon.temporary import DIRECT, TemporaryPattern, upload_id
 from cegid_daemon.workshop import Finished, Order, Workshop
 
 log = logging.getLogger(__name__)
@@ -152,10 +152,11 @@ class Rewriting:
     def _record(
         self, route: Route, message: Message, making: Making, result: Finished, staged: Sequence[Staged], now: datetime
     ) -> None:
+        pattern = TemporaryPattern(route.target.temporary if route.target and not route.target.method else DIRECT)
         ready = [
             PartReady(
                 no=part.no, records=part.records, staged=piece, place=self._place(route), name=part.name,
-                temporary=temporary_name(self._instance, message.id, part.no),
+                temporary=pattern.path(upload_id(self._instance, message.id, part.no), part.name),
             )
             for part, piece in zip(result.rewritten.parts, staged, strict=True)
         ]  # fmt: skip
@@ -201,7 +202,7 @@ class Rewriting:
     def _log_name(self, route: Route) -> str:
         if route.target is None:
             return route.title
-        return f"{model.DELIVERY_NAMES[self._place(route).partition(':')[0]]}: {route.title}"
+        return delivery_name(route, self._place(route))
 
 
 def _is_fault(result: Finished | MessageError) -> TypeGuard[MessageError]:

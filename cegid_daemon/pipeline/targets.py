@@ -7,7 +7,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from cegid_daemon.endpoints.protocol import Endpoint, Marking
 from cegid_daemon.errors import Transient
 from cegid_daemon.journal.rows import Delivery
-from cegid_daemon.model import Route
+from cegid_daemon.model import DELIVERY_NAMES, Route
+
+Group = tuple[tuple[Endpoint, str], list[Delivery]]  # an endpoint, a folder of it, and the deliveries there
 
 
 class Targets:
@@ -16,12 +18,25 @@ class Targets:
     def __init__(self, endpoints: Mapping[str, Endpoint]) -> None:
         self._endpoints = endpoints
 
+    def named(self, name: str) -> Endpoint | None:
+        """The endpoint that is configured under a name."""
+        return self._endpoints.get(name)
+
+    def at(self, place: str) -> Endpoint | None:
+        """The endpoint at a place, whatever its name is now."""
+        return next((one for one in self._endpoints.values() if one.where == place), None)
+
+    def find(self, delivery: Delivery) -> Endpoint | None:
+        """Where it goes; None if that place is no longer configured under any name."""
+        named = self._endpoints.get(delivery.endpoint)
+        return named if named is not None and named.where == delivery.place else self.at(delivery.place)
+
     def endpoint(self, delivery: Delivery) -> Endpoint:
         """Where it goes. Transient if that is no longer configured."""
-        endpoint = self._endpoints.get(delivery.endpoint)
+        endpoint = self.find(delivery)
         if endpoint is None:
             raise Transient(
-                f"the endpoint {delivery.endpoint} is no longer configured",
+                f"{delivery.place} is no longer configured (endpoint {delivery.endpoint})",
                 why=f"{delivery.name!r} is on its way to it",
                 remedy="Configure the endpoint again and reload, or `discard` the message.",
             )
@@ -33,13 +48,18 @@ class Targets:
             return None
         return self._endpoints[route.target.endpoint], route.target.folder
 
-    def by_folder(self, deliveries: Iterable[Delivery]) -> list[tuple[tuple[Endpoint, str], list[Delivery]]]:
-        """The deliveries of each folder, in order; those to what is not configured are left out."""
-        groups: dict[tuple[str, str], list[Delivery]] = {}
+    def by_folder(self, deliveries: Iterable[Delivery], *, aside: bool = False) -> list[Group]:
+        """The deliveries of each folder, in order; those to what is not configured are left out.
+
+        `aside`: by the folder of their temporary names.
+        """
+        groups: dict[tuple[str, str], Group] = {}
         for one in deliveries:
-            if one.endpoint in self._endpoints:
-                groups.setdefault((one.endpoint, one.folder), []).append(one)
-        return [((self._endpoints[name], folder), some) for (name, folder), some in groups.items()]
+            endpoint = self.find(one)
+            if endpoint is not None:
+                folder = one.aside_folder if aside else one.folder
+                groups.setdefault((one.place, folder), ((endpoint, folder), []))[1].append(one)
+        return list(groups.values())
 
 
 def mark_of(endpoint: Endpoint, folder: str) -> str:
@@ -48,8 +68,8 @@ def mark_of(endpoint: Endpoint, folder: str) -> str:
 
 
 def is_same_folder(endpoint: Endpoint, delivery: Delivery) -> bool:
-    """Whether its folder is still the one it was put aside in, as far as anybody can tell."""
-    return not delivery.folder_mark or mark_of(endpoint, delivery.folder) == delivery.folder_mark
+    """Whether the folder it was put aside in is still the same one, as far as anybody can tell."""
+    return not delivery.folder_mark or mark_of(endpoint, delivery.aside_folder) == delivery.folder_mark
 
 
 def policy(route: Route) -> str:
@@ -57,10 +77,15 @@ def policy(route: Route) -> str:
     return route.target.exists if route.target is not None else "replace"
 
 
+def delivery_name(route: Route, place: str) -> str:
+    """How the log names the way out: `SFTP Delivery: Order Export`."""
+    return f"{DELIVERY_NAMES[place.partition(':')[0]]}: {route.title}"
+
+
 def runs(
     targets: Targets, deliveries: Sequence[Delivery], most: int, alone: Collection[int] = (), *, most_bytes: int = 0
 ) -> Iterator[list[Delivery]]:
-    """Neighbours that may go together: in one folder, no two under one name, of `most_bytes` in all (0: no bound).
+    """Neighbours that may go together: in the same folders, no two under one name, of `most_bytes` in all (0: any).
 
     `alone`: deliveries that go by themselves, as all do where the endpoint has no "together".
     """
@@ -78,5 +103,8 @@ def runs(
 
 
 def _is_neighbour(one: Delivery, run: Sequence[Delivery]) -> bool:
-    there = (run[0].endpoint, run[0].folder)
-    return (one.endpoint, one.folder) == there and all(one.name != other.name for other in run)
+    return _address(one) == _address(run[0]) and all(one.name != other.name for other in run)
+
+
+def _address(one: Delivery) -> tuple[str, str, str]:
+    return one.place, one.folder, one.aside_folder

@@ -19,6 +19,7 @@ SERVERS = {
     "vsftpd-implicit": partial(ftp.vsftpd, scheme="ftps+implicit"),
     "pyftpdlib": ftp.in_process,
     "pyftpdlib-tls": partial(ftp.in_process, scheme="ftps"),
+    "pyftpdlib-bare": partial(ftp.in_process, proto_cmds=ftp.BARE),
     "openssh": sftp.openssh,
     "asyncssh": sftp.in_process,
 }

@@ -317,7 +317,9 @@ def test_a_lost_rename_that_comes_late_is_no_reason_to_send_again(spine: Spine) 
     assert spine.out() == {}
 
 
-def test_an_endpoint_changed_under_way_is_unsure_and_release_sends_to_the_new_one(spine: Spine) -> None:
+def test_what_was_put_aside_at_a_place_that_is_no_longer_configured_is_unsure(
+    spine: Spine,
+) -> None:
     spine.drop("S.csv", b"one")
     endpoint = failing(spine)
 
@@ -337,24 +339,6 @@ def test_an_endpoint_changed_under_way_is_unsure_and_release_sends_to_the_new_on
     spine.desk().release(1)
     spine.look()
     assert (spine.out(), spine.states()) == ({"S.xml": b"one", "T.xml": b"two"}, ["done", "done"])
-
-
-def test_an_endpoint_no_longer_configured_is_waited_for(spine: Spine) -> None:
-    spine.outbox.drop_folder("out")
-    spine.drop("S.csv", b"one")
-    spine.look()
-    spine.routes["inventory"] = route(target_endpoint="other")
-    spine.endpoints = {"inbox": spine.inbox, "other": MemoryEndpoint("other")}
-    spine.restart()
-    spine.after(minutes=1)
-    spine.look()
-    assert spine.states() == ["waiting"]
-    spine.outbox.make_folder("out")
-    spine.endpoints["outbox"] = spine.outbox
-    spine.restart()
-    spine.after(minutes=1)
-    spine.look()
-    assert spine.out() == {"S.xml": b"one"}
 
 
 def test_trouble_with_syncing_the_target_is_the_targets_not_the_sources(spine: Spine) -> None:

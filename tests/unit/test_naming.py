@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from cegid_daemon.pipeline.naming import error_name, is_temporary, numbered, subfolder, temporary_name
+from cegid_daemon.pipeline.naming import error_name, numbered, subfolder
 
 NAMES = st.binary(min_size=1, max_size=255).filter(lambda raw: b"/" not in raw and b"\0" not in raw).map(os.fsdecode)
 
@@ -46,12 +46,6 @@ def test_error_names_fit(name: str) -> None:
 
 def test_whole_characters_are_kept_or_dropped() -> None:
     assert numbered("é" * 127, 2) == "é" * 126 + ".2"
-
-
-def test_only_our_own_temporaries_are_known() -> None:
-    assert is_temporary("abc", temporary_name("abc", 12, 3))
-    for other in (temporary_name("abd", 12, 3), ".abc-12-3.part.txt", "abc-12-3.part", ".abc-12.part", ".abc-x-1.part"):
-        assert not is_temporary("abc", other), other
 
 
 def test_an_archive_with_a_slash_counts_from_the_root() -> None:

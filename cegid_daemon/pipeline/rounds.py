@@ -1,0 +1,34 @@
+"""What came of one try to deliver a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from cegid_daemon.errors import CegidDaemonError
+from cegid_daemon.journal.rows import Delivery, Message
+
+Parts = tuple[Message, Sequence[Delivery]]  # a message and those of its deliveries that are still open
+
+
+@dataclass(slots=True)
+class Round:
+    """What came of one try to deliver a batch: the messages that arrived, and the first that did not.
+
+    Of a group that goes together, messages behind the one that stopped may have arrived too.
+    """
+
+    delivered: list[Message] = field(default_factory=list)
+    failed: list[tuple[Message, CegidDaemonError]] = field(default_factory=list)
+    refused: list[tuple[Message, CegidDaemonError]] = field(default_factory=list)  # in part, of `delivered`
+    stopped: tuple[Message, CegidDaemonError] | None = None  # it must wait, and all behind it
+    arrived: list[Delivery] = field(default_factory=list)  # the deliveries of `delivered`
+    untouched: dict[int, Delivery] = field(default_factory=dict)  # put aside in this round, and not renamed yet
+
+    def add(self, other: Round) -> None:
+        """What came of the messages behind those of this round."""
+        self.delivered += other.delivered
+        self.failed += other.failed
+        self.refused += other.refused
+        self.arrived += other.arrived
+        self.stopped = self.stopped or other.stopped
