@@ -7,7 +7,7 @@ PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 BIN := .venv/bin
 CONFIG := cegid-daemon.toml
 
-.PHONY: .venv compiled help install run demo test check bench lock reference
+.PHONY: .venv compiled help install run demo test check bench soak lock reference
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /  make \1 | /' | column -t -s '|'
@@ -46,6 +46,9 @@ check: install ## style, types, layers, documents
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest -q tests/unit/test_docs.py
+
+soak: compiled ## the daemon in a storm of kills, cuts, stalls and full disks for MINUTES=10; counts what arrived
+	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),10) $(ARGS)
 
 bench: compiled ## the benchmarks, as ratios in one run
 	@$(BIN)/python -m benchmarks $(ARGS)
