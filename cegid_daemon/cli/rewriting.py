@@ -214,10 +214,7 @@ def _placed(part: Path, path: Path) -> str:
 
 def account(coverage: Coverage) -> dict[str, Any]:
     """A coverage as JSON."""
-    return {
-        "read": coverage.read, "sent": coverage.sent, "left_out": dict(coverage.left_out),
-        "rejected": dict(coverage.rejected), "notes": dict(coverage.notes),
-    }  # fmt: skip
+    return coverage.as_json()
 
 
 def equation(known: Mapping[str, Any]) -> str:
@@ -229,11 +226,26 @@ def equation(known: Mapping[str, Any]) -> str:
     return f"{plural(known['read'], 'record')} = {' + '.join(terms)}"
 
 
+def remark_lines(coverage: Mapping[str, Any]) -> Iterator[str]:
+    """What a coverage, as JSON, says beside its sum: the encoding `auto` chose, skipped lines, remarks."""
+    from cegid_daemon.model import RemarkPlace
+
+    if coverage.get("encoding"):
+        yield f"encoding: {coverage['encoding']}"
+    for line in coverage.get("skipped", ()):
+        yield f"skipped as {line['taken_for']}, line {line['line']}: {line['text']}"
+    for remark in coverage.get("remarks", ()):
+        yield f"remark: {remark['kind']}: {remark['count']}"
+        yield from (f"  {RemarkPlace(**place)}" for place in remark["places"])
+
+
 def _tell(done: Rewritten, sink: FileSink) -> None:
     known = account(done.coverage)
     note(equation(known))
     for what, times in known["notes"].items():
         note(f"  {what}: {times}")
+    for line in remark_lines(known):
+        note(f"  {line}")
     if sink.belonging:
         note(f"  new to the catalogue: {plural(sink.belonging, 'variation')}")
     if not sink.parts:

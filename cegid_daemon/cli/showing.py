@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cegid_daemon.cli.output import plural, say
-from cegid_daemon.cli.rewriting import equation
+from cegid_daemon.cli.rewriting import equation, remark_lines
 
 
 def show_message(known: Mapping[str, Any]) -> None:
@@ -29,6 +29,8 @@ def show_message(known: Mapping[str, Any]) -> None:
             say(f"  {name:<10} {text}")
     for what, times in (known["coverage"] or {}).get("notes", {}).items():
         say(f"  {'':<10} {what}: {times}")
+    for line in remark_lines(known["coverage"] or {}):
+        say(f"  {'':<10} {line}")
     _show_error(known["error"])
     _show_rows(known)
 
@@ -53,7 +55,7 @@ def _records(known: Mapping[str, Any]) -> str:
     coverage = known["coverage"]
     if not coverage:
         return "not rewritten" if known["state"] == "failed" else "not rewritten yet"
-    nothing = known["state"] == "done" and not coverage["sent"]
+    nothing = known["state"] == "done" and not known["parts"]
     return equation(coverage) + (": nothing to send" if nothing else "")
 
 

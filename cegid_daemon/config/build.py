@@ -121,6 +121,7 @@ def _recipes(root: Root, folders: Folders) -> dict[str, Recipe]:
             output=_output(output, template, folders),
             target_name=target_name,
             unique="",
+            remarks="keep",
         )
     return recipes
 
@@ -198,6 +199,7 @@ def _recipe(route: RouteTable, root: Root, folders: Folders, title: str) -> Reci
         unique=route.source.unique,
         title=title,
         versions={name: version(name) for name in _SHAPING},
+        remarks=route.remarks,
     )
 
 

@@ -50,6 +50,10 @@ class LayoutTable(Table):
     head: Text = key("", "the record type in characters 1-3 (fixed)", shown="none")
     types: dict[str, Texts] = key({}, "the columns of each record type (records)", shown="none")
     record: Text = key("", "name of the record's element, or its path from the root (xml)", shown="none")
+    text: Literal["", "all"] = key(
+        "", 'a field with elements inside is a fault when it is read; `"all"`: it is all the text inside it (xml)',
+        shown="a fault",
+    )  # fmt: skip
     root: Text = key("", "name of the root element; another one fails (xml)", shown="any")
     skip: Expressions = key((), "records to leave out, each counted by its own text", shown="none")
     sku: Expression = key("", "the SKU of a record", shown="none")

@@ -29,6 +29,7 @@ _ONLY = {  # keys that mean something to some kinds only
     "lead": {"delimited", "fixed", "records"},
     "record": {"xml"},
     "root": {"xml"},
+    "text": {"xml"},
     "stocks": {"xml", "records"},
 }
 _NEEDED = {"fixed": "fields", "records": "types", "xml": "record"}
@@ -82,6 +83,7 @@ def frozen(name: str, table: LayoutTable) -> Layout:
         untrimmed=table.untrimmed,
         buffer=table.buffer,
         lead=table.lead,
+        text=table.text,
         catalogue=table.catalogue,
     )
 

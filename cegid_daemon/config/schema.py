@@ -295,6 +295,10 @@ class RouteTable(Table):
     output: OutputTable = key(OutputTable(), "the bytes of the result")
     retry: RetryTable = key(RetryTable(), "when to try again")
     log: LogTable = key(LogTable(), "what the log keeps")
+    remarks: Literal["keep", "fail"] = key(
+        "keep",
+        "what is odd in a file but not wrong (docs/remarks.md) is counted and shown, or fails the message",
+    )
     rejects: RejectsTable | None = key(None, "what CEGID says of the delivered files", shown="none")
     moved_from: Annotated[tuple[str, ...], BeforeValidator(texts), Kind("name of a route, or list of them")] = key(
         (), "routes that are no longer configured and whose messages this route takes over: the name it had before, "

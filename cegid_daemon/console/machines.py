@@ -157,9 +157,11 @@ def _of_routes(ground: Ground, reading: Reading) -> Iterator[Metric]:
     oldest = GaugeMetricFamily(
         "cegid_daemon_oldest_open_timestamp_seconds", "When the oldest message not over was received", labels=["route"]
     )
-    counts = reading.overview.counts()
+    remarks = CounterMetricFamily("cegid_daemon_remarks", "Remarks on received files", labels=["route"])
+    counts, remarked = reading.overview.counts(), reading.overview.remarks()
     for route in dict.fromkeys([*ground.config.routes, *counts]):
         received.add_metric([route], reading.statistics.received(route))
+        remarks.add_metric([route], remarked.get(route, 0))
         for state in _STATES:
             states.add_metric([route, state], counts.get(route, {}).get(state, 0))
         newest = reading.overview.last(route)
@@ -167,7 +169,7 @@ def _of_routes(ground: Ground, reading: Reading) -> Iterator[Metric]:
             last.add_metric([route], newest.received_at.timestamp())
         if (open_since := reading.overview.open_since(route)) is not None:
             oldest.add_metric([route], utc_moment(open_since).timestamp())
-    return iter((received, states, last, oldest))
+    return iter((received, remarks, states, last, oldest))
 
 
 def _of_endpoints(ground: Ground, reading: Reading) -> Iterator[Metric]:

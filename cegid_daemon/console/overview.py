@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from starlette.responses import Response
 
@@ -19,6 +19,7 @@ from cegid_daemon.journal.statistics import Hour
 from cegid_daemon.model import Route, State, location
 
 _ASIDE = 25  # messages listed that need a person or wait
+_REMARKED, _MOST_REMARKED = 10, 1_000  # messages with remarks that are listed, and counted
 _HOURS = 24
 _KEPT_FOR = 15.0  # seconds the figures of the plots are good for
 NEEDS_A_PERSON = ("failed", "held", "unsure", "refused", "partly refused")
@@ -95,6 +96,7 @@ def _names(visit: Visit) -> dict[str, object]:
         waiting = reading.overview.aside(_ASIDE, ("waiting",))
         contacts = {contact.endpoint: contact for contact in reading.overview.contacts()}
         hours = figures.hours(reading, now)
+        remarked = reading.overview.remarked(now - timedelta(hours=_HOURS), _MOST_REMARKED)
         waiting_files, notices = reading.waiting_files.all(), reading.notices.active()
     return {
         "rows": sorted(rows, key=lambda row: _URGENCY.get(row.state, len(_URGENCY))),
@@ -107,6 +109,8 @@ def _names(visit: Visit) -> dict[str, object]:
         "in_need": sum(one.get(state, 0) for one in counts.values() for state in NEEDS_A_PERSON),
         "decisions": {state: allowed(state) for state in State},
         "endpoints": [EndpointRow(name, spec.url, contacts.get(name)) for name, spec in config.endpoints.items()],
+        "remarked": remarked[:_REMARKED],
+        "remarked_count": f"{len(remarked)}" if len(remarked) < _MOST_REMARKED else f"{_MOST_REMARKED} or more",
         "plots": _plots(hours),
         "well": visit.ground.well(),
     }  # fmt: skip

@@ -11,7 +11,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
 
 from cegid_daemon.errors import JournalError
 from cegid_daemon.journal import rows
@@ -119,7 +118,7 @@ class Answers:
     def coverage(self, message: int) -> Coverage:
         """What became of the records of a message, as far as it is known."""
         row = self._db.one("SELECT coverage FROM message WHERE id = ?", (message,))
-        return Coverage(**json.loads(row["coverage"])) if row and row["coverage"] else Coverage()
+        return Coverage.from_json(json.loads(row["coverage"])) if row and row["coverage"] else Coverage()
 
     def refuse(self, delivery: Delivery, requests: int, refused: int) -> None:
         """Of the requests of a delivery, so many more were refused by the receiver; its message is judged anew."""
@@ -171,11 +170,8 @@ class Answers:
         for reason, times in reasons.items():
             rejected[reason] = rejected.get(reason, 0) + times
         sent = known.sent - sum(reasons.values())
-        text: dict[str, Any] = {name: getattr(known, name) for name in Coverage.__slots__}
-        self._db.execute(
-            "UPDATE message SET coverage = ? WHERE id = ?",
-            (json.dumps({**text, "sent": sent, "rejected": rejected}, ensure_ascii=False), message),
-        )
+        text = json.dumps({**known.as_json(), "sent": sent, "rejected": rejected}, ensure_ascii=False)
+        self._db.execute("UPDATE message SET coverage = ? WHERE id = ?", (text, message))
 
     def mark(self, message: int, fault: Fault) -> None:
         """Says of a message that is over what was found out about it since; its state stays."""

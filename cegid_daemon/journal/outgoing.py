@@ -39,6 +39,7 @@ class Making:
     revision: int
     made_at: datetime
     coverage: str  # model.Coverage as JSON
+    remarks: int = 0  # how many it has
 
 
 class Outgoing:
@@ -53,9 +54,16 @@ class Outgoing:
     ) -> None:
         """Records what was made of a message: from here on the pair is durable. Joins the caller's transaction."""
         self._db.execute(
-            "UPDATE message SET state = 'rewritten', recipe = ?, revision = ?, made_at = ?, coverage = ?, "
+            "UPDATE message SET state = 'rewritten', recipe = ?, revision = ?, made_at = ?, coverage = ?, remarks = ?, "
             "error = NULL, next_try_at = NULL, tries = 0 WHERE id = ?",
-            (making.recipe, making.revision, utc_text(making.made_at), making.coverage, message.id),
+            (
+                making.recipe,
+                making.revision,
+                utc_text(making.made_at),
+                making.coverage,
+                making.remarks,
+                message.id,
+            ),
         )
         for part in parts:
             self._record_part(message, route, part, log_name, now)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from cegid_daemon.journal import rows
 from cegid_daemon.journal.connection import Connection
 from cegid_daemon.journal.rows import Message
+from cegid_daemon.model import unescape_name, utc_text
 
 ASIDE = ("waiting", "held", "unsure", "failed", "refused", "partly refused")
 _OLDEST_OPEN = """
@@ -29,6 +31,17 @@ class Contact:
     ok_at: str | None
     failing_since: str | None
     error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Remarked:
+    """A message whose file is odd but not wrong. Times are `utc_text`."""
+
+    id: int
+    route: str
+    file_name: str
+    received_at: str
+    count: int
 
 
 class Overview:
@@ -76,6 +89,22 @@ class Overview:
         """The newest messages of which CEGID put a file into its rejects folder."""
         mine = "id IN (SELECT message FROM rejected_file) AND state = 'done'"
         return self._messages(f"WHERE {mine} AND {_NO_REPLAY} ORDER BY id DESC LIMIT ?", (limit,))
+
+    def remarked(self, since: datetime, limit: int) -> Sequence[Remarked]:
+        """The newest messages received since then whose files are odd but not wrong."""
+        found = self._connection.query(
+            "SELECT id, route, file_name, received_at, remarks FROM message INDEXED BY message_remarks "
+            "WHERE remarks > 0 AND received_at >= ? ORDER BY received_at DESC LIMIT ?",
+            (utc_text(since), limit),
+        )
+        return [Remarked(row[0], row[1], unescape_name(row[2]), row[3], row[4]) for row in found]
+
+    def remarks(self) -> Mapping[str, int]:
+        """How many remarks the messages of each route have, as far as the journal goes back."""
+        found = self._connection.query(
+            "SELECT route, sum(remarks) FROM message INDEXED BY message_remarks WHERE remarks > 0 GROUP BY route"
+        )
+        return {str(route): int(count) for route, count in found}
 
     def sent_since(self, message: Message) -> int:
         """How many newer messages of its route were delivered since a message was: what a replay of it goes back on."""

@@ -141,3 +141,15 @@ def m021_temporary_patterns(db: Database) -> None:
         );
         """,
     )
+
+
+@migrations()
+def m025_remarks(db: Database) -> None:
+    """How many remarks a message has: what is odd in its file but not wrong. The coverage says which."""
+    apply_statements(
+        db,
+        """
+        ALTER TABLE message ADD COLUMN remarks INTEGER NOT NULL DEFAULT 0;
+        CREATE INDEX message_remarks ON message (received_at) WHERE remarks > 0;
+        """,
+    )

@@ -20,9 +20,10 @@ from cegid_daemon.journal import Journal
 from cegid_daemon.journal.outgoing import Making, PartReady
 from cegid_daemon.journal.payloads import Staged
 from cegid_daemon.journal.rows import Message
-from cegid_daemon.model import Coverage, Fault, Route, State
+from cegid_daemon.model import Fault, Route, State
 from cegid_daemon.pipeline.targets import delivery_name
 from cegid_daemon.rewrite import masking
+from cegid_daemon.rewrite.masking.examples import masked_examples
 from cegid_daemon.rewrite.ports import Job
 from cegid_daemon.rewrite.recipe import Recipe
 from cegid_daemon.temporary import DIRECT, TemporaryPattern, upload_id
@@ -124,7 +125,7 @@ class Rewriting:
         results: Sequence[Finished | MessageError], now: datetime,
     ) -> list[tuple[Message, CegidDaemonError]]:  # fmt: skip
         done = [
-            (message, Making(self._kept(order.recipe), order.revision, order.job.now, _text(result)), result)
+            (message, self._making(route, message, order, result), result)
             for message, order, result in zip(batch, orders, results, strict=True)
             if isinstance(result, Finished)
         ]
@@ -141,6 +142,19 @@ class Rewriting:
                 self._journal.payloads.discard(piece)
             raise
         return [(message, result) for message, result in zip(batch, results, strict=True) if _is_fault(result)]
+
+    def _making(self, route: Route, message: Message, order: Order, result: Finished) -> Making:
+        coverage, fields = result.rewritten.coverage, masking.Fields.of(route.log.redact)
+        if coverage.remarks or coverage.skipped:
+            told = bool(route.log.redact) and masking.tells(order.recipe, fields)
+            coverage = masked_examples(coverage, fields, kept=message.logged, keys_told=told)
+        if coverage.remarks:
+            log.warning(
+                "route %s: message %d (%s) was rewritten with remarks: %s", route.name, message.id, message.file_name,
+                "; ".join(map(str, coverage.remarks)), extra={"route": route.name, "message_id": message.id},
+            )  # fmt: skip
+        text = json.dumps(coverage.as_json(), ensure_ascii=False)
+        return Making(self._kept(order.recipe), order.revision, order.job.now, text, coverage.remarked)
 
     def _stage(self, result: Finished) -> list[Staged]:
         made = result.rewritten.parts
@@ -207,12 +221,6 @@ class Rewriting:
 
 def _is_fault(result: Finished | MessageError) -> TypeGuard[MessageError]:
     return not isinstance(result, Finished)
-
-
-def _text(result: Finished) -> str:
-    """The coverage as the journal keeps it."""
-    coverage = result.rewritten.coverage
-    return json.dumps({name: getattr(coverage, name) for name in Coverage.__slots__}, ensure_ascii=False)
 
 
 def failure_fault(error: CegidDaemonError, route: Route, message: Message) -> Fault:

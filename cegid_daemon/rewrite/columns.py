@@ -7,10 +7,12 @@ expression means, and the buffer rule, are asked of the rooms that own them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from cegid_daemon.rewrite import buffers
 from cegid_daemon.rewrite.expressions import compile_condition, compile_stock, compile_text, field_of, fields_of
+from cegid_daemon.rewrite.key_remarks import KeyRemarks
 from cegid_daemon.rewrite.keys import Block, Key, Keys
 from cegid_daemon.rewrite.ports import Book
 from cegid_daemon.rewrite.recipe import Layout
@@ -44,13 +46,14 @@ def stocked(
     for sheet, rows in keyed:
         if keys.teaches:
             buffers.teach(rows, book, belongs)
-        yield Sheet(sheet.names, sheet.columns, sheet.numbers, sheet.lines, _computed(rows, rule, keys.names))
+        yield replace(sheet, computed=_computed(rows, rule, keys.names))
 
 
 def _keyed(found: Iterable[Sheet], layout: Layout, keys: Keys, tally: Tally) -> Iterator[Keyed]:
     skips = [(text, _column(text, layout, compile_condition)) for text in layout.skip]
     texts = [_column(text, layout, compile_text) for text in (keys.sku, layout.product)]
     stock = _column(keys.stock, layout, compile_stock)
+    watch = KeyRemarks(layout, tally, stock=keys.stock)
     for sheet in found:
         wanted = sheet
         for text, leaves_out in skips:
@@ -62,7 +65,21 @@ def _keyed(found: Iterable[Sheet], layout: Layout, keys: Keys, tally: Tally) -> 
             wanted = _without(wanted, keyless, NO_KEY, tally)
             rows = [row for row, left_out in zip(rows, keyless, strict=True) if not left_out] if any(keyless) else rows
         if rows:
+            _watch(watch, wanted, rows)
             yield wanted, rows
+    watch.finish()
+
+
+def _watch(watch: KeyRemarks, sheet: Sheet, rows: Sequence[Key]) -> None:
+    skus, products, _ = zip(*rows, strict=True)
+    watch.see(skus, products, list(zip(sheet.numbers, sheet.lines, strict=True)))
+    watch.see_fields(_filled(sheet) for _ in range(1))
+
+
+def _filled(sheet: Sheet) -> list[str]:
+    """The names of the fields that some record of the sheet has."""
+    columns = zip(sheet.names, sheet.columns, strict=True)
+    return [name for name, column in columns if any(text is not None for text in column)]
 
 
 def _without(sheet: Sheet, left_out: Sequence[bool], reason: str, tally: Tally) -> Sheet:

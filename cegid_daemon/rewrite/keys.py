@@ -14,6 +14,7 @@ from typing import TypeVar
 from cegid_daemon.errors import BadInput, ConfigurationError
 from cegid_daemon.rewrite import layouts
 from cegid_daemon.rewrite.expressions import compile_condition, compile_stock, compile_text
+from cegid_daemon.rewrite.key_remarks import KeyRemarks
 from cegid_daemon.rewrite.recipe import Layout, Stocks
 from cegid_daemon.rewrite.record import Number, Record
 from cegid_daemon.rewrite.tally import NO_KEY, Tally
@@ -66,6 +67,7 @@ class _Inner:
     sku: Text
     stock: Stock
     names: frozenset[str]
+    watch: KeyRemarks
 
 
 class Keys:
@@ -115,6 +117,7 @@ class Keys:
             self._known(compile_stock, self.stock, columns),
         )
         nested = [self._inner(stocks) for stocks in self._nested]
+        watches = [KeyRemarks(self._layout, self._tally, stock=self.stock), *(inner.watch for inner in nested)]
         block = self._block(nested)
         for record in chain((first,), remaining):
             key, owner, number = sku(record).strip(), product(record).strip(), stock(record)
@@ -124,8 +127,12 @@ class Keys:
             else:
                 self._tally.left_out[NO_KEY] += 1
             if len(block.own.rows) >= BLOCK or (nested and block.full):
+                _watch(block, watches)
                 yield block
                 block = self._block(nested)
+        _watch(block, watches)
+        for watch in watches:
+            watch.finish()
         yield block
 
     def _goes_without_key(self, *, held: bool) -> bool:
@@ -167,7 +174,7 @@ class Keys:
             self._known(compile_text, stocks.sku, columns),
             self._known(compile_stock, stocks.stock, columns),
         )
-        return _Inner(stocks.each, sku, stock, names)
+        return _Inner(stocks.each, sku, stock, names, KeyRemarks(self._layout, self._tally, stock=stocks.stock))
 
     def _known(
         self, compiler: Callable[[str, Layout, Collection[str] | None], _T], text: str, columns: Collection[str] | None
@@ -181,6 +188,18 @@ class Keys:
         layout = self._layout
         titled = layout.kind == "delimited" and layout.header and not layout.columns
         return layout.lead + 1 if titled else 0
+
+
+def _watch(block: Block, watches: Sequence[KeyRemarks]) -> None:
+    for values, watch in zip(block.all, watches, strict=True):
+        rows = values.rows
+        watch.see([row[1] for row in rows], [row[2] for row in rows], [_place(row[0]) for row in rows])
+        watch.see_fields(row[0] for row in rows)
+
+
+def _place(record: Record) -> tuple[int, int]:
+    number = record.number or (record.parent.number if record.parent is not None else 0)
+    return number, record.line
 
 
 def columns_of(record: Record, layout: Layout) -> Collection[str] | None:

@@ -17,6 +17,7 @@ from anyascii import anyascii
 
 from cegid_daemon.errors import BadOutput, ConfigurationError, Place
 from cegid_daemon.rewrite.checks import check
+from cegid_daemon.rewrite.nested import NestedText
 from cegid_daemon.rewrite.ports import PartWriter
 from cegid_daemon.rewrite.recipe import Output
 from cegid_daemon.rewrite.record import Record
@@ -186,6 +187,6 @@ def _holder(char: str, records: Iterable[Record]) -> tuple[int, str]:
 
 def _field_with(char: str, record: Record) -> str:
     for name, value in record.items():
-        if isinstance(value, str) and char in value:
+        if isinstance(value, str) and value.__class__ is not NestedText and char in value:
             return name
     return next((field for one in record.held() if (field := _field_with(char, one))), "")

@@ -68,6 +68,7 @@ class Layout:
     untrimmed: tuple[str, ...] = ()  # fields kept with their blanks (GA_ARTICLE)
     buffer: str = ""  # the layout feeds the buffer book: the buffer value of a record
     lead: int = 0  # text layouts: lines ahead of the title row or the records (a counter record, see `Proof`)
+    text: str = ""  # XML: "all" = a value is all text inside its element; blank = one with elements inside is a fault
     catalogue: bool = False  # a stock layout whose sku and product keep the catalogue current, as product layouts do
 
 
@@ -109,6 +110,7 @@ class Recipe:
     unique: str = ""  # the key expression of records that are delivered once
     title: str = ""  # what templates see as message.name
     versions: Mapping[str, str] = field(default_factory=dict)  # of the libraries that shape the result
+    remarks: str = "keep"  # or "fail": what is odd in a file makes its message fail
 
     def as_json(self) -> dict[str, Any]:
         """The recipe without template texts, which stand by name and SHA-256 (`texts` gives them)."""
@@ -153,4 +155,5 @@ def recipe_from_json(body: Mapping[str, Any], text_of: Callable[[str], str]) -> 
     schema = body["output"]["schema"]
     output = Output(**{**body["output"], "schema": text_of(schema) if schema else ""})
     rest = {key: body[key] for key in ("target_name", "unique", "title", "versions")}
+    rest["remarks"] = body.get("remarks", "keep")  # recipes of earlier versions have none
     return Recipe(layout=Layout(**layout), templates=bundle, output=output, **rest)

@@ -21,6 +21,7 @@ from cegid_daemon.rewrite.output import Outlet, pieces
 from cegid_daemon.rewrite.ports import Book, Job, PartMade, Rewritten, Sink
 from cegid_daemon.rewrite.recipe import Layout, Recipe
 from cegid_daemon.rewrite.record import Record
+from cegid_daemon.rewrite.remarks import refuse
 from cegid_daemon.rewrite.sandbox import OnePass
 from cegid_daemon.rewrite.tally import Tally
 
@@ -56,13 +57,17 @@ def rewrite(
     tally = Tally()
     try:
         if recipe.layout.buffer:
-            return _fed(found(recipe.layout, open_source, tally), recipe.layout, book, sink, tally)
-        stocked = stock(recipe.layout, open_source, book, tally, belongs=sink.belongs, scratch=scratch)
-        with filters.reading(recipe.layout.decimal, lambda text: tally.notes.update((text,))):
-            return _Rewriting(recipe, job, sink, tally).run(keyed(stocked, recipe, book, tally))
+            done = _fed(found(recipe.layout, open_source, tally), recipe.layout, book, sink, tally)
+        else:
+            stocked = stock(recipe.layout, open_source, book, tally, belongs=sink.belongs, scratch=scratch)
+            with filters.reading(recipe.layout.decimal, lambda text: tally.notes.update((text,))):
+                done = _Rewriting(recipe, job, sink, tally).run(keyed(stocked, recipe, book, tally))
+        if recipe.remarks == "fail":
+            refuse(done.coverage.remarks)
     except MessageError as error:
         error.at(route=job.route, file=job.source_name)
         raise
+    return done
 
 
 def _fed(blocks: Iterator[Block], layout: Layout, book: Book, sink: Sink, tally: Tally) -> Rewritten:

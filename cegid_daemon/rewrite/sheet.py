@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import chain, compress, repeat
 from typing import Any
 
+from cegid_daemon.rewrite.nested import NestedText
 from cegid_daemon.rewrite.record import Record
 
 Column = Sequence[str | None]
@@ -28,6 +29,7 @@ class Sheet:
     numbers: Sequence[int]
     lines: Sequence[int]
     computed: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # names set over the fields, as in a record
+    nested: frozenset[str] = frozenset()  # the names that are `NestedText` in some record
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -39,7 +41,8 @@ class Sheet:
     def only(self, kept: Sequence[object]) -> Sheet:
         """The records at whose place `kept` is true; nothing may be computed yet."""
         columns = [list(compress(column, kept)) for column in self.columns]
-        return Sheet(self.names, columns, list(compress(self.numbers, kept)), list(compress(self.lines, kept)))
+        numbers, lines = list(compress(self.numbers, kept)), list(compress(self.lines, kept))
+        return Sheet(self.names, columns, numbers, lines, nested=self.nested)
 
     def record(self, at: int) -> Record:
         """The fields of the record at one place."""
@@ -97,7 +100,11 @@ def sheets(records: Iterable[Record]) -> Iterator[Sheet]:
 
 def _sheet(names: tuple[str, ...], records: Sequence[Record]) -> Sheet:
     columns = [[record.get(name) for record in records] for name in names]
-    return Sheet(names, columns, [record.number for record in records], [record.line for record in records])
+    nested = frozenset(
+        name for name, column in zip(names, columns, strict=True) if NestedText in set(map(type, column))
+    )
+    numbers, lines = [record.number for record in records], [record.line for record in records]
+    return Sheet(names, columns, numbers, lines, nested=nested)
 
 
 def merged(known: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...] | None:

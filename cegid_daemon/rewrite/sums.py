@@ -15,6 +15,7 @@ from zlib import crc32
 
 from cegid_daemon.errors import ConfigurationError, Place
 from cegid_daemon.rewrite.keys import BLOCK, Block, Row, Values
+from cegid_daemon.rewrite.nested import NestedText
 from cegid_daemon.rewrite.numbers import OPERATIONS
 from cegid_daemon.rewrite.recipe import Layout
 from cegid_daemon.rewrite.record import Number, Record, plain
@@ -101,11 +102,14 @@ def _flat(record: Record) -> Record:
 
 def _packed(row: Row) -> bytes:
     record, sku, product, stock = row
-    return json.dumps((record, record.number, record.line, sku, product, str(stock))).encode() + b"\n"
+    fields = {name: [text.line] if text.__class__ is NestedText else text for name, text in record.items()}
+    return json.dumps((fields, record.number, record.line, sku, product, str(stock))).encode() + b"\n"
 
 
 def _unpacked(line: bytes) -> Row:
     fields, number, at, sku, product, stock = json.loads(line)
-    record = Record(fields)
+    record = Record(
+        {name: NestedText(name, text[0], number) if isinstance(text, list) else text for name, text in fields.items()}
+    )
     record.number, record.line = number, at
     return record, sku, product, plain(Decimal(stock) if stock else None)

@@ -8,9 +8,14 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from cegid_daemon.model import Coverage
+from cegid_daemon.model import Coverage, SkippedLine
+from cegid_daemon.rewrite.remarks import Remarks, shortened
+
+MOST_SKIPPED = 10  # lines whose text is kept
+LONGEST_LINE = 200  # characters of it
 
 NO_KEY = "no key"
+TITLES = "title row repeated"
 SUMMED = "summed into one record"
 
 
@@ -23,6 +28,14 @@ class Tally:
     left_out: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
+    remarks: Remarks = field(default_factory=Remarks)
+    skipped: list[SkippedLine] = field(default_factory=list)
+    encoding: str = ""
+
+    def skip(self, line: int, taken_for: str, text: str) -> None:
+        """A line is no record; the first ones are kept for people to see."""
+        if len(self.skipped) < MOST_SKIPPED:
+            self.skipped.append(SkippedLine(line, taken_for, shortened(text, LONGEST_LINE)))
 
     def add(self, counted: Coverage) -> None:
         """Adds what was counted elsewhere."""
@@ -31,10 +44,16 @@ class Tally:
         self.left_out.update(counted.left_out)
         self.rejected.update(counted.rejected)
         self.notes.update(counted.notes)
+        self.remarks.merge(counted.remarks)
+        self.skipped.extend(counted.skipped[: MOST_SKIPPED - len(self.skipped)])
+        self.encoding = self.encoding or counted.encoding
 
     def coverage(self) -> Coverage:
         """What was counted, frozen; reasons that never applied are not listed."""
-        return Coverage(self.read, self.sent, _seen(self.left_out), _seen(self.rejected), _seen(self.notes))
+        return Coverage(
+            self.read, self.sent, _seen(self.left_out), _seen(self.rejected), _seen(self.notes),
+            self.remarks.all(), tuple(self.skipped), self.encoding,
+        )  # fmt: skip
 
 
 def _seen(counter: Counter[str]) -> dict[str, int]:

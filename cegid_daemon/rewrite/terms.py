@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cegid_daemon.errors import BadInput, ConfigurationError, Place
+from cegid_daemon.rewrite.nested import NestedText
 from cegid_daemon.rewrite.record import Record
 
 Evaluate = Callable[[Record], Any]
@@ -51,9 +52,10 @@ def or_blank(name: str) -> Evaluate:
 
     def field(r: Record) -> Any:
         try:
-            return r[name]
+            value = r[name]
         except KeyError:
             return ""
+        return value.refuse() if value.__class__ is NestedText else value
 
     return field
 

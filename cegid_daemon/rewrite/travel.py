@@ -11,12 +11,14 @@ import marshal
 from collections.abc import Iterator, Sequence
 
 from cegid_daemon.rewrite.expressions import reads_elements
+from cegid_daemon.rewrite.nested import NestedText
 from cegid_daemon.rewrite.recipe import Layout
 from cegid_daemon.rewrite.record import AsItCame, Number, PlainDecimal, Record, reaches_inside
 from cegid_daemon.rewrite.sheet import Column, Sheet
 
 _BETWEEN = "\0"  # stands in no field: every layout refuses it
 _LACKING = "\1"  # no XML may hold it
+_NESTED = "\2"  # neither this: the field holds elements; the line of its element follows
 _PLAIN = 2  # the version of `marshal` that does not look for texts met before: few are
 _NUMBERS = ("stock", "raw_stock")
 
@@ -53,22 +55,30 @@ def travels(layout: Layout) -> bool:
 
 def packed(sheet: Sheet) -> bytes:
     """A sheet, at least one record long."""
-    columns = [_joined(column) for column in sheet.columns]
+    columns = [
+        _joined(list(map(_sent_nested, column)) if name in sheet.nested else column)
+        for name, column in zip(sheet.names, sheet.columns, strict=True)
+    ]
     computed = [
         (name, [_sent(stock) for stock in column] if name in _NUMBERS else list(column))
         for name, column in sheet.computed.items()
     ]
-    return marshal.dumps((sheet.names, columns, list(sheet.numbers), list(sheet.lines), computed), _PLAIN)
+    body = (sheet.names, columns, list(sheet.numbers), list(sheet.lines), computed, sorted(sheet.nested))
+    return marshal.dumps(body, _PLAIN)
 
 
 def unpacked(packed_sheet: bytes) -> Iterator[Record]:
     """The records of a sheet."""
-    names, columns, numbers, lines, sent = marshal.loads(packed_sheet)  # noqa: S302  # from our own other half
+    names, columns, numbers, lines, sent, nested = marshal.loads(packed_sheet)  # noqa: S302  # from our own other half
     computed = {
         name: [one if one.__class__ is int else _arrived(one) for one in column] if name in _NUMBERS else column
         for name, column in sent
     }
-    return Sheet(names, [_split(column) for column in columns], numbers, lines, computed).records(TravelledRecord)
+    split = [
+        _arrived_nested(name, _split(column), numbers) if name in nested else _split(column)
+        for name, column in zip(names, columns, strict=True)
+    ]
+    return Sheet(names, split, numbers, lines, computed).records(TravelledRecord)
 
 
 def _joined(column: Column) -> str:
@@ -78,6 +88,17 @@ def _joined(column: Column) -> str:
 def _split(joined: str) -> Column:
     texts = joined.split(_BETWEEN)
     return [None if text == _LACKING else text for text in texts] if _LACKING in joined else texts
+
+
+def _sent_nested(text: str | None) -> str | None:
+    return f"{_NESTED}{text.line}" if isinstance(text, NestedText) else text
+
+
+def _arrived_nested(name: str, column: Column, numbers: Sequence[int]) -> Column:
+    return [
+        NestedText(name, int(text[1:]), number) if text and text.startswith(_NESTED) else text
+        for text, number in zip(column, numbers, strict=True)
+    ]
 
 
 def _sent(stock: Number) -> _Stock:

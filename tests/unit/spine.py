@@ -13,7 +13,7 @@ from cegid_daemon.endpoints.memory import MemoryEndpoint
 from cegid_daemon.errors import BadInput, Place
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.frames import compress_frames
-from cegid_daemon.model import Coverage, Direction, Route, SourceSpec, Store, TargetSpec
+from cegid_daemon.model import Coverage, Direction, Remark, RemarkPlace, Route, SourceSpec, Store, TargetSpec
 from cegid_daemon.pipeline import Pipeline
 from cegid_daemon.rewrite.ports import PartMade, Rewritten
 from cegid_daemon.rewrite.recipe import Layout, Recipe, Templates
@@ -23,11 +23,15 @@ from cegid_daemon.workshop import Finished, Order
 from cegid_daemon.workshop.orders import PartFrames, Rows
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+ODD = Remark("an odd key", 3, (RemarkPlace(2, 1, "sku", "1E+12"), RemarkPlace(4, 3, "MAIL", "a@b")))
 RECIPE = Recipe(Layout("y2-stock-csv", "delimited"), Templates("a.xml.j2", {"a.xml.j2": "…"}), target_name="{{ x }}")
 
 
 class Echo:
-    """A workshop: `BAD…` breaks its layout, `NONE…` gives nothing to send, `PARTS 3 …` three parts, else one part."""
+    """A workshop: `BAD…` breaks its layout, `NONE…` gives nothing to send, `PARTS 3 …` three parts, else one part.
+
+    `ODD…` has a remark.
+    """
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
@@ -52,8 +56,12 @@ class Echo:
         ]
         made, frames = tuple(one for one, _ in parts), tuple(one for _, one in parts)
         rewritten = Rewritten(
-            Coverage(read=count or 1, sent=count, left_out={} if count else {"blank": 1}), made, ("K",)
-        )
+            Coverage(
+                read=count or 1, sent=count, left_out={} if count else {"blank": 1},
+                remarks=(ODD,) if raw.startswith(b"ODD") else (),
+            ),
+            made, ("K",),
+        )  # fmt: skip
         return Finished(rewritten, frames, Rows(()), Rows(()))
 
     @staticmethod

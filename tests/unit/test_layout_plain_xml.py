@@ -34,7 +34,7 @@ def read(text, reader, layout=ITEM, step=7):
         found = list(reader(layout, lambda: [raw[at : at + step] for at in range(0, len(raw), step)], tally))
     except BadInput as error:
         return str(error)
-    return [(list(r.items()), r.number, r.line) for r in found], tally.read
+    return [(list(r.items()), r.number, r.line) for r in found], tally.read, tally.remarks.all()
 
 
 def by_pattern(layout, source, tally):
@@ -98,6 +98,7 @@ ODD = [
     "<Item ><Code>1</Code></Item>", "<Item><Code>\x01</Code></Item>", "<Item><Code>\uffff</Code></Item>",
     "<Item><x:Code xmlns:x='u'>1</x:Code></Item>", "<Item xmlns='u'><Code>1</Code></Item>", "<Item><Code>1</Item>",
     "<Item><Code>1</Code>", "</Item>", "<Item><Code>&nbsp;</Code></Item>", "<Item><Co.de>1</Co.de><Qt-y/></Item>",
+    "<Item><Qty>1<Unit/>2</Qty></Item>", "<Item><Code>1</Code><Code>2</Code></Item>",
     "<Item><Code />\n</Item>", "<Item><Code>1</Code></Item\n>",
 ]  # fmt: skip
 ITEMS = st.sampled_from(["<Item><Code>7</Code><Qty>1</Qty></Item>", "<Item><Code>8</Code></Item>", "\n", *ODD])

@@ -16,9 +16,10 @@ import pytest
 
 from cegid_daemon.errors import Transient
 from cegid_daemon.journal.connection import Connection
-from cegid_daemon.model import RetryPolicy, Route
+from cegid_daemon.journal.overview import Overview
+from cegid_daemon.model import Coverage, LogPolicy, RetryPolicy, Route
 from cegid_daemon.workshop import Order
-from tests.unit.spine import Failing, Spine, route
+from tests.unit.spine import NOON, ODD, Failing, Spine, route
 
 
 def test_a_file_is_delivered_recorded_as_a_pair_filed_and_done(spine: Spine) -> None:
@@ -52,6 +53,33 @@ def test_nothing_to_send_is_recorded_and_done(spine: Spine) -> None:
     spine.drop("a.csv", b"NONE")
     spine.look()
     assert (spine.out(), spine.states(), spine.filed()) == ({}, ["done"], {"a.csv": b"NONE"})
+
+
+def test_remarks_are_kept_counted_and_told_in_one_line(spine: Spine, caplog: pytest.LogCaptureFixture) -> None:
+    spine.drop("a.csv", b"ODD")
+    spine.drop("b.csv", b"plain")
+    spine.look()
+    assert spine.states() == ["done", "done"]
+    assert spine.sql("SELECT remarks FROM message ORDER BY id") == [(3,), (0,)]
+    told = [record.message for record in caplog.records if "remarks" in record.message]
+    assert told == [
+        "route inventory: message 1 (a.csv) was rewritten with remarks: "
+        "an odd key: 3 (first: line 2, record 1, sku: 1E+12)"
+    ]
+    coverage = Coverage.from_json(spine.journal.log.message(1)["coverage"])
+    assert coverage.remarks == (ODD,)
+    overview = Overview(spine.journal.connection)
+    assert [(one.id, one.count) for one in overview.remarked(NOON - timedelta(days=1), 5)] == [(1, 3)]
+    assert overview.remarked(NOON + timedelta(days=1), 5) == []
+    assert overview.remarks() == {"inventory": 3}
+
+
+def test_the_examples_of_remarks_are_masked_and_gone_with_log_requests_off(spine_of: Any) -> None:
+    masked = spine_of(route(log=LogPolicy(redact=("MAIL",))))
+    masked.drop("a.csv", b"ODD")
+    masked.look()
+    values = [place["value"] for place in masked.journal.log.message(1)["coverage"]["remarks"][0]["places"]]
+    assert values == ["1E+12", "***"]
 
 
 def test_a_file_dropped_again_is_a_new_message_also_after_a_failure(spine: Spine) -> None:

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cegid_daemon.errors import BadInput
+from cegid_daemon.rewrite.nested import NestedText
 from cegid_daemon.rewrite.recipe import Layout, Stocks
 from cegid_daemon.rewrite.record import PlainDecimal, Record, as_it_came
 from cegid_daemon.rewrite.sheet import Sheet, sheets
@@ -14,7 +16,11 @@ from cegid_daemon.rewrite.travel import StayedBehind, packed, travels, unpacked
 
 TEXT = st.text(st.characters(exclude_characters="\0\1", exclude_categories=("Cs",)), max_size=8)
 FIELDS = st.dictionaries(TEXT, TEXT, max_size=4)
-FRACTION = st.decimals(allow_nan=False, allow_infinity=False).filter(lambda one: one % 1 != 0).map(PlainDecimal)
+FRACTION = (
+    st.decimals(allow_nan=False, allow_infinity=False)
+    .filter(lambda one: one != one.to_integral_value())
+    .map(PlainDecimal)
+)
 PLAIN = st.just("") | st.integers() | FRACTION
 STOCK = PLAIN | st.builds(as_it_came, PLAIN, TEXT)
 
@@ -68,3 +74,18 @@ def test_only_xml_of_flat_records_travels():
     assert not travels(replace(layout, stocks=(Stocks(each="Line", stock="Qty"),)))
     assert not travels(replace(layout, sku="r['Code/@id']"))
     assert not travels(replace(layout, buffer="r.Buffer"))
+
+
+def test_a_field_that_holds_elements_arrives_as_one():
+    record = Record({"Code": "1", "Qty": NestedText("Qty", 7, 3)})
+    record.number, record.line = 3, 6
+    plain = Record({"Code": "2", "Qty": "\2"})
+    plain.number = 4
+    (sheet,) = sheets([record, Record({"Code": "3"})])
+
+    arrived, other = unpacked(packed(sheet))
+
+    assert arrived["Qty"] == NestedText("Qty", 7, 3)
+    assert "Qty" not in other
+    with pytest.raises(BadInput, match="holds elements"):
+        arrived["Qty"].strip()

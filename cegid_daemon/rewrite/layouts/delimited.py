@@ -8,46 +8,61 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from cegid_daemon.errors import BadInput, Place
-from cegid_daemon.rewrite.layouts.rows import rows
+from cegid_daemon.rewrite.layouts.rows import cells, rows
+from cegid_daemon.rewrite.layouts.skipped import TITLE_ROW, holds_number, refuse_swallowed, remark_skipped
 from cegid_daemon.rewrite.layouts.text import Source
 from cegid_daemon.rewrite.recipe import Layout
 from cegid_daemon.rewrite.record import Record
-from cegid_daemon.rewrite.tally import Tally
+from cegid_daemon.rewrite.remarks import REPEATED_TITLES
+from cegid_daemon.rewrite.tally import TITLES, Tally
 
 
 def read(layout: Layout, source: Source, tally: Tally) -> Iterator[Record]:
     """The records of a delimited file."""
     found = rows(layout, source, tally)
-    titles = _titles(found, layout.columns) if layout.header else ()
-    columns = layout.columns or titles
+    title_row = _titles(found, layout, tally) if layout.header else []
+    columns = layout.columns or tuple(title.strip() for title in title_row)
+    repeated = [row for row in (title_row, list(columns)) if row]
     width = len(columns)
     kept = [(place, name) for place, name in enumerate(columns) if name in layout.untrimmed]
     strip = str.strip
     for number, (line, row) in enumerate(found, 1):
         if len(row) != width:
             raise broken_row(line, row, width)
+        if row in repeated:
+            tally.read = number
+            tally.left_out[TITLES] += 1
+            tally.remarks.add(REPEATED_TITLES, line=line, record=number, value=layout.delimiter.join(row))
+            continue
+        if number == 1 and tally.skipped:
+            refuse_swallowed(layout, tally, row, partial(cells, layout))
         record = Record(zip(columns, map(strip, row), strict=False))
         for place, name in kept:
             record[name] = row[place]
         record.number, record.line = number, line
         tally.read = number
         yield record
+    has_number = holds_number(layout)
+    remark_skipped(layout, tally, lambda text: len(row := cells(layout, text)) == width and has_number(row))
 
 
-def _titles(found: Iterator[tuple[int, list[str]]], named: Sequence[str]) -> Sequence[str]:
-    """The title row; where the layout names the columns itself, it is only passed over."""
-    line, row = next(found, (0, []))
+def _titles(found: Iterator[tuple[int, list[str]]], layout: Layout, tally: Tally) -> list[str]:
+    """The title row as it stands; where the layout names the columns itself, it is only passed over."""
+    line, row = next(found, (0, list[str]()))
     columns = tuple(title.strip() for title in row)
-    twice = [] if named else [title for title, times in Counter(columns).items() if times > 1]
+    if layout.columns and row:
+        tally.skip(line, TITLE_ROW, layout.delimiter.join(row))
+    twice = [] if layout.columns else [title for title, times in Counter(columns).items() if times > 1]
     if twice:
         raise BadInput(
             f"the title row names {twice[0]!r} twice" if twice[0] else "two columns have no title",
             where=Place(line=line, field=twice[0]),
             remedy="Have the sender correct the title row, or name the columns in the layout",
         )
-    return columns
+    return row
 
 
 def broken_row(line: int, row: Sequence[str], width: int) -> BadInput:

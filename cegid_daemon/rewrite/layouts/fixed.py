@@ -8,10 +8,12 @@ blanks at the end of a line: fields behind it are blank, but a line that ends be
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from cegid_daemon.errors import BadInput, Place
 from cegid_daemon.rewrite.expressions import fields_of
 from cegid_daemon.rewrite.layouts.rows import numbered
+from cegid_daemon.rewrite.layouts.skipped import holds_number, refuse_swallowed, remark_skipped
 from cegid_daemon.rewrite.layouts.text import Source, Unended
 from cegid_daemon.rewrite.recipe import Field, Layout
 from cegid_daemon.rewrite.record import Record
@@ -25,12 +27,15 @@ def read(layout: Layout, source: Source, tally: Tally) -> Iterator[Record]:
     head, least = layout.head, _least(layout)
     full = max([least, *(field.at - 1 + field.width for field in layout.fields)])
     trimmed = [(f.name, f.at - 1, f.at - 1 + f.width) for f in layout.fields if _trims(layout, f)]
+    cells = partial(_cells, layout, least)
     whole = [(f.name, f.at - 1, f.at - 1 + f.width) for f in layout.fields if not _trims(layout, f)]
     for number, (line_no, line) in enumerate(numbered(layout, source, tally), 1):
         if len(line) < full and (len(line) < least or isinstance(line, Unended)):
             raise _short(layout, line_no, line, least)
         if not line.startswith(head):
             raise _headless(head, line_no, line)
+        if number == 1 and tally.skipped:
+            refuse_swallowed(layout, tally, cells(line), cells)
         record = Record({name: line[start:end].strip() for name, start, end in trimmed})
         for name, start, end in whole:
             record[name] = line[start:end].ljust(end - start)
@@ -39,6 +44,15 @@ def read(layout: Layout, source: Source, tally: Tally) -> Iterator[Record]:
         record.number, record.line = number, line_no
         tally.read = number
         yield record
+    has_number = holds_number(layout)
+    remark_skipped(layout, tally, lambda line: has_number(cells(line)))
+
+
+def _cells(layout: Layout, least: int, line: str) -> list[str]:
+    """The fields of a line that could be a record; none where it is too short, or begins otherwise."""
+    if len(line) < least or not line.startswith(layout.head):
+        return []
+    return [line[field.at - 1 : field.at - 1 + field.width] for field in layout.fields]
 
 
 def _trims(layout: Layout, field: Field) -> bool:

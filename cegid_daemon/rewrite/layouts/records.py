@@ -7,10 +7,12 @@ the rows of a type. The type stands in the first column and is no field.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from cegid_daemon.errors import BadInput, Place
 from cegid_daemon.rewrite.layouts.delimited import broken_row
-from cegid_daemon.rewrite.layouts.rows import rows
+from cegid_daemon.rewrite.layouts.rows import cells, rows
+from cegid_daemon.rewrite.layouts.skipped import refuse_swallowed, remark_skipped
 from cegid_daemon.rewrite.layouts.text import Source
 from cegid_daemon.rewrite.recipe import Layout
 from cegid_daemon.rewrite.record import Record
@@ -27,6 +29,8 @@ def read(layout: Layout, source: Source, tally: Tally) -> Iterator[Record]:
         if kind == head:
             if group is not None:
                 yield group
+            elif tally.skipped:
+                refuse_swallowed(layout, tally, row, partial(cells, layout))
             tally.read += 1
             group, record.number = record, tally.read
             inner: dict[str, list[Record]] = {name: [] for name in layout.types if name != head}
@@ -39,6 +43,12 @@ def read(layout: Layout, source: Source, tally: Tally) -> Iterator[Record]:
             inner[kind].append(record)
     if group is not None:
         yield group
+    remark_skipped(layout, tally, lambda text: _is_row(layout, cells(layout, text)))
+
+
+def _is_row(layout: Layout, row: Sequence[str]) -> bool:
+    columns = layout.types.get(row[0].strip()) if row else None
+    return columns is not None and len(row) == len(columns) + 1
 
 
 def _row(layout: Layout, kind: str, line: int, row: Sequence[str]) -> Record:

@@ -7,11 +7,12 @@ Never knows the names of columns.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 from cegid_daemon.errors import BadInput, Place
 from cegid_daemon.rewrite.expressions import compile_number
+from cegid_daemon.rewrite.layouts.skipped import LEAD, TRAILER
 from cegid_daemon.rewrite.layouts.text import Source, lines
 from cegid_daemon.rewrite.recipe import Layout
 from cegid_daemon.rewrite.record import Record
@@ -26,10 +27,15 @@ MOST_BLANK = 10_000  # blank lines in a row; they are kept until it is known whe
 def numbered(layout: Layout, source: Source, tally: Tally) -> Iterator[Line]:
     """The lines that hold titles and records, numbered from 1 in the file.
 
-    Lead lines and the trailer are taken out. At the end the proof is checked: the count against `tally.read`.
+    Lead lines and the trailer are taken out, and told to the tally. At the end the proof is checked: the count against
+    `tally.read`.
     """
-    found = _filled(lines(source, layout.encoding))
+    found = _filled(lines(source, layout.encoding, tally))
     lead = list(islice(found, layout.lead))
+    for number, text_of_line in lead:
+        tally.skip(number, LEAD, text_of_line)
+    if len(lead) < layout.lead and any(source()):
+        raise _shorter_than_lead(layout.lead, len(lead))
     if layout.proof is None:
         yield from found
         return
@@ -40,6 +46,7 @@ def numbered(layout: Layout, source: Source, tally: Tally) -> Iterator[Line]:
                 raise _incomplete("lines follow the trailer", f"line {last[0]} is the trailer", line[0])
             if line[1].startswith(layout.proof.trailer):
                 last = line
+                tally.skip(line[0], TRAILER, line[1])
             else:
                 yield line
         if last is None and (tally.read or lead):
@@ -84,6 +91,15 @@ def _by_place(line: str, delimiter: str) -> dict[str, str]:
     return {str(place): part.strip() for place, part in enumerate(line.split(delimiter), 1)}
 
 
+def _shorter_than_lead(lead: int, found: int) -> BadInput:
+    return BadInput(
+        f"the file has fewer lines than the {lead} that lead skips",
+        where=Place(line=found, field="lead"),
+        why=f"it has {found} with text, so what the layout expects ahead of the records is missing, or the records are",
+        remedy="Have the sender send the whole file again, or correct lead in the layout",
+    )
+
+
 def _incomplete(what: str, why: str, line: int = 0) -> BadInput:
     return BadInput(what, where=Place(line=line), why=why, remedy="Have the sender send the file again")
 
@@ -119,5 +135,16 @@ def plain(found: Iterator[Line], layout: Layout) -> Iterator[tuple[int, list[str
 
 def rows(layout: Layout, source: Source, tally: Tally) -> Iterator[tuple[int, list[str]]]:
     """The rows that hold titles and records, with their line; values as they stand."""
-    cut = quoted if layout.quote else plain
-    return cut(numbered(layout, source, tally), layout)
+    return _cut(layout)(numbered(layout, source, tally), layout)
+
+
+def cells(layout: Layout, line: str) -> list[str]:
+    """The values of one line; none where it is no whole row."""
+    try:
+        return next(_cut(layout)(iter([(1, line)]), layout), (1, list[str]()))[1]
+    except BadInput:
+        return []
+
+
+def _cut(layout: Layout) -> Callable[[Iterator[Line], Layout], Iterator[tuple[int, list[str]]]]:
+    return quoted if layout.quote else plain

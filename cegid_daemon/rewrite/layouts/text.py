@@ -7,9 +7,12 @@ that do not fit, a NUL, and a carriage return inside a line fail the file with t
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Callable, Iterable, Iterator
 
 from cegid_daemon.errors import BadInput, ConfigurationError, Place
+from cegid_daemon.rewrite.remarks import MIXED_ENCODING
+from cegid_daemon.rewrite.tally import Tally
 
 Source = Callable[[], Iterable[bytes]]
 """Opens the received bytes again from the start, in chunks of any size."""
@@ -30,10 +33,19 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_NO_UTF8 = re.compile("[\udc80-\udcff]")  # a byte that is none, as `surrogateescape` decodes it
+_NO_ASCII = re.compile("[^\0-\x7f\udc80-\udcff]")
 
 
-def lines(source: Source, encoding: str) -> Iterator[list[str]]:
-    """The file's lines without their ends (LF or CRLF), in blocks; a last line needs no end."""
+def lines(source: Source, encoding: str, tally: Tally | None = None) -> Iterator[list[str]]:
+    """The file's lines without their ends (LF or CRLF), in blocks; a last line needs no end.
+
+    `tally` is told where `auto` found no UTF-8.
+    """
+    if encoding == "auto":
+        encoding = detect(source())
+        if encoding == "cp1252" and tally is not None:
+            _tell_why(source(), tally)
     carry = ""
     for text in _unix(decoded(source, encoding)):
         block = (carry + text).split("\n")
@@ -126,6 +138,28 @@ def detect(chunks: Iterable[bytes]) -> str:
     except UnicodeDecodeError:
         return "cp1252"
     return "utf-8"
+
+
+def _tell_why(chunks: Iterable[bytes], tally: Tally) -> None:
+    """Says which byte is no UTF-8; where other characters are, that is a remark."""
+    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+    offset, line, first, other = 0, 1, (0, 0, ""), 0
+    for chunk in _and_end(chunks):
+        text = decoder.decode(chunk, final=not chunk)
+        if not text.isascii():
+            found = _NO_UTF8.search(text)
+            if found and not first[0]:
+                ahead = text[: found.start()]
+                at = offset + len(ahead.encode("utf-8", "surrogateescape"))
+                first = at + 1, line + ahead.count("\n"), f"0x{ord(found[0]) & 0xFF:02X}"
+            other += len(_NO_ASCII.findall(text))
+        offset += len(text.encode("utf-8", "surrogateescape"))
+        line += text.count("\n")
+    at, line, byte = first
+    where = f"byte {at}, {byte}"
+    tally.encoding = f"cp1252, chosen by auto: the first byte that is no UTF-8 is {where}, in line {line}"
+    if other:
+        tally.remarks.add(MIXED_ENCODING, line=line, value=where, times=1)
 
 
 def head_of(chunks: Iterable[bytes]) -> bytes:

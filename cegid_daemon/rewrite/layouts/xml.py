@@ -1,8 +1,9 @@
 """XML: one record per element, read with lxml as a stream.
 
-Owns what a record element gives: child elements as fields by local name (the first of repeated ones), attributes as
-`r['@id']`, inner records through `each`, `r['Country/ISO']` for the first text a path reaches. Refuses any DTD, deep
-nesting and huge texts at once; never resolves an entity, never loads anything. Finished elements are let go.
+Owns what a record element gives: child elements as fields by local name (the first of repeated ones, with a remark),
+attributes as `r['@id']`, inner records through `each`, `r['Country/ISO']` for the first text a path reaches. A field
+that holds elements is no text (`NestedText`), unless the layout takes all the text inside (`text = "all"`). Refuses any
+DTD, deep nesting and huge texts at once; never resolves an entity, never loads anything. Finished elements are let go.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from cegid_daemon.errors import BadInput, ConfigurationError
 from cegid_daemon.rewrite.expressions import compile_number
 from cegid_daemon.rewrite.layouts.malformed import broken
 from cegid_daemon.rewrite.layouts.text import Source
+from cegid_daemon.rewrite.nested import NestedText
 from cegid_daemon.rewrite.recipe import Layout
 from cegid_daemon.rewrite.record import Record, reaches_inside
+from cegid_daemon.rewrite.remarks import REPEATED_ELEMENT, Remarks
 from cegid_daemon.rewrite.tally import Tally
 from cegid_daemon.rewrite.words import text as as_text
 
@@ -42,18 +45,58 @@ class ElementRecord(Record):
     """A record that is an XML element; what is inside it is read when it is asked for."""
 
     element: Any
+    remarks: Remarks | None = None  # where repeated elements are remarked on
+    repeats = False  # whether two of its child elements have the same name
+
+    @staticmethod
+    def text_of(element: Any, record: int = 0) -> str:
+        """What an element says as a field."""
+        if len(element):
+            return NestedText(_NAMES[element.tag], element.sourceline or 0, record)
+        return (element.text or "").strip()
 
     def __missing__(self, name: str) -> str:
         """A field by a path (`Country/ISO`, `Price/@currency`) or by its full name (`{uri}Code`, `@{uri}id`)."""
         if not reaches_inside(name):
             raise KeyError(name)
         path, at, attribute = ("", "@", name[1:]) if name.startswith("@") else name.partition("/@")
-        found = next(_found(self.element, path), None)
+        matching = _found(self.element, path)
+        found = next(matching, None)
         if found is None:
             raise KeyError(name)
         if not at:
-            return (found.text or "").strip()
+            self._remark_others(name, matching)
+            return self.text_of(found, self._of_file().number)
         return str(found.attrib[attribute]) if attribute.startswith("{") else _attributes(found)["@" + attribute]
+
+    def _of_file(self) -> Record:
+        record: Record = self
+        while record.parent is not None:
+            record = record.parent
+        return record
+
+    def _remark_others(self, path: str, others: Iterable[Any]) -> None:
+        """Remarks, once a record and path, on elements behind the first: their texts are not read."""
+        told = self.__dict__.setdefault("_told", set())
+        if path not in told:
+            told.add(path)
+            for other in others:
+                self._remark(path, other)
+
+    def _remark(self, field: str, element: Any) -> None:
+        text = (element.text or "").strip()
+        if text and not len(element) and self.remarks is not None:
+            number, line = self._of_file().number, element.sourceline or 0
+            self.remarks.add(REPEATED_ELEMENT, line=line, record=number, field=field, value=text)
+
+    def remark_repeated(self) -> None:
+        """Remarks on child elements that bear the name of an earlier one: as fields they are not read."""
+        seen: set[str] = set()
+        for child in self.element:
+            name = _NAMES[child.tag]
+            if name in seen:
+                self._remark(name, child)
+            seen.add(name)
 
     def each(self, path: str) -> Sequence[Record]:
         """The records of the elements under a path from here, in document order; each knows its `parent`."""
@@ -63,9 +106,20 @@ class ElementRecord(Record):
         return (self._inner or {})[path]
 
     def _child(self, element: Any) -> Record:
-        record = of_element(element)
-        record.parent = self
+        record = of_element(element, type(self), self._of_file().number)
+        record.parent, record.remarks = self, self.remarks
+        if self.remarks is not None and record.repeats:
+            record.remark_repeated()
         return record
+
+
+class WholeTextRecord(ElementRecord):
+    """A record whose fields are all the text inside their elements."""
+
+    @staticmethod
+    def text_of(element: Any, record: int = 0) -> str:  # noqa: ARG004
+        """All the text inside an element."""
+        return ("".join(element.itertext()) if len(element) else element.text or "").strip()
 
 
 class _Names(dict[str, str]):
@@ -79,13 +133,16 @@ class _Names(dict[str, str]):
 _NAMES = _Names()
 
 
-def of_element(element: Any) -> ElementRecord:
-    """The record of one element. Its line is that of the element's start tag."""
-    names = _NAMES
-    record = ElementRecord({names[child.tag]: (child.text or "").strip() for child in element})
+def of_element(element: Any, kind: type[ElementRecord] = ElementRecord, number: int = 0) -> ElementRecord:
+    """The record of one element, in the record of this number. Its line is that of the element's start tag."""
+    names, text_of = _NAMES, kind.text_of
+    record = kind(
+        {names[child.tag]: text_of(child, number) if len(child) else (child.text or "").strip() for child in element}
+    )
     if len(record) != len(element):
+        record.repeats = True
         for child in reversed(element):
-            record[names[child.tag]] = (child.text or "").strip()
+            record[names[child.tag]] = text_of(child, number)
     attributes = element.items()
     if attributes:
         record.update(_attributes(element))
@@ -172,6 +229,7 @@ class _Reading:
     def __init__(self, layout: Layout, root: str) -> None:
         self._layout = layout
         self._path = RecordPath(layout)
+        self._kind = WholeTextRecord if layout.text == "all" else ElementRecord
         events = ("start", "end")
         self._parser = etree.XMLPullParser(events, tag=(self._path.name, root), encoding=_declared(layout), **SAFE)
         self._root: Any = None
@@ -201,8 +259,10 @@ class _Reading:
                 self._root = element if self._root is None else self._root
             elif is_record(element):
                 tally.read += 1
-                record = of_element(element)
-                record.number = tally.read
+                record = of_element(element, self._kind, tally.read)
+                record.number, record.remarks = tally.read, tally.remarks
+                if record.repeats:
+                    record.remark_repeated()
                 yield record
 
     def _let_go(self) -> None:

@@ -1,0 +1,133 @@
+"""Remarks on the keys of a file: what a spreadsheet made of them, and SKUs that come more than once.
+
+Owns what is odd in a key. Works on many keys at once, in bounded memory: the first SKUs are kept as they are, of the
+others their hashes.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from cegid_daemon.rewrite.expressions import fields_of
+from cegid_daemon.rewrite.recipe import Layout
+from cegid_daemon.rewrite.record import reaches_inside
+from cegid_daemon.rewrite.remarks import (
+    ABSENT_FIELD,
+    DECIMAL_KEY,
+    INVISIBLE_IN_KEY,
+    QUOTED_KEY,
+    SCIENTIFIC_KEY,
+    SKU_TWICE,
+)
+from cegid_daemon.rewrite.tally import Tally
+
+MOST_KEPT = 100_000  # keys kept as texts
+_PASS = 150_000  # hashes compared at a time
+_MOST_PASSES = 8
+
+Place = tuple[int, int]
+"""Record and line."""
+
+_ODD = (
+    (SCIENTIFIC_KEY, re.compile(r"[0-9](?:[.,][0-9]+[eE]\+?|[eE]\+)[0-9]{1,3}")),
+    (DECIMAL_KEY, re.compile(r"[0-9]{2,}[.,]0{1,3}")),
+    (QUOTED_KEY, re.compile(r"(?s)[\"'].*|.*\"")),
+    (INVISIBLE_IN_KEY, re.compile("(?s).*[\xa0\xad\u200b-\u200f\u2028-\u202e\u2060\ufeff].*")),
+)
+
+
+class KeyRemarks:
+    """The keys of one kind in one file."""
+
+    def __init__(self, layout: Layout, tally: Tally, *, stock: str) -> None:
+        once = bool(stock or layout.buffer) and not layout.sum_by and not layout.delta
+        self._remarks = tally.remarks
+        self._twice = _Twice(tally) if once else None
+        self._absent = _always_read(stock, layout) if layout.kind == "xml" else set()
+        self._any = False
+
+    def see(self, skus: Sequence[str], products: Sequence[str], places: Sequence[Place]) -> None:
+        """Looks at some keys; each stands at a place."""
+        text = "".join(skus) + "".join(products)
+        if text and not text.isalnum():
+            self._look(skus, products, places)
+        if self._twice is not None:
+            keys = skus if all(skus) else [sku or product for sku, product in zip(skus, products, strict=True)]
+            self._twice.see(keys, places)
+
+    def see_fields(self, names: Iterable[Iterable[str]]) -> None:
+        """Looks at the names of the fields of some records."""
+        for record in names if self._absent else ():
+            self._any = True
+            self._absent.difference_update(record)
+            if not self._absent:
+                break
+
+    def _look(self, skus: Sequence[str], products: Sequence[str], places: Sequence[Place]) -> None:
+        for sku, product, (record, line) in zip(skus, products, places, strict=True):
+            for name, key in (("sku", sku), ("product", product)):
+                for kind, pattern in () if key.isalnum() else _ODD:
+                    if pattern.fullmatch(key):
+                        self._remarks.add(kind, line=line, record=record, field=name, value=key)
+
+    def finish(self) -> None:
+        """The file is at its end."""
+        if self._twice is not None:
+            self._twice.finish()
+        for name in sorted(self._absent) if self._any else ():
+            self._remarks.add(ABSENT_FIELD, field=name)
+
+
+def _always_read(stock: str, layout: Layout) -> set[str]:
+    """The fields a stock is computed from; none where the expression says what an absent one means."""
+    if not stock or "default" in stock or "defined" in stock:
+        return set()
+    return {name for name in fields_of(stock, layout) if not reaches_inside(name) and name != "parent"}
+
+
+class _Twice:
+    """Finds keys that come more than once."""
+
+    def __init__(self, tally: Tally) -> None:
+        self._remarks = tally.remarks
+        self._kept: set[str] = set()
+        self._hashes, self._records, self._lines = array("q"), array("Q"), array("Q")
+
+    def see(self, keys: Sequence[str], places: Sequence[Place]) -> None:
+        fresh = set(keys)
+        if len(fresh) == len(keys) and "" not in fresh and self._kept.isdisjoint(fresh):
+            self._keep(keys, places)
+            return
+        for key, place in zip(keys, places, strict=True):
+            if key in self._kept:
+                record, line = place
+                self._remarks.add(SKU_TWICE, line=line, record=record, field="sku", value=key)
+            elif key:
+                self._keep((key,), (place,))
+
+    def _keep(self, keys: Sequence[str], places: Sequence[Place]) -> None:
+        if len(self._kept) < MOST_KEPT:
+            self._kept.update(keys)
+            return
+        self._hashes.extend(map(hash, keys))
+        self._records.extend(record for record, _ in places)
+        self._lines.extend(line for _, line in places)
+
+    def finish(self) -> None:
+        for wanted in self._repeated():
+            met: set[int] = set()
+            for at, key in enumerate(self._hashes):
+                if key in wanted:
+                    if key in met:
+                        self._remarks.add(SKU_TWICE, line=self._lines[at], record=self._records[at], field="sku")
+                    met.add(key)
+
+    def _repeated(self) -> Iterator[set[int]]:
+        passes = max(1, min(_MOST_PASSES, len(self._hashes) // _PASS))
+        for number in range(passes):
+            some = [one for one in self._hashes if one % passes == number] if passes > 1 else self._hashes
+            if len(set(some)) < len(some):
+                yield {key for key, times in Counter(some).items() if times > 1}

@@ -1,0 +1,37 @@
+"""The texts a coverage quotes (places of remarks, skipped lines), as far as the route lets them be kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from cegid_daemon.model import Coverage, RemarkPlace
+from cegid_daemon.rewrite.masking.fields import Fields, starred
+
+_KEYS = ("sku", "product")
+_LINES = ("lead", "title row", "trailer", "")  # "fields" whose value is a piece of the file itself
+
+
+def masked_examples(coverage: Coverage, fields: Fields, *, kept: bool, keys_told: bool) -> Coverage:
+    """The coverage without what may not be shown.
+
+    `fields` are masked; with `keys_told` keys are made of one of them; lines of the file are masked whole where any
+    field is. Not `kept`: the log keeps nothing of the message, so no text of the file stays.
+    """
+    if not (coverage.remarks or coverage.skipped):
+        return coverage
+    any_masked = bool(fields.names or fields.attributes)
+
+    def shown(place: RemarkPlace) -> RemarkPlace:
+        name = place.field.rpartition("/")[2]
+        hidden = (
+            (name in fields.names or name.removeprefix("@") in fields.attributes)
+            or (name in _KEYS and keys_told)
+            or (name in _LINES and any_masked)
+        )
+        return replace(place, value="" if not kept else starred(place.value)) if hidden or not kept else place
+
+    remarks = tuple(replace(one, places=tuple(map(shown, one.places))) for one in coverage.remarks)
+    skipped = tuple(
+        replace(line, text=starred(line.text) if any_masked else line.text) for line in coverage.skipped if kept
+    )
+    return replace(coverage, remarks=remarks, skipped=skipped)
