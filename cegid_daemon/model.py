@@ -171,6 +171,7 @@ class SiteSpec:
     attempts: int = 5  # failed logins of an address before it is kept out
     lockout: timedelta = timedelta(minutes=10)
     idle: timedelta = timedelta(minutes=5)
+    grace: timedelta = timedelta(milliseconds=500)  # plain FTP: how long the answer to an upload is withheld
 
 
 @dataclass(frozen=True, slots=True)

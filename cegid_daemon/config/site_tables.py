@@ -45,6 +45,10 @@ class FtpSiteTable(SiteTable):
         None, "PEM file with the certificate's chain and key; then TLS is demanded", shown="none: plain, on loopback"
     )
     passive_ports: Ports = key("", "ports of data connections, for a firewall", shown="any")
+    grace: Duration = key(
+        timedelta(milliseconds=500),
+        "without TLS: how long the answer to an upload is withheld; a client that dies is noticed in it",
+    )
     public_address: Address = key("", "address that data connections are asked to, behind a router", shown="its own")
     key: Annotated[File | None, Kind("file")] = key(None, "PEM file with the key", shown="in `certificate`")
 

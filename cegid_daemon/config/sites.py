@@ -191,6 +191,8 @@ def _site(kind: str, table: FtpSiteTable | SftpSiteTable, here: Path) -> SiteSpe
     own: dict[str, Any] = {name: getattr(table, name) for name in common}
     for name in ("certificate", "key", "host_key", "public_address"):
         own[name] = getattr(table, name, None) or ""
+    if (grace := getattr(table, "grace", None)) is not None:
+        own["grace"] = grace
     ports = getattr(table, "passive_ports", "")
     users = tuple(_site_user(name, user, here) for name, user in table.users.items())
     return SiteSpec(kind, host, port, users, passive_ports=port_range(ports) if ports else None, **own)

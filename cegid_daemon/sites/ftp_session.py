@@ -1,33 +1,28 @@
 """What one FTP client may do on our own drop site, and when what it sent counts as whole.
 
-Owns the session's rules over pyftpdlib's: bytes are kept as they come whatever the transfer type, a transfer counts as
-whole only if its client is still there, and an address that guesses passwords is not listened to.
+Owns the session's rules over pyftpdlib's: bytes are kept as they come whatever the transfer type, commands are answered
+behind the upload they follow, and an address that guesses passwords is not listened to. When an upload counts as whole
+stands in `ftp_data`.
 """
 
 from __future__ import annotations
 
-import logging
-import socket
+import re
 from typing import Any
 
-from cegid_daemon.logs import printable
 from cegid_daemon.model import SiteUser
 from cegid_daemon.sites.admission import Admission
 from cegid_daemon.sites.dropfolder import DropFolder
+from cegid_daemon.sites.ftp_data import Data, TlsData
 from cegid_daemon.sites.ftp_files import DropFiles
 from cegid_daemon.sites.pyftpdlib_quietly import (
     SSL,
     AuthenticationFailed,
-    DTPHandler,
     FTPHandler,
-    TLS_DTPHandler,
     TLS_FTPHandler,
 )
-from cegid_daemon.sites.upload import Upload
 
-log = logging.getLogger(__name__)
-
-_CLOSE_WAIT = 8  # state of a TCP connection whose peer has closed it; a reset one is in none of the open states
+_MAX_WAITING_COMMANDS = 1000  # of one client, behind an upload that is not answered yet
 _MAY = "elradfmw"  # everything but rights and times
 _UNSUPPORTED = ("STOU", "SITE CHMOD", "MFMT")  # a time set after the transfer would make another file of one just taken
 
@@ -81,77 +76,6 @@ class Door:
         """There is one user of the machine only."""
 
 
-class Data(DTPHandler):  # type: ignore[misc]
-    """A data connection. Ends an upload well, or keeps it for a resumption."""
-
-    transfer_finished: bool
-
-    def enable_receiving(self, kind: str, cmd: str) -> None:  # noqa: ARG002
-        """Bytes are kept as they come: a text transfer would change line ends."""
-        super().enable_receiving("i", cmd)
-
-    def use_sendfile(self) -> bool:
-        """Never for an upload, which is no plain file."""
-        return not isinstance(self.file_obj, Upload) and bool(super().use_sendfile())
-
-    def close(self) -> None:
-        """Settles what becomes of an upload before the client is answered."""
-        if not self._closed and isinstance(self.file_obj, Upload) and not self.file_obj.closed:
-            self._settle(self.file_obj)
-        super().close()
-
-    def _settle(self, upload: Upload) -> None:
-        whole = self.receive and self.transfer_finished and self._was_ended() and self._client_is_there()
-        if whole:
-            try:
-                upload.commit()
-            except OSError as error:
-                log.warning("An upload of %s could not be kept: %s", printable(upload.name), error)
-                self._resp = (f"451 {error.strerror}; the file was not taken.", log.debug)
-                self.transfer_finished = False
-            else:
-                log.info("%s came in from %s.", printable(upload.name), self.cmd_channel.username)
-            return
-        self.transfer_finished = False
-        if upload.too_large:
-            upload.discard()
-            self._resp = ("552 The file is larger than this site takes.", log.debug)
-            return
-        upload.keep()
-        log.info("An upload of %s broke off and can be resumed.", printable(upload.name))
-        if not (self._resp and self._resp[0][0] == "4"):
-            self._resp = (f"426 {self._why_broken()}", log.debug)
-
-    def _was_ended(self) -> bool:
-        """Whether the sender said that it is done: a reset, which loses bytes, looks the same to pyftpdlib."""
-        if isinstance(self.socket, SSL.Connection):
-            return bool(self.socket.get_shutdown() & SSL.RECEIVED_SHUTDOWN)
-        state = self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
-        return bool(state == _CLOSE_WAIT)
-
-    def _why_broken(self) -> str:
-        if self.receive and isinstance(self.socket, SSL.Connection) and not self._was_ended():
-            return "The data connection ended without TLS's close_notify: nobody can tell whether the file is whole."
-        return "Transfer broken off."
-
-    def _client_is_there(self) -> bool:
-        """A client that died has ended its data connection just as one that is done; its control connection tells."""
-        control = self.cmd_channel
-        try:
-            pending = control.socket.recv(512, socket.MSG_PEEK)
-        except (BlockingIOError, SSL.WantReadError, SSL.WantWriteError):
-            return True
-        except (OSError, SSL.Error):
-            return False
-        if pending and isinstance(control.socket, SSL.Connection):  # now in OpenSSL's hands: no event will tell of it
-            control.ioloop.call_later(0, control.handle_read_event, _errback=control.handle_error)
-        return bool(pending) and b"ABOR" not in pending.upper()
-
-
-class TlsData(TLS_DTPHandler, Data):  # type: ignore[misc]
-    """A data connection over TLS."""
-
-
 class Session:
     """What both kinds of control connection have in common; comes before pyftpdlib's class."""
 
@@ -162,6 +86,12 @@ class Session:
     use_gmt_times = True
     most_connections = 0
     folders: Any = None  # name of a user -> DropFolder
+    _counts_bytes = False  # the client asked for binary transfers
+    _announced_size: int | None = None
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        self._waiting_commands: list[tuple[str, str, str]] = []
+        super().__init__(*args, **settings)
 
     def drop_folder(self: Any) -> DropFolder:
         """The folder of who logged in."""
@@ -191,6 +121,43 @@ class Session:
         """Any type is agreed to, and all are binary."""
         super().ftp_TYPE(line)  # type: ignore[misc]
         self._current_type = "i"
+        self._counts_bytes = line.strip().upper().startswith("I")
+
+    def ftp_ALLO(self: Any, line: str) -> None:  # noqa: N802
+        """The client says how large the next file is. In a text transfer the number may count other bytes."""
+        found = re.match(r"\s*(\d{1,18})", line)
+        self._announced_size = int(found[1]) if found and self._counts_bytes else None
+        super().ftp_ALLO(line)  # type: ignore[misc]
+
+    def take_announced_size(self: Any) -> int | None:
+        """What ALLO said of the upload that begins now."""
+        size: int | None = self._announced_size
+        self._announced_size = None
+        return size
+
+    # -- commands that come before an upload was answered -----------------------------------------------------------
+
+    def pre_process_command(self: Any, line: str, cmd: str, arg: str) -> None:
+        """A command behind an upload that is not answered yet may have to wait for that."""
+        data = self._unanswered_upload()
+        if data is None or data.take_command(cmd[-4:], others_wait=bool(self._waiting_commands)):
+            super().pre_process_command(line, cmd, arg)  # type: ignore[misc]
+        elif len(self._waiting_commands) < _MAX_WAITING_COMMANDS:
+            self._waiting_commands.append((line, cmd, arg))
+        else:
+            self.respond("421 Too many commands ahead of an upload's end.")
+            self.close_when_done()
+
+    def _on_dtp_close(self: Any) -> None:
+        super()._on_dtp_close()  # type: ignore[misc]
+        waiting, self._waiting_commands = self._waiting_commands, []
+        for command in waiting:
+            if not self._closed and not self._closing:
+                self.pre_process_command(*command)
+
+    def _unanswered_upload(self: Any) -> Data | None:
+        data = getattr(self, "data_channel", None)
+        return data if isinstance(data, Data) and data.is_unanswered_upload else None
 
 
 def _commands(of: dict[str, Any]) -> dict[str, Any]:

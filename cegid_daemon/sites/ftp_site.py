@@ -14,7 +14,8 @@ from typing import Any
 from cegid_daemon.model import SiteSpec, SiteUser
 from cegid_daemon.sites.admission import Admission, Attempts
 from cegid_daemon.sites.dropfolder import DropFolder, Landed
-from cegid_daemon.sites.ftp_session import Data, Door, PlainSession, TlsData, TlsSession
+from cegid_daemon.sites.ftp_data import Data, TlsData
+from cegid_daemon.sites.ftp_session import Door, PlainSession, TlsSession
 from cegid_daemon.sites.hosting import Hosted
 from cegid_daemon.sites.pyftpdlib_quietly import FTPServer, IOLoop
 from cegid_daemon.sites.upload import Uploads
@@ -45,9 +46,10 @@ class FtpSite(Hosted):
         return int(server.address[1])
 
     def _serve(self, server: Any) -> None:
+        due: float | None = None  # seconds until something of the site's own is to be done
         try:
             while not self._stop.is_set():
-                server.ioloop.loop(_TURN, blocking=False)
+                due = server.ioloop.loop(_TURN if due is None else min(_TURN, due), blocking=False)
         finally:
             server.close_all()
 
@@ -72,7 +74,7 @@ class FtpSite(Hosted):
             "most_connections": spec.connections,
             "max_login_attempts": spec.attempts,
             "timeout": idle,
-            "dtp_handler": type("SiteData", (data,), {"timeout": idle}),
+            "dtp_handler": type("SiteData", (data,), {"timeout": idle, "grace": spec.grace.total_seconds()}),
             "masquerade_address": spec.public_address or None,
         }
         if spec.passive_ports:
