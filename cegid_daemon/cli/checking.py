@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from cegid_daemon import __version__
 from cegid_daemon.cli.listing_check import accepted_names, check_listing, tried_abilities
 from cegid_daemon.cli.opening import NO_JOURNAL, Invocation, configured
 from cegid_daemon.cli.output import fault_json, json_option, note, one_line, plural, print_json, say
+from cegid_daemon.cli.target_check import target_faults, temporaries_of
 from cegid_daemon.errors import ConfigurationError, EndpointError, JournalUnavailable, Place
 
 if TYPE_CHECKING:
@@ -41,6 +42,11 @@ class Findings:
         """What is wrong with the listings of the endpoints that answered."""
         return [f"{one['endpoint']}: {fault}" for one in self.endpoints for fault in one["listing_faults"]]
 
+    @property
+    def target_faults(self) -> list[str]:
+        """Which routes cannot deliver to the endpoints that answered."""
+        return [fault for one in self.endpoints for fault in one["target_faults"]]
+
 
 @click.command()
 @click.option("--live", is_flag=True, help="Also log in to each endpoint and try out what it can do.")
@@ -51,9 +57,10 @@ def check(ctx: click.Context, live: bool, as_json: bool) -> None:
     """Check configuration, templates and journal.
 
     Nothing is changed. Every fault of the configuration is named with file, line, key and remedy; the exit code is 2
-    then. With --live a small hidden file is put into each folder of each endpoint, read back, renamed and removed, and
-    what the server can do is shown and kept, so that `run` notices when it changes. A listing that is not understood,
-    or that names files the server then denies, ends with exit code 1.
+    then. With --live a small file is put into each folder of each endpoint under a temporary name, read back, renamed
+    and removed, and what the server can do is shown and kept, so that `run` notices when it changes. A listing that is
+    not understood, or that names files the server then denies, and a target whose kind of temporary names does not
+    work, end with exit code 1.
     """
     invocation = ctx.ensure_object(Invocation)
     try:
@@ -70,7 +77,7 @@ def check(ctx: click.Context, live: bool, as_json: bool) -> None:
         findings.endpoints = [_asked(config, name) for name in config.endpoints]
         _keep_cards(invocation, config, findings)
     _print(findings, as_json)
-    ctx.exit(1 if findings.out_of_reach or findings.listing_faults else 0)
+    ctx.exit(1 if findings.out_of_reach or findings.listing_faults or findings.target_faults else 0)
 
 
 def _about(config: Config) -> dict[str, str]:
@@ -156,8 +163,9 @@ def _asked(config: Config, name: str) -> dict[str, Any]:
     found["listing_faults"] = faults
     try:
         if not found["error"]:
-            found["card"] = _card(endpoint, folders)
+            found["card"] = _card(endpoint, {folder: temporaries_of(config, name, folder) for folder in folders})
             found |= tried_abilities(endpoint, found["card"]["tried"])
+            found["target_faults"] = target_faults(config, name, found["card"]["tried"])
     except EndpointError as error:
         found["error"] = one_line(str(error))
     finally:
@@ -165,12 +173,13 @@ def _asked(config: Config, name: str) -> dict[str, Any]:
     return found
 
 
-def _card(endpoint: Endpoint, folders: list[str]) -> dict[str, Any]:
-    """What the endpoint says of itself, and what a round trip in each of its folders showed."""
+def _card(endpoint: Endpoint, folders: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """What the endpoint says of itself, and what round trips in its folders, by their temporary names, showed."""
     from cegid_daemon.bootstrap import utc_now
     from cegid_daemon.endpoints.card import card_of
 
-    cards = {folder: card_of(endpoint, folder, utc_now) for folder in folders or [""]}
+    wanted = dict(folders) or {"": ()}
+    cards = {folder: card_of(endpoint, folder, utc_now, temporaries) for folder, temporaries in wanted.items()}
     first = next(iter(cards.values()))
     tried = {folder or ".": dict(card.tried) for folder, card in cards.items()}
     return {"tried": tried, "facts": dict(first.facts), "measured": dict(first.measured)}
@@ -205,7 +214,7 @@ def _answer(name: str, endpoint: Reachable, ask: Callable[[], dict[str, int]], *
     found: dict[str, Any] = {
         "endpoint": name, "place": endpoint.where, "renames": abilities.renames, "replaces": abilities.replaces,
         "remote": abilities.remote, "posts": abilities.posts, "folders": {}, "error": None,
-        "listing_faults": [],
+        "listing_faults": [], "target_faults": [],
     }  # fmt: skip
     try:
         found["folders"] = ask()
@@ -236,7 +245,7 @@ def _print(findings: Findings, as_json: bool) -> None:
             say(f"              {line}")
     for warning in findings.warnings:
         note(f"warning: {one_line(warning)}")
-    for fault in findings.listing_faults:
+    for fault in (*findings.listing_faults, *findings.target_faults):
         note(f"endpoint {fault}")
     say(_verdict(findings))
 
@@ -244,6 +253,8 @@ def _print(findings: Findings, as_json: bool) -> None:
 def _verdict(findings: Findings) -> str:
     if findings.out_of_reach:
         return "An endpoint did not answer."
+    if findings.target_faults:
+        return "A route cannot deliver."
     return "A listing is not understood." if findings.listing_faults else "No fault found."
 
 

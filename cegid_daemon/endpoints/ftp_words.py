@@ -143,6 +143,7 @@ def meaning_of(code: int) -> tuple[type[EndpointError], str]:
         return Transient, "Give the user the right on the server. It goes on by itself afterwards."
     if code == 553:  # vsftpd says so whatever keeps it from making a file
         return Transient, (
-            "Give the user the right on the server, or use a shorter or plainer name. It goes on by itself afterwards."
+            "Give the user the right on the server, or use a shorter or plainer name (`check --live` says which "
+            "`temporary` works). It goes on by itself afterwards."
         )
     return Permanent, "The server does not do this; docs/endpoints.md says what a server needs."
