@@ -173,12 +173,14 @@ class ClientSender(Sender):
                     f"ftp://{host}:{self._port}/{name}"]  # fmt: skip
         if client == "lftp":
             scheme = "sftp" if self._kind == "sftp" else "ftp"
-            script = (
-                f"set net:max-retries 1; set net:timeout 10; set net:limit-rate {rate}; set cmd:fail-exit yes; "
-                "set sftp:auto-confirm yes; set ftp:ssl-allow no; set sftp:connect-program "
-                "'ssh -a -x -o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=no'; "
-                f"open -u cegid,{PASSWORD} {scheme}://{host}:{self._port}; put {path} -o {name}"
-            )
+            # It sends again what was not answered: the long pause is for it to be killed in, as one file is sent once.
+            settings = {
+                "net:max-retries": "1", "net:timeout": "10", "net:reconnect-interval-base": "100",
+                "net:limit-rate": str(rate), "cmd:fail-exit": "yes", "ftp:ssl-allow": "no", "sftp:auto-confirm": "yes",
+                "sftp:connect-program": "'ssh -a -x -o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=no'",
+            }  # fmt: skip
+            script = "".join(f"set {key} {value}; " for key, value in settings.items())
+            script += f"open -u cegid,{PASSWORD} {scheme}://{host}:{self._port}; put {path} -o {name}"
             return ["lftp", "-c", script]
         if client == "sftp":
             trust = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
