@@ -121,6 +121,8 @@ class Carrying:
         passed = Passed(now + rest)
         if not self._adopted:
             self._adopt(now, here)
+        if here is not None:
+            self._recheck(passed, here, now, patient)
         version = self._journal.connection.version()
         if version != self._settled_at:  # else nothing was written since, and an idle source costs one question
             self._settled_at = version if self._settle(passed, now, patient, here) else None
@@ -143,6 +145,14 @@ class Carrying:
         if here is not None:
             self._journal.sources.rehome(*here)
         self._adopted = True
+
+    def _recheck(self, passed: Passed, here: tuple[str, str], now: datetime, patient: bool) -> None:
+        """Looks again at what was filed away a moment ago: its sender may still be writing."""
+        rechecked = self._pipeline.recheck(*here, now, patient=patient)
+        passed.faults += rechecked.errors
+        passed.settling += rechecked.settling
+        if rechecked.next_at is not None and (rechecked.settling or rechecked.next_at > now):
+            passed.next_look = min(passed.next_look, rechecked.next_at)
 
     def _settle(self, passed: Passed, now: datetime, patient: bool, here: tuple[str, str] | None) -> bool:
         """Files away and carries what is open; whether nothing is."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import TypeVar
@@ -25,8 +25,8 @@ from cegid_daemon.errors import (
     SourceChanged,
     Transient,
 )
+from cegid_daemon.intake import Intake
 from cegid_daemon.journal import Journal
-from cegid_daemon.journal.payloads import Staged
 from cegid_daemon.journal.rows import SourceFile
 from cegid_daemon.journal.sources import Taking
 from cegid_daemon.listing_faults import ListingFaults
@@ -40,8 +40,6 @@ from cegid_daemon.waiting import WaitingList
 
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
-
-SMALL = 256 << 10  # bytes: handed to the workshop directly instead of through the journal
 
 
 class Source:
@@ -67,6 +65,7 @@ class Source:
         self._waiting = WaitingList(
             journal, endpoint.where, self.spec.folder, [route.name for route in routes], self._accepts
         )  # fmt: skip
+        self._intake = Intake(routes, endpoint, journal)
         self._recalled = False
         self._is_being_written: Callable[[str], bool] = lambda _: False
         self._unreadable = UnreadableFiles(self._waiting, journal.notices, troubles, self.place, routes)
@@ -115,7 +114,7 @@ class Source:
         look = self._settling.look(fresh, now, is_open=self._is_open)
         self._note_waiting(look, listing, passed, now)
         if look.look_again is not None:
-            passed.settling = look.settling
+            passed.settling += look.settling
             passed.next_look = min(passed.next_look, look.look_again)
         for odd in look.odd:
             log.warning(
@@ -286,23 +285,22 @@ class Source:
         batch = [one for one in messages if one.route == route.name and one.state is not State.HELD]
         return self._pipeline.prepare(route, batch, raws, self._clock())
 
-    def _too_large(self, identity: Identity) -> bool:
-        return 0 < self.spec.max_size < identity.size
-
     def _fetch(self, batch: Sequence[Listed]) -> dict[str, Fetched]:
         """The small files of a batch, read in few round trips; none of a place that is near.
 
         Only those ahead of one that could not be read before: it may end the taking again.
         """
         likely = itertools.takewhile(lambda one: not self._unreadable.is_known(one.name), batch)
-        small = [one for one in likely if one.identity.size < many.SMALL and not self._too_large(one.identity)]
+        small = [
+            one for one in likely if one.identity.size < many.SMALL and not self._intake.is_too_large(one.identity)
+        ]
         if not self.endpoint.abilities.remote or len(small) < 2:
             return {}
         return {one.name: one for one in many.read_many(self.endpoint, self.spec.folder, small)}
 
     def _read(self, file: Listed, fetched: Fetched | None, passed: Passed) -> Taking | None:
         try:
-            taking = self._read_whole(file, fetched)
+            taking = self._intake.read(file, fetched)
         except (SourceChanged, Absent) as error:
             self._note_denial(file, error, passed)
         except EndpointError as error:
@@ -311,7 +309,9 @@ class Source:
         else:
             self._unreadable.note_success(file.name)
             self._listing_faults.forget([file.name])
-            return taking
+            if taking is not None:
+                return self._waiting.judge(taking)
+            self._forget_waiting([file.name])  # it was left with these bytes before
         return None
 
     def _note_denial(self, file: Listed, error: CegidDaemonError, passed: Passed) -> None:
@@ -323,45 +323,6 @@ class Source:
         log.debug("%s: %s; looked at again", self._subject(file.name), error)
         passed.next_look = min(passed.next_look, self._clock() + self.spec.settle)
         passed.settling += 1
-
-    def _read_whole(self, file: Listed, fetched: Fetched | None) -> Taking | None:
-        if fetched is None:
-            with self.endpoint.read(self.spec.folder, file.name) as reading:
-                return self._taken(file, reading.identity, reading)
-        if fetched.fault is not None:
-            raise fetched.fault
-        assert fetched.identity is not None
-        return self._taken(file, fetched.identity, [fetched.body])
-
-    def _taken(self, file: Listed, identity: Identity, chunks: Iterable[bytes]) -> Taking | None:
-        if not identity.same_file(file.identity):
-            raise SourceChanged(f"{escape_name(file.name)} changed since it was listed")
-        staged, raw = (None, None) if self._too_large(identity) else self._stage(file, chunks)
-        taking = self._waiting.judge(
-            Taking(self.spec.endpoint, self.endpoint.where, self.spec.folder, file.name, identity, staged, raw)
-        )
-        if self.spec.after == "leave" and self._was_left(taking):
-            self._discard(taking)
-            self._forget_waiting([file.name])
-            return None
-        return taking
-
-    def _was_left(self, taking: Taking) -> bool:
-        touched = self.spec.leave_changed == "content"
-        if not self._journal.sources.left_before(taking, touched=touched):
-            return False
-        log.info("%s has the bytes it was last taken with and is not sent again", self._subject(taking.name))
-        return True
-
-    def _stage(self, file: Listed, reading: Iterable[bytes]) -> tuple[Staged, bytes | None]:
-        if file.identity.size > SMALL:
-            return self._journal.payloads.stage_bytes(reading), None
-        raw = b"".join(reading)
-        return self._journal.payloads.stage_bytes([raw]), raw
-
-    def _discard(self, taking: Taking) -> None:
-        if taking.staged is not None:
-            self._journal.payloads.discard(taking.staged)
 
     def _claim(self, takings: Sequence[Taking]) -> list[list[int]]:
         """The ids of the new messages, for each file one a route. Durable when this returns."""
@@ -375,7 +336,7 @@ class Source:
         except BaseException:
             self._waiting.reload()
             for taking in takings:
-                self._discard(taking)
+                self._intake.discard(taking)
             raise
         for ids in claimed:
             self._pipeline.rewriting.began(ids)

@@ -37,6 +37,7 @@ class MemoryEndpoint:
         self._lock = threading.RLock()
         self._folders: dict[tuple[str, ...], dict[str, _File]] = {(): {}}
         self._made: dict[tuple[str, ...], int] = {(): 0}
+        self.being_written: set[str] = set()  # names of files that a sender holds open
 
     @property
     def where(self) -> str:
@@ -110,6 +111,10 @@ class MemoryEndpoint:
         """The number of its making."""
         self._folder(folder)
         return str(self._made[folder_parts(folder)])
+
+    def has_writer(self, folder: str, name: str) -> bool | None:  # noqa: ARG002
+        """As the sender says."""
+        return name in self.being_written
 
     def close(self) -> None:
         """Nothing is open."""

@@ -24,6 +24,7 @@ from cegid_daemon.model import (
     INTEGRATION,
     Fault,
     Route,
+    SourceState,
     State,
     escape_name,
     utc_text,
@@ -105,12 +106,15 @@ class Ledger:
 
     def _insert_source(self, taking: Taking, now: datetime) -> int:
         identity = taking.identity
+        state = SourceState.FILED if taking.filed_as else SourceState.LYING
         source = self._db.execute(
-            "INSERT INTO source (endpoint, place, folder, name, size, mtime_ns, inode, ctime_ns, state, taken_at) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'lying', ?)",
+            "INSERT INTO source (endpoint, place, folder, name, size, mtime_ns, inode, ctime_ns, state, filed_folder, "
+            "filed_name, recheck_until, taken_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 taking.endpoint, taking.place, escape_name(taking.folder), escape_name(taking.name), identity.size,
-                identity.mtime_ns, identity.inode, identity.ctime_ns, utc_text(now),
+                identity.mtime_ns, identity.inode, identity.ctime_ns, state,
+                *map(escape_name, taking.filed_as or ("", "")),
+                utc_text(taking.recheck_until) if taking.recheck_until else None, utc_text(now),
             ),
         ).lastrowid  # fmt: skip
         assert source is not None

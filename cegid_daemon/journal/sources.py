@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 
 from cegid_daemon.journal import rows
 from cegid_daemon.journal.connection import Connection
 from cegid_daemon.journal.payloads import Staged
 from cegid_daemon.journal.rows import SourceFile
-from cegid_daemon.model import Fault, Identity, SourceState, escape_name, unescape_name
+from cegid_daemon.model import Fault, Identity, SourceState, escape_name, unescape_name, utc_moment, utc_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class Taking:
     raw: bytes | None  # the bytes, where they are few and at hand
     hold: Fault | None = None  # why its messages are held for a person; those behind them go on
     after_message: int | None = None  # of a late file: it is older than the messages behind this one
+    filed_as: tuple[str, str] | None = None  # folder and name, if it was filed away before it was taken
+    recheck_until: datetime | None = None  # how long it is looked at there
 
     @property
     def sha256(self) -> str:
@@ -82,20 +85,52 @@ class Sources:
         """One source file."""
         return rows.source_file(self._db.query(f"SELECT {rows.SOURCE_COLUMNS} FROM source WHERE id = ?", (source,))[0])
 
-    def move(self, source: int, state: SourceState, filed_folder: str = "", filed_name: str = "") -> None:
+    def move(
+        self, source: int, state: SourceState, filed_folder: str = "", filed_name: str = "",
+        recheck_until: datetime | None = None,
+    ) -> None:  # fmt: skip
         """Where the source file stands now; with `filing`, the new name it is about to get."""
         self._db.execute(
-            "UPDATE source SET state = ?, filed_folder = ?, filed_name = ? WHERE id = ?",
-            (state, escape_name(filed_folder), escape_name(filed_name), source),
+            "UPDATE source SET state = ?, filed_folder = ?, filed_name = ?, recheck_until = ? WHERE id = ?",
+            (
+                state, escape_name(filed_folder), escape_name(filed_name),
+                utc_text(recheck_until) if recheck_until else None, source,
+            ),
+        )  # fmt: skip
+
+    def rechecked(self, place: str, folder: str) -> list[tuple[SourceFile, datetime]]:
+        """The files taken from a folder that are looked at where they were filed away, each with how long."""
+        found = self._db.query(
+            f"SELECT {rows.SOURCE_COLUMNS}, recheck_until FROM source "
+            "WHERE place = ? AND folder = ? AND recheck_until IS NOT NULL ORDER BY id",
+            (place, escape_name(folder)),
+        )
+        return [(rows.source_file(row), utc_moment(row["recheck_until"])) for row in found]
+
+    def end_recheck(self, sources: Collection[int]) -> None:
+        """These files are looked at no more."""
+        self._db.executemany("UPDATE source SET recheck_until = NULL WHERE id = ?", [(id_,) for id_ in sources])
+
+    def update_identity(self, source: int, identity: Identity) -> None:
+        """The file is the same, and looks otherwise now."""
+        self._db.execute(
+            "UPDATE source SET size = ?, mtime_ns = ?, inode = ?, ctime_ns = ? WHERE id = ?",
+            (identity.size, identity.mtime_ns, identity.inode, identity.ctime_ns, source),
         )
 
-    def move_of(self, message: int, state: SourceState, filed_folder: str, filed_name: str) -> None:
-        """As `move`, for the file a message was made of."""
-        self._db.execute(
-            "UPDATE source SET state = ?, filed_folder = ?, filed_name = ? "
-            "WHERE id = (SELECT source FROM message WHERE id = ?)",
-            (state, escape_name(filed_folder), escape_name(filed_name), message),
+    def earlier(self, place: str, folder: str, name: str) -> SourceFile | None:
+        """The last file under this name that went out, or was held when it was taken, and was not filed away.
+
+        It was left, or replaced by another one.
+        """
+        row = self._db.one(
+            f"SELECT {rows.SOURCE_COLUMNS} FROM source WHERE place = ? AND folder = ? AND name = ? "
+            "AND state IN ('left', 'gone') AND EXISTS (SELECT 1 FROM message m WHERE m.source = source.id "
+            "AND (m.lets_pass = 1 OR EXISTS (SELECT 1 FROM delivery d WHERE d.message = m.id "
+            "AND d.state IN ('uploaded', 'delivered', 'unsure', 'refused')))) ORDER BY id DESC LIMIT 1",
+            (place, escape_name(folder), escape_name(name)),
         )
+        return rows.source_file(row) if row is not None else None
 
     def unfiled(self, routes: Collection[str], at: tuple[str, str] | None = None) -> list[int]:
         """The files of messages of these routes that are not filed away although no message of theirs is on its way.

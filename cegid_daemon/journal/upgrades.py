@@ -153,3 +153,16 @@ def m025_remarks(db: Database) -> None:
         CREATE INDEX message_remarks ON message (received_at) WHERE remarks > 0;
         """,
     )
+
+
+@migrations()
+def m013_recheck(db: Database) -> None:
+    """Files that are looked at again after they were filed away, and those whose names others have taken."""
+    apply_statements(
+        db,
+        """
+        ALTER TABLE source ADD COLUMN recheck_until TEXT;  -- filed away, and looked at again until then
+        CREATE INDEX source_recheck ON source (place, folder) WHERE recheck_until IS NOT NULL;
+        CREATE INDEX source_earlier ON source (place, folder, name) WHERE state IN ('left', 'gone');
+        """,
+    )

@@ -24,6 +24,7 @@ from cegid_daemon.pipeline.delivering import Delivering
 from cegid_daemon.pipeline.filing import Filing
 from cegid_daemon.pipeline.following import Followed, Following
 from cegid_daemon.pipeline.posting import Posting
+from cegid_daemon.pipeline.rechecking import Rechecked
 from cegid_daemon.pipeline.rewriting import Rewriting, failure_fault
 from cegid_daemon.pipeline.rounds import Round
 from cegid_daemon.rewrite.recipe import Recipe, Templates
@@ -107,6 +108,10 @@ class Pipeline:
     def follow(self, route: Route, now: datetime, *, patient: bool) -> Followed:
         """Asks the API for the answers it deferred on a route."""
         return self._following.follow(route, now, patient=patient) if self._posts(route) else Followed()
+
+    def recheck(self, place: str, folder: str, now: datetime, *, patient: bool) -> Rechecked:
+        """Looks again at files taken from this folder a moment ago; what they say now becomes messages."""
+        return self._filing.recheck.check(place, folder, now, patient=patient)
 
     def _posts(self, route: Route) -> bool:
         return route.target is not None and route.target.endpoint in self._apis

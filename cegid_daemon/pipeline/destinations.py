@@ -10,7 +10,7 @@ from datetime import datetime
 
 from cegid_daemon.journal.rows import Message, SourceFile
 from cegid_daemon.model import Route, SourceSpec, SourceState, State
-from cegid_daemon.pipeline.naming import numbered, parting_name, subfolder
+from cegid_daemon.pipeline.naming import is_parting_name, numbered, parting_name, subfolder
 from cegid_daemon.pipeline.places import Looks, Name, Places, found
 
 _REMEMBERED = 1_000  # names whose last number is known
@@ -76,4 +76,4 @@ class Destinations:
 
     def parts_with(self, file: SourceFile) -> bool:
         """Whether a file has the name under which it is removed."""
-        return file.filed_name == parting_name(self._instance, file.id)
+        return file.filed_folder == file.folder and is_parting_name(self._instance, file.filed_name)

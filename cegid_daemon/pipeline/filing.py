@@ -18,11 +18,13 @@ from cegid_daemon.errors import Absent, CegidDaemonError, EndpointError, Exists,
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.rows import Message, SourceFile
 from cegid_daemon.journal.sources import Taking
-from cegid_daemon.model import CLOSED, Identity, Route, SourceState, State
+from cegid_daemon.model import CLOSED, Identity, Listed, Route, SourceState, State
 from cegid_daemon.pipeline.destinations import Destinations
 from cegid_daemon.pipeline.failure import explanation
+from cegid_daemon.pipeline.growth import StartDigest, hold_for_growth
 from cegid_daemon.pipeline.naming import error_name
 from cegid_daemon.pipeline.places import Looks, Name, Places, asked, collecting, found
+from cegid_daemon.pipeline.rechecking import RECHECK_FOR, ArchiveRecheck
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ class Filing:
         self._places = Places(endpoints)
         self._routes = routes
         self._destinations = Destinations(self._places, routes, journal.ledger.instance())
+        self.recheck = ArchiveRecheck(journal, self._places, self._destinations, routes)
 
     def file(self, sources: Sequence[int], now: datetime) -> list[CegidDaemonError]:
         """Files away those of `sources` none of whose messages is on its way any more, and closes those messages.
@@ -51,14 +54,24 @@ class Filing:
 
     def _file_some(self, sources: Sequence[int], errors: list[CegidDaemonError], now: datetime) -> None:
         files, begun = self._plan(sources, errors, now)
-        ended: list[_Ended] = [(file, file.state) for file in files if file.state is not SourceState.FILING]
         filing = [file for file in files if file.state is SourceState.FILING]
-        ended += self._file_away(filing, begun, errors, now)
+        ended, removed = self._part_with(self._file_away(filing, begun, errors, now), errors)
+        ended += [(file, file.state) for file in files if file.state is not SourceState.FILING]
         unsynced = self._sync([file for file, state in ended if state is SourceState.FILED], errors)
+        synced = [
+            (file, state)
+            for file, state in ended
+            if not unsynced & {(file.place, file.folder), (file.place, file.filed_folder)}
+        ]
+        kept = [
+            file
+            for file, state in synced
+            if state is SourceState.FILED and file.state is SourceState.FILING and file.id not in removed
+        ]
         with self._journal.connection.transaction():
-            for file, state in ended:
-                if not unsynced & {(file.place, file.folder), (file.place, file.filed_folder)}:
-                    self._end(file, state, now)
+            for file, state in synced:
+                self._end(file, state, now, now + RECHECK_FOR if file in kept else None)
+        self.recheck.watch(kept, now)
 
     def _sync(self, files: Iterable[SourceFile], errors: list[CegidDaemonError]) -> set[tuple[str, str]]:
         """Makes the renames durable; returns the folders where that was not possible."""
@@ -71,11 +84,11 @@ class Filing:
                 unsynced.add((place, folder))
         return unsynced
 
-    def _end(self, file: SourceFile, state: SourceState, now: datetime) -> None:
+    def _end(self, file: SourceFile, state: SourceState, now: datetime, recheck_until: datetime | None = None) -> None:
         """Writes down what became of a file. Joins the caller's transaction."""
         if file.state is SourceState.FILING:
             current = self._journal.sources.one(file.id)
-            self._journal.sources.move(file.id, state, current.filed_folder, current.filed_name)
+            self._journal.sources.move(file.id, state, current.filed_folder, current.filed_name, recheck_until)
         delivered = [one.id for one in self._journal.ledger.of_source(file.id) if one.state is State.DELIVERED]
         self._journal.ledger.close(delivered, State.DONE, now)
 
@@ -144,7 +157,7 @@ class Filing:
                 else:
                     ended.append((file, state))
         ended += self._move(moving, errors, now)
-        return self._part_with(ended, errors)
+        return ended
 
     def _judge(self, file: SourceFile, begun: bool, looks: Looks, now: datetime) -> SourceState:
         """What became of a file; FILING if it is still to be renamed.
@@ -206,13 +219,27 @@ class Filing:
         failed = self._places.remove(markers.values(), errors)
         return [file for file in ready if markers.get(file.id) not in failed]
 
-    def _part_with(self, ended: Sequence[_Ended], errors: list[CegidDaemonError]) -> list[_Ended]:
-        """Removes the files that are not kept. Returns the others, and those that are gone now."""
+    def _part_with(self, ended: Sequence[_Ended], errors: list[CegidDaemonError]) -> tuple[list[_Ended], set[int]]:
+        """Removes the files that are not kept, where it is proven that their senders have closed them.
+
+        Returns all that need no further try, and the ids of those removed; the others are removed after the last look.
+        """
         parting = {
-            _filed(file) for file, state in ended if state is SourceState.FILED and self._destinations.parts_with(file)
+            _filed(file): file
+            for file, state in ended
+            if state is SourceState.FILED
+            and self._destinations.parts_with(file)
+            and self.recheck.is_proven_closed(file)
         }
-        failed = self._places.remove(parting, errors)
-        return [(file, state) for file, state in ended if _filed(file) not in failed]
+        looks = self._places.look(parting)  # after the proof: nobody can open it under a name of ours
+        same = [
+            name
+            for name, file in parting.items()
+            if isinstance(look := looks[name], Listed) and look.identity.same_file(file.identity)
+        ]
+        failed = self._places.remove(same, errors)
+        left = [(file, state) for file, state in ended if _filed(file) not in failed]
+        return left, {parting[name].id for name in same}
 
     def _explain(self, file: SourceFile, messages: Sequence[Message], now: datetime) -> None:
         """Lays the reason beside a file that failed; it is there before the file is."""
@@ -254,15 +281,20 @@ class Filing:
         messages = self._journal.ledger.of_source(file.id)
         routes = [self._routes[message.route] for message in messages if message.route in self._routes]
         with self._places.endpoint(file.place).read(file.filed_folder, file.filed_name) as reading:
-            staged = self._journal.payloads.stage_bytes(reading)
+            start = StartDigest(reading, file.identity.size)
+            staged = self._journal.payloads.stage_bytes(start)
             identity = reading.identity
+        hold = hold_for_growth(self._journal, file, routes, identity, start)
         logged = {message.store: message.logged for message in messages}
-        taking = Taking(file.endpoint, file.place, file.folder, file.name, identity, staged, None)
+        taking = Taking(
+            file.endpoint, file.place, file.folder, file.name, identity, staged, None, hold,
+            filed_as=(file.filed_folder, file.filed_name), recheck_until=now + RECHECK_FOR,
+        )  # fmt: skip
         with self._journal.connection.transaction():
             self._journal.sources.move(file.id, SourceState.GONE, file.filed_folder, file.filed_name)
-            for message in self._journal.ledger.claim(taking, routes, logged, now):
-                self._journal.sources.move_of(message, SourceState.FILED, file.filed_folder, file.filed_name)
+            self._journal.ledger.claim(taking, routes, logged, now)
             self._end(replace(file, state=SourceState.GONE), SourceState.GONE, now)
+        self.recheck.reload(file.place, file.folder)
 
 
 def _source(file: SourceFile) -> Name:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 
 from cegid_daemon.temporary import LONGEST, cut
 
@@ -34,8 +35,13 @@ def _beside(name: str, ending: str) -> str:
 
 
 def parting_name(instance: str, source: int) -> str:
-    """The name a source file bears for the moment before it is deleted."""
+    """The name a source file bears before it is deleted."""
     return f".{instance}-{source}.gone"
+
+
+def is_parting_name(instance: str, name: str) -> bool:
+    """Whether a file under this name is one of ours to be deleted."""
+    return re.fullmatch(rf"\.{re.escape(instance)}-\d+\.gone", name, re.ASCII) is not None
 
 
 def with_suffix(stem: str, suffix: str, *, number: int) -> str:

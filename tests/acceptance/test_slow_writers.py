@@ -89,3 +89,25 @@ def test_an_empty_file_is_one_at_once_if_it_is_told_so(shop: Shop) -> None:
     shop.drop("EMPTY.csv", b"")
     assert shop.call("once").returncode == 0
     assert dict(shop.states()) == {"done": 1}
+
+
+@pytest.mark.parametrize("after", ["archive", "delete"])
+def test_what_is_written_after_a_file_was_taken_goes_out_too(after: str, shop: Shop) -> None:
+    shop.configure(ROUTE.format(f', settle_open = false, after = "{after}"'))
+    with shop.run() as daemon, (shop.inbox / "STOCK.csv").open("wb", buffering=0) as file:
+        file.write(b"ID;N\na;1\n")
+        daemon.wait_for(lambda: shop.states()["done"] == 1, "the first half")
+        file.write(b"a;2\n")
+        daemon.wait_for(lambda: shop.states()["done"] == 2, "the whole")
+        assert shop.out() == {"STOCK.txt": b"a;1\na;2\n"}
+        assert "changed after message 1 was made of it" in daemon.said()
+
+
+def test_what_is_written_after_once_is_taken_by_the_next(shop: Shop) -> None:
+    shop.drop("STOCK.csv", b"ID;N\na;1\n")
+    assert shop.call("once").returncode == 0
+    (archived,) = (shop.inbox / "processed").glob("*/STOCK.csv")
+    with archived.open("ab") as file:
+        file.write(b"a;2\n")
+    assert shop.call("once").returncode == 0
+    assert shop.out() == {"STOCK.txt": b"a;1\na;2\n"}

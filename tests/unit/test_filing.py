@@ -285,7 +285,7 @@ class Counting(Wrapped):
 
     def __getattribute__(self, name: str) -> Any:
         found = super().__getattribute__(name)
-        if callable(found) and not name.startswith("_") and name != "sync":
+        if callable(found) and not name.startswith("_") and name not in ("sync", "has_writer"):
             self.calls[name] += 1
         return found
 

@@ -136,15 +136,13 @@ class Writers:
     """Files that are being written, and a spine that hears of them."""
 
     def __init__(self, spine: Spine) -> None:
-        self.names: set[str] = set()
+        self.names: set[str] = spine.inbox.being_written
         self.spine = spine
         spine.inbox.abilities = Abilities(remote=True)  # or the times of the endpoint in memory would be long ago
         self.restart()
 
     def restart(self) -> None:
         self.spine.restart()
-        for source in self.spine.sources:
-            source.hear_of_writers(self.names.__contains__)
 
 
 def waiting(spine: Spine) -> dict[str, WaitReason]:
@@ -162,6 +160,16 @@ def test_a_quiet_file_that_is_open_is_taken_when_it_is_closed(spine: Spine) -> N
     writers.names.clear()
     assert spine.look().delivered == 1
     assert (spine.out(), waiting(spine)) == ({"A.xml": b"row 1, row 2"}, {})
+
+
+def test_events_count_where_the_kernel_does_not_know(spine: Spine, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = {"A.csv"}
+    spine.sources[0].hear_of_writers(heard.__contains__)
+    spine.drop("A.csv", b"one")
+    monkeypatch.setattr(spine.inbox, "has_writer", lambda *_: None)
+    assert spine.look().claimed == 0
+    monkeypatch.setattr(spine.inbox, "has_writer", lambda *_: False)
+    assert spine.look().claimed == 1
 
 
 def test_a_file_that_newer_ones_overtook_while_it_was_open_is_held(spine: Spine) -> None:

@@ -1,0 +1,308 @@
+"""Files that change after they were taken: noticed where they lie, sent whole or held, and never in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from cegid_daemon.endpoints.memory import _File
+from cegid_daemon.endpoints.protocol import Abilities
+from cegid_daemon.model import Direction, Route
+from cegid_daemon.once import once
+from tests.unit.spine import Spine, route
+
+Build = Callable[..., Spine]
+DAY = "in/processed/2026-11-23"
+
+
+def export(name: str = "orders", **changes: object) -> Route:
+    return replace(route(name, **changes), direction=Direction.EXPORT)
+
+
+def write_on(spine: Spine, folder: str, name: str, body: bytes) -> None:
+    """What a sender does that still holds the file open: the same file, other bytes, a later time."""
+    files = spine.inbox._folder(folder)
+    tick = next(spine.inbox._ticks)
+    identity = replace(files[name].identity, size=len(body), mtime_ns=tick, ctime_ns=tick)
+    files[name] = _File(body, identity)
+
+
+def settle(spine: Spine, looks: int = 4) -> None:
+    for _ in range(looks):
+        spine.look()
+        spine.after(seconds=2)
+
+
+def bodies(spine: Spine) -> list[bytes]:
+    """What was sent, in order."""
+    found = spine.sql("SELECT p.payload FROM part p JOIN delivery d ON d.part = p.id WHERE d.state = 'delivered' "
+                      "ORDER BY p.message")  # fmt: skip
+    return [b"".join(spine.journal.payloads.read(payload)) for (payload,) in found]
+
+
+def watched(spine: Spine) -> int:
+    return int(spine.sql("SELECT count(*) FROM source WHERE recheck_until IS NOT NULL")[0][0])
+
+
+@pytest.mark.parametrize("seconds", [1, 9, 29, 60])
+def test_a_file_that_grows_in_the_archive_is_sent_whole(
+    spine: Spine, seconds: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    spine.drop("S.csv", b"row 1")
+    spine.look()
+    spine.after(seconds=seconds)
+    write_on(spine, DAY, "S.csv", b"row 1, row 2")
+    settle(spine, 40)
+    assert (bodies(spine), spine.states()) == ([b"row 1", b"row 1, row 2"], ["done", "done"])
+    assert spine.filed() == {"S.csv": b"row 1, row 2"}
+    assert len([line for line in caplog.messages if "changed after message 1 was made of it" in line]) == 1
+    assert "5 bytes then, 12 now" in spine.sql("SELECT detail FROM attempt WHERE message = 2 AND step = 'take'")[0][0]
+
+
+def test_a_file_that_grows_again_and_again_is_sent_each_time_it_comes_to_rest(spine: Spine) -> None:
+    spine.drop("S.csv", b"1")
+    settle(spine)
+    for body in (b"12", b"123"):
+        write_on(spine, DAY, "S.csv", body)
+        settle(spine, 15)
+    assert bodies(spine) == [b"1", b"12", b"123"]
+    spine.after(minutes=2)
+    spine.look()
+    assert watched(spine) == 0
+
+
+def test_a_change_is_taken_when_it_is_quiet_and_its_writer_has_closed_it(spine: Spine) -> None:
+    spine.drop("S.csv", b"1")
+    spine.look()
+    spine.inbox.being_written.add("S.csv")
+    write_on(spine, DAY, "S.csv", b"12")
+    settle(spine, 10)
+    write_on(spine, DAY, "S.csv", b"123")
+    settle(spine, 40)
+    assert bodies(spine) == [b"1"]
+    spine.inbox.being_written.clear()
+    settle(spine, 40)
+    assert bodies(spine) == [b"1", b"123"]
+
+
+def test_a_restart_goes_on_with_it(spine: Spine) -> None:
+    spine.drop("S.csv", b"1")
+    spine.look()
+    spine.close()
+    write_on(spine, DAY, "S.csv", b"12")
+    spine.after(hours=5)
+    spine.start()
+    settle(spine)
+    assert bodies(spine) == [b"1", b"12"]
+
+
+def test_a_file_is_no_longer_looked_at_after_a_minute_and_a_bit(spine: Spine) -> None:
+    spine.drop("S.csv", b"1")
+    spine.look()
+    assert watched(spine) == 1
+    spine.after(seconds=60)
+    spine.look()
+    assert watched(spine) == 1
+    spine.after(seconds=11)
+    spine.look()
+    assert watched(spine) == 0
+
+
+def test_a_date_alone_is_no_change(spine: Spine) -> None:
+    spine.drop("S.csv", b"1")
+    spine.look()
+    write_on(spine, DAY, "S.csv", b"1")
+    settle(spine, 40)
+    assert (bodies(spine), watched(spine)) == ([b"1"], 0)
+
+
+def test_a_file_that_is_taken_away_from_the_archive_is_no_change(spine: Spine) -> None:
+    spine.drop("S.csv", b"1")
+    spine.look()
+    spine.inbox.remove(DAY, "S.csv")
+    spine.after(seconds=3)
+    passed = spine.look()
+    assert (passed.faults, spine.states(), watched(spine)) == ([], ["done"], 0)
+
+
+def test_half_a_file_that_failed_and_is_finished_among_the_failed_is_sent(spine: Spine) -> None:
+    spine.drop("S.csv", b"BAD half")
+    spine.look()
+    assert spine.states() == ["failed"]
+    write_on(spine, "in/failed", "S.csv", b"whole")
+    settle(spine)
+    assert (bodies(spine), spine.states()) == ([b"whole"], ["failed", "done"])
+
+
+def test_the_next_file_may_lie_under_the_name_meanwhile(spine: Spine) -> None:
+    spine.drop("S.csv", b"1")
+    spine.look()
+    spine.outbox.drop_folder("out")
+    spine.drop("S.csv", b"next")
+    spine.look()
+    write_on(spine, DAY, "S.csv", b"12")
+    settle(spine)
+    spine.outbox.make_folder("out")
+    settle(spine, 20)
+    assert (bodies(spine), spine.states()) == ([b"1", b"next"], ["done", "done", "held"]), "it comes late"
+
+
+def test_a_change_that_newer_files_overtook_is_held(spine: Spine) -> None:
+    spine.drop("S1.csv", b"1")
+    spine.look()
+    write_on(spine, DAY, "S1.csv", b"12")
+    spine.drop("S2.csv", b"newer")
+    spine.look()
+    settle(spine)
+    assert (bodies(spine), spine.states()) == ([b"1", b"newer"], ["done", "done", "held"])
+
+
+def test_an_export_that_could_go_out_twice_is_held_however_often_it_grows(spine_of: Build) -> None:
+    spine = spine_of(export())
+    spine.drop("O.csv", b"order 1")
+    settle(spine)
+    for body in (b"order 1, order 2", b"order 1, order 2, order 3"):
+        write_on(spine, DAY, "O.csv", body)
+        settle(spine, 15)
+    assert (bodies(spine), spine.states()) == ([b"order 1"], ["done", "held", "held"])
+    assert "its orders may have gone out with message" in spine.sql("SELECT error FROM message WHERE id = 3")[0][0]
+    spine.drop("P.csv", b"order 4")
+    settle(spine)
+    assert bodies(spine) == [b"order 1", b"order 4"], "those behind go on"
+    spine.desk().release(3)
+    settle(spine)
+    assert bodies(spine)[1] == b"order 1, order 2, order 3"
+
+
+def test_an_export_with_unique_records_is_sent(spine_of: Build) -> None:
+    spine = spine_of(export(source_unique="r.OrderID"))
+    spine.drop("O.csv", b"order 1")
+    settle(spine)
+    write_on(spine, DAY, "O.csv", b"order 1, order 2")
+    settle(spine, 40)
+    assert spine.states() == ["done", "done"]
+
+
+def test_an_export_of_which_nothing_went_out_is_sent(spine_of: Build) -> None:
+    spine = spine_of(export())
+    spine.drop("O.csv", b"BAD half an order")
+    settle(spine)
+    write_on(spine, "in/failed", "O.csv", b"order 1")
+    settle(spine, 40)
+    assert bodies(spine) == [b"order 1"]
+
+
+@pytest.mark.parametrize("make", [route, export])
+def test_a_file_that_grows_before_it_is_filed_away_is_taken_again_from_where_it_lies(
+    spine_of: Build, make: Callable[..., Route]
+) -> None:
+    spine = spine_of(make(source_match=("*.csv",)))
+    spine.inbox.lay("in", "processed", b"in the way")
+    spine.drop("S.csv", b"1")
+    spine.look()
+    write_on(spine, "in", "S.csv", b"12")
+    spine.inbox.remove("in", "processed")
+    settle(spine, 8)
+    sent = [b"1", b"12"] if make is route else [b"1"]
+    assert (bodies(spine), spine.lying()) == (sent, {})
+    assert spine.states() == ["done", "done" if make is route else "held"]
+
+
+def test_the_next_export_under_the_name_is_no_growth(spine_of: Build) -> None:
+    spine = spine_of(export(source_match=("*.csv",)))
+    spine.inbox.lay("in", "processed", b"in the way")
+    spine.drop("S.csv", b"order 1")
+    spine.look()
+    spine.drop("S.csv", b"order 2, order 3")
+    spine.inbox.remove("in", "processed")
+    settle(spine, 8)
+    assert bodies(spine) == [b"order 1", b"order 2, order 3"]
+
+
+def test_a_left_export_that_grows_is_held(spine_of: Build) -> None:
+    spine = spine_of(export(source_after="leave"))
+    for body in (b"1", b"12", b"123", b"9"):
+        spine.drop("S.csv", body)
+        settle(spine)
+    assert (bodies(spine), spine.states()) == ([b"1", b"9"], ["done", "held", "held", "done"])
+
+
+@pytest.mark.parametrize("known", [None, True], ids=["not known", "open"])
+def test_a_file_to_be_deleted_is_kept_until_it_is_proven_closed_or_a_minute_has_passed(
+    spine_of: Build, known: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spine = spine_of(route(source_after="delete"))
+    monkeypatch.setattr(spine.inbox, "has_writer", lambda _, name: None if name == "S.csv" else known)
+    spine.drop("S.csv", b"1")
+    spine.look()
+    (name,) = spine.lying()
+    assert (spine.states(), name.endswith(".gone")) == (["done"], True)
+    spine.after(seconds=71)
+    spine.look()
+    assert (spine.lying(), watched(spine)) == ({}, 0)
+
+
+def test_a_file_to_be_deleted_that_grows_is_sent_whole_and_then_deleted(
+    spine_of: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spine = spine_of(route(source_after="delete"))
+    monkeypatch.setattr(spine.inbox, "has_writer", lambda *_: None)
+    spine.drop("S.csv", b"1")
+    spine.look()
+    (name,) = spine.lying()
+    write_on(spine, "in", name, b"12")
+    settle(spine, 4)
+    assert bodies(spine) == [b"1", b"12"]
+    settle(spine, 40)
+    assert (spine.lying(), watched(spine), spine.states()) == ({}, 0, ["done", "done"])
+
+
+def test_once_sees_a_change_at_once_and_waits_until_it_is_quiet(spine_of: Build) -> None:
+    spine = spine_of(route(source_settle=timedelta(seconds=3)))
+
+    def wait(seconds: float) -> bool:
+        spine.after(seconds=seconds)
+        return False
+
+    spine.drop("S.csv", b"1")
+    spine.after(minutes=1)
+    once(spine.sources, clock=lambda: spine.now, wait=wait)
+    write_on(spine, DAY, "S.csv", b"12")
+    outcome = once(spine.sources, clock=lambda: spine.now, wait=wait)
+    assert (outcome.well, bodies(spine)) == (True, [b"1", b"12"])
+
+
+def test_remote_files_are_looked_at_twice(spine: Spine) -> None:
+    spine.inbox.abilities = Abilities(remote=True)
+    spine.restart()
+    asked: list[str] = []
+    spine.drop("S.csv", b"1")
+    spine.look()
+    stat = spine.inbox.stat
+    spine.inbox.stat = lambda folder, name: asked.append(name) or stat(folder, name)
+    for _ in range(40):
+        spine.after(seconds=5)
+        spine.look()
+    assert asked == ["S.csv", "S.csv"]
+
+
+def test_routes_that_share_a_source_each_get_the_change(spine_of: Build) -> None:
+    spine = spine_of(route("a"), route("b"))
+    spine.drop("S.csv", b"1")
+    settle(spine)
+    write_on(spine, DAY, "S.csv", b"12")
+    settle(spine, 10)
+    assert sorted(bodies(spine)) == [b"1", b"1", b"12", b"12"]
+
+
+def test_a_change_of_a_file_whose_routes_are_gone_is_reported(spine: Spine, caplog: pytest.LogCaptureFixture) -> None:
+    spine.drop("S.csv", b"1")
+    spine.look()
+    spine.sql("UPDATE message SET route = 'gone'")
+    write_on(spine, DAY, "S.csv", b"12")
+    settle(spine)
+    assert "S.csv changed after it was taken, and its routes are gone" in caplog.text
+    assert [notice.kind for notice in spine.journal.notices.active()] == ["changed file"]
