@@ -156,7 +156,8 @@ class Carrying:
 
     def _settle(self, passed: Passed, now: datetime, patient: bool, here: tuple[str, str] | None) -> bool:
         """Files away and carries what is open; whether nothing is."""
-        filed = self._file_pending(passed, now, patient, here)
+        settled = self._take_back(passed, now, patient)
+        filed = self._file_pending(passed, now, patient, here) and settled
         self._enabled = [route for route in self._routes if self.enabled(route)]
         carried = [self.carry_open(route, passed, patient) for route in self._enabled]
         self.note_held(self._journal.ledger.held_aside([route.name for route in self._routes]), passed)
@@ -171,6 +172,19 @@ class Carrying:
         return self._journal.book.settings.enabled(self._stores[route.store])
 
     # -- what is open -----------------------------------------------------------------------------------------------
+
+    def _take_back(self, passed: Passed, now: datetime, patient: bool) -> bool:
+        """Takes back what a person discarded on its way; whether nothing of that is left."""
+        subject = f"{self._name}: taking back what was discarded"
+        if patient and not self._troubles.due(subject, now):
+            return False
+        errors = self._pipeline.take_back(self._routes, now)
+        if errors:
+            passed.faults += errors
+            self._troubles.failed(subject, errors[0], self._routes[0].retry, now)
+        else:
+            self._troubles.worked(subject)
+        return not errors
 
     def _file_pending(self, passed: Passed, now: datetime, patient: bool, here: tuple[str, str] | None) -> bool:
         """Here, and where the source was before the configuration changed, as long as files of these routes lie there.

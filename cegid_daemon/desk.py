@@ -65,9 +65,9 @@ class Desk:
 
     def release(self, message: int, *, reason: str = "") -> None:
         """Lets a held or unsure message go: what is not known to have arrived is sent (again)."""
-        found = self._undecided(message)
-        self._route_of(found)  # nothing carries a message of a route that is gone
-        with self._journal.connection.transaction():
+        with self._journal.connection.transaction():  # it may just be decided otherwise
+            found = self._undecided(message)
+            self._route_of(found)  # nothing carries a message of a route that is gone
             self._journal.outgoing.release(message)
             self._journal.ledger.set_state(message, State.REWRITTEN if found.made_at else State.RECEIVED)
             self._decide("release", message, reason)
@@ -75,40 +75,43 @@ class Desk:
     def discard(self, message: int, *, reason: str = "") -> None:
         """Closes a held, unsure or waiting message without sending what is left of it.
 
-        Of a route that is gone, any open one: nothing else would ever become of it. One that was delivered, and whose
-        file lies where no endpoint leads any more, is done.
+        The daemon may be carrying it at this very moment: what arrives all the same is told as delivered (see
+        `pipeline.withdrawal`). Of a route that is gone, any open one: nothing else would ever become of it. One that
+        was delivered, and whose file lies where no endpoint leads any more, is done.
         """
-        found = self._found(message)
         now = self._clock()
-        if found.state is State.DELIVERED:
-            self._forget_source(found, reason, now)
-            return
-        stuck = found.state not in CLOSED and self._is_gone(found.route)
-        if not stuck and found.state not in _UNDECIDED | {State.WAITING}:
-            raise Refused(
-                f"message {message} is {found.state}", remedy="Only a held, unsure or waiting one is discarded."
-            )
         with self._journal.connection.transaction():
-            rest = [
-                one.id for one in self._journal.outgoing.of_message(message) if one.state != DeliveryState.DELIVERED
-            ]
-            self._journal.outgoing.set_state(rest, DeliveryState.CANCELLED, now)
+            found = self._found(message)
+            if found.state is State.DELIVERED:
+                self._forget_source(found, reason, now)
+                return
+            gone = self._is_gone(found.route)
+            if found.state not in _UNDECIDED | {State.WAITING} and (not gone or found.state in CLOSED):
+                raise Refused(
+                    f"message {message} is {found.state}", remedy="Only a held, unsure or waiting one is discarded."
+                )
+            self._journal.outgoing.withdraw(message)
+            if gone:  # nobody looks at what was put aside
+                self._doubt_what_was_put_aside(message, now)
             fault = Fault(Refused.__name__, f"discarded by {self._who}", why=reason)
             self._journal.ledger.discard(message, fault, now)
             self._decide("discard", message, reason)
             self._settle_gone(found.route)
 
+    def _doubt_what_was_put_aside(self, message: int, now: datetime) -> None:
+        aside = [one.id for one in self._journal.outgoing.of_message(message) if one.state is DeliveryState.UPLOADED]
+        self._journal.outgoing.set_state(aside, DeliveryState.UNSURE, now)
+
     def _forget_source(self, found: Message, reason: str, now: datetime) -> None:
         """A delivered message is done all the same where its file can never be filed away."""
-        with self._journal.connection.transaction():
-            source = self._journal.sources.one(found.source) if found.source is not None else None
-            if source is None or self._places is None or source.place in self._places:
-                raise Refused(f"message {found.id} is delivered", why="its file is still to be filed away",
-                              remedy="That is done by itself; `cegid-daemon status` says what keeps it.")  # fmt: skip
-            self._journal.sources.move(source.id, SourceState.GONE)
-            self._journal.ledger.close([found.id], State.DONE, now)
-            self._decide("discard", found.id, reason)
-            self._settle_gone(found.route)
+        source = self._journal.sources.one(found.source) if found.source is not None else None
+        if source is None or self._places is None or source.place in self._places:
+            raise Refused(f"message {found.id} is delivered", why="its file is still to be filed away",
+                          remedy="That is done by itself; `cegid-daemon status` says what keeps it.")  # fmt: skip
+        self._journal.sources.move(source.id, SourceState.GONE)
+        self._journal.ledger.close([found.id], State.DONE, now)
+        self._decide("discard", found.id, reason)
+        self._settle_gone(found.route)
 
     def _settle_gone(self, route: str) -> None:
         """What was told of a route that is gone holds no longer once nothing of it is open."""

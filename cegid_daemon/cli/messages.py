@@ -159,7 +159,8 @@ def release(ctx: click.Context, ids: tuple[int, ...], reason: str, as_json: bool
 def discard(ctx: click.Context, ids: tuple[int, ...], reason: str, as_json: bool) -> None:
     """Close held, unsure or waiting messages.
 
-    What is left of them is not sent.
+    What is left of them is not sent. A part that the daemon is delivering at this very moment may arrive all the same:
+    it is told as delivered then, and a message that arrived as a whole is done.
     """
     _decide(ctx, ids, lambda desk, message: desk.discard(message, reason=reason), as_json)
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from cegid_daemon.errors import JournalError
+from cegid_daemon.errors import Refused
 from cegid_daemon.journal import rows
 from cegid_daemon.journal.connection import Connection
 from cegid_daemon.journal.payloads import Payloads, Staged
@@ -72,13 +72,13 @@ class Answers:
             )
 
     def kept(self, message: int, delivery: int) -> Kept:
-        """The last answer to a delivery of a message. Raises JournalError if none is kept."""
+        """The last answer to a delivery of a message. Raises Refused if none is kept."""
         row = self._db.one(
             "SELECT y.id, y.sha256, y.size FROM attempt a JOIN payload y ON y.id = a.answer WHERE a.message = ? "
             "AND a.delivery = ? AND a.step = 'answer' ORDER BY a.id DESC LIMIT 1", (message, delivery),
         )  # fmt: skip
         if row is None:
-            raise JournalError(f"no answer to delivery {delivery} is kept", remedy="Release or discard its message.")
+            raise Refused(f"no answer to delivery {delivery} is kept", remedy="Release or discard its message.")
         return Kept(row["id"], Staged(row["sha256"], row["size"]))
 
     def drop(self, message: int, step: str) -> None:

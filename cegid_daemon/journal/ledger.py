@@ -299,6 +299,22 @@ class Ledger:
         self.close([message], State.DISCARDED, now)
         self._aside(message, State.DISCARDED, fault)
 
+    def discarded(self, messages: Collection[int]) -> set[int]:
+        """Those of some messages that a person has discarded."""
+        found = self._db.query(
+            f"SELECT id FROM message WHERE id IN ({_marks(messages)}) AND state = 'discarded'", tuple(messages)
+        )
+        return {int(row[0]) for row in found}
+
+    def arrived_after_all(self, message: int, now: datetime) -> None:
+        """A discarded message had arrived before it could be withdrawn: it is delivered, and its file is filed away."""
+        self._db.execute(
+            "UPDATE message SET state = 'delivered', closed_at = NULL, error = NULL "
+            "WHERE id = ? AND state = 'discarded'",
+            (message,),
+        )
+        self.note(message, "discard", "too late", "everything had arrived before it could be withdrawn", now)
+
     def _drop_unlogged(self, message: int) -> None:
         row = self._db.query("SELECT logged, payload FROM message WHERE id = ?", (message,))[0]
         if row["logged"]:

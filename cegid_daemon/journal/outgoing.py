@@ -18,6 +18,8 @@ from cegid_daemon.journal.payloads import Payloads, Staged
 from cegid_daemon.journal.rows import Delivery, Message
 from cegid_daemon.model import INTEGRATION, DeliveryState, Route, TargetSpec, escape_name, utc_text
 
+_MESSAGE_OPEN = "EXISTS (SELECT 1 FROM message m WHERE m.id = delivery.message AND m.closed_at IS NULL)"
+
 
 @dataclass(frozen=True, slots=True)
 class PartReady:
@@ -51,22 +53,21 @@ class Outgoing:
 
     def record(
         self, message: Message, route: Route, making: Making, parts: Sequence[PartReady], log_name: str, now: datetime
-    ) -> None:
-        """Records what was made of a message: from here on the pair is durable. Joins the caller's transaction."""
-        self._db.execute(
+    ) -> bool:
+        """Records what was made of a message: from here on the pair is durable. Joins the caller's transaction.
+
+        False, and nothing is recorded, if a person closed the message meanwhile.
+        """
+        changed = self._db.execute(
             "UPDATE message SET state = 'rewritten', recipe = ?, revision = ?, made_at = ?, coverage = ?, remarks = ?, "
-            "error = NULL, next_try_at = NULL, tries = 0 WHERE id = ?",
+            "error = NULL, next_try_at = NULL, tries = 0 WHERE id = ? AND closed_at IS NULL",
             (
-                making.recipe,
-                making.revision,
-                utc_text(making.made_at),
-                making.coverage,
-                making.remarks,
-                message.id,
+                making.recipe, making.revision, utc_text(making.made_at), making.coverage, making.remarks, message.id,
             ),
-        )
-        for part in parts:
+        ).rowcount  # fmt: skip
+        for part in parts if changed else ():
             self._record_part(message, route, part, log_name, now)
+        return bool(changed)
 
     def own(self, message: Message, keys: Iterable[str]) -> None:
         """Notes that the records with these keys are exported by this message. A replay takes them over."""
@@ -122,12 +123,54 @@ class Outgoing:
             [(state, moment, id_) for id_ in deliveries],
         )
 
-    def uploaded(self, marks: Mapping[int, str]) -> None:
-        """These deliveries lie under their temporary names, in folders with these marks."""
-        self._db.executemany(
-            "UPDATE delivery SET state = 'uploaded', folder_mark = ? WHERE id = ?",
+    def uploaded(self, marks: Mapping[int, str]) -> Collection[int]:
+        """These deliveries lie under their temporary names, in folders with these marks: they may be renamed.
+
+        Returns those of which that may be said: the others were cancelled by a person meanwhile.
+        """
+        changed = self._db.executemany(
+            "UPDATE delivery SET state = 'uploaded', folder_mark = ? WHERE id = ? AND state IN ('due', 'sending')",
             [(mark, id_) for id_, mark in marks.items()],
+        ).rowcount
+        if changed == len(marks):
+            return marks.keys()
+        return [
+            id_ for id_ in marks if self._db.one("SELECT 1 FROM delivery WHERE id = ? AND state = 'uploaded'", (id_,))
+        ]
+
+    def begin_sending(self, delivery: int) -> bool:
+        """A request is about to leave; False if a person closed its message meanwhile: then it must not."""
+        changed = self._db.execute(
+            f"UPDATE delivery SET state = 'sending' WHERE id = ? AND {_MESSAGE_OPEN}", (delivery,)
+        ).rowcount
+        return bool(changed)
+
+    def set_back(self, deliveries: Collection[int]) -> None:
+        """These were put aside and are certainly not renamed: their temporaries are written anew."""
+        self._db.executemany(
+            "UPDATE delivery SET state = 'due' WHERE id = ? AND state = 'uploaded'", [(id_,) for id_ in deliveries]
         )
+
+    def withdraw(self, message: int) -> None:
+        """A person closed the message: what was never sent is cancelled, what may have arrived is unsure.
+
+        What lies under its temporary name, or was answered, stays `uploaded`: `pipeline.withdrawal` finds out.
+        """
+        self._db.execute(
+            "UPDATE delivery SET state = CASE state WHEN 'due' THEN 'cancelled' ELSE 'unsure' END "
+            "WHERE message = ? AND state IN ('due', 'sending')",
+            (message,),
+        )
+
+    def of_discarded(self, routes: Collection[str]) -> list[Delivery]:
+        """The deliveries that were on their way when a person discarded their messages, of these routes."""
+        found = self._db.query(
+            f"SELECT {rows.DELIVERY_COLUMNS} FROM delivery d JOIN part p ON p.id = d.part "
+            "JOIN message m ON m.id = d.message WHERE d.state NOT IN ('delivered', 'refused', 'cancelled') "
+            f"AND d.state <> 'unsure' AND m.state = 'discarded' AND m.route IN ({', '.join('?' * len(routes))})",
+            tuple(routes),
+        )
+        return [rows.delivery(row) for row in found]
 
     def rename(self, delivery: int, name: str, place: str) -> None:
         """The name (a version of it) and place a delivery really goes to; the log's view shows this one."""
@@ -147,12 +190,17 @@ class Outgoing:
                     (delivery.endpoint, log_name, delivery.id),
                 )
 
-    def begin_direct(self, delivery: int, name: str, place: str) -> None:
-        """An upload straight under the final name begins: durable before the first byte is sent."""
-        self._db.execute(
-            "UPDATE delivery SET state = 'sending', name = ?, temporary = ?, place = ? WHERE id = ?",
+    def begin_direct(self, delivery: int, name: str, place: str) -> bool:
+        """An upload straight under the final name begins: durable before the first byte is sent.
+
+        False if a person closed its message meanwhile: then it must not.
+        """
+        changed = self._db.execute(
+            "UPDATE delivery SET state = 'sending', name = ?, temporary = ?, place = ? "
+            f"WHERE id = ? AND {_MESSAGE_OPEN}",
             (escape_name(name), escape_name(name), place, delivery),
-        )
+        ).rowcount
+        return bool(changed)
 
     def release(self, message: int) -> None:
         """What is not known to have arrived is due again; one without a temporary name gets its final name anew."""
@@ -190,7 +238,8 @@ class Outgoing:
         """The temporary names that open deliveries have in a folder: those that clean-up must leave alone."""
         found = self._db.query(
             f"SELECT {rows.DELIVERY_COLUMNS} FROM delivery d JOIN part p ON p.id = d.part "
-            "WHERE d.place = ? AND d.state IN ('due', 'sending', 'uploaded', 'unsure')",
+            "JOIN message m ON m.id = d.message WHERE d.place = ? AND (d.state IN ('due', 'sending', 'uploaded') "
+            "OR (d.state = 'unsure' AND m.closed_at IS NULL))",
             (place,),
         )
         return {one.aside_name for one in map(rows.delivery, found) if one.aside_folder == folder}

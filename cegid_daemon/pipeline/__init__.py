@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from cegid_daemon.endpoints.protocol import Endpoint, Poster
-from cegid_daemon.errors import CegidDaemonError, Permanent, Transient, Unsure
+from cegid_daemon.errors import CegidDaemonError, EndpointError, Permanent, Transient, Unsure
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.rows import Message
-from cegid_daemon.model import Route, State, escape_name
+from cegid_daemon.model import CLOSED, Route, State, escape_name
 from cegid_daemon.pipeline.answering import log_refusal
 from cegid_daemon.pipeline.contacts import Contacts
 from cegid_daemon.pipeline.delivering import Delivering
@@ -27,6 +27,7 @@ from cegid_daemon.pipeline.posting import Posting
 from cegid_daemon.pipeline.rechecking import Rechecked
 from cegid_daemon.pipeline.rewriting import Rewriting, failure_fault
 from cegid_daemon.pipeline.rounds import Round
+from cegid_daemon.pipeline.withdrawal import Withdrawal
 from cegid_daemon.rewrite.recipe import Recipe, Templates
 from cegid_daemon.workshop import Workshop
 
@@ -43,6 +44,13 @@ class Carried:
     refused: list[tuple[Message, CegidDaemonError]] = field(default_factory=list)  # arrived, and taken over in part
     stopped: tuple[Message, CegidDaemonError] | None = None  # waits or is unsure; blocks the route
     unfiled: list[CegidDaemonError] = field(default_factory=list)  # delivered, but the original could not be filed yet
+
+    def leave_out(self, decided: Collection[int]) -> None:
+        """Says nothing of messages that a person closed meanwhile."""
+        self.failed = [(message, error) for message, error in self.failed if message.id not in decided]
+        self.refused = [(message, error) for message, error in self.refused if message.id not in decided]
+        if self.stopped is not None and self.stopped[0].id in decided:
+            self.stopped = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +79,7 @@ class Pipeline:
         self._following = Following(journal, apis, endpoints, routes, requests or {}, beat)
         self._delivering = Delivering(journal, endpoints, beat)
         self._filing = Filing(journal, endpoints, routes)
+        self._withdrawal = Withdrawal(journal, self._delivering, self._posting)
         self.contacts = Contacts(journal)
 
     def carry(self, route: Route, batch: Sequence[Message], raws: Mapping[int, bytes], now: datetime) -> Carried:
@@ -98,10 +107,8 @@ class Pipeline:
         carried.failed += sent.failed
         carried.refused = list(sent.refused)
         carried.stopped = sent.stopped
-        carried.delivered = len(sent.delivered)
         self._give_up(route, carried, now)
-        arrived = [*sent.delivered, *(message for message in alive if message.state is State.DELIVERED)]
-        self._commit(route, carried, sent, arrived, now)
+        arrived = self._commit(route, carried, sent, alive, now)
         self._file_away([*arrived, *(message for message, _ in carried.failed)], carried, now)
         return carried
 
@@ -121,14 +128,19 @@ class Pipeline:
 
     def _again(self, messages: Iterable[Message]) -> list[Message]:
         found = (self._journal.ledger.message(message.id) for message in messages)
-        return [message for message in found if message is not None]
+        return [message for message in found if message is not None and message.state not in CLOSED]
 
-    def _commit(self, route: Route, carried: Carried, sent: Round, arrived: Sequence[Message], now: datetime) -> None:
-        """Writes down what arrived, what failed and what waits."""
+    def _commit(
+        self, route: Route, carried: Carried, sent: Round, batch: Sequence[Message], now: datetime
+    ) -> list[Message]:
+        """Writes down what arrived, what failed and what waits; returns the messages that arrived."""
         fates = [fate for message, _ in carried.failed for fate in self._carrier(route).fates(message)]
         with self._journal.connection.transaction():
             self._delivering.commit_delivered(sent, now)
             self._delivering.commit_fates(fates, now)
+            carried.leave_out(self._withdrawal.sort_out([*batch, *(one for one, _ in carried.failed)], sent, now))
+            carried.delivered = len(sent.delivered)
+            arrived = [*sent.delivered, *(message for message in batch if message.state is State.DELIVERED)]
             for message in sent.delivered:
                 self._journal.ledger.set_state(message.id, State.DELIVERED)
             for message, error in carried.refused:
@@ -146,7 +158,8 @@ class Pipeline:
         for message, error in carried.refused:
             log_refusal(message, error)
         if not self._posts(route):
-            self._delivering.leftovers.take_back(fates)
+            self._delivering.take_back(fates, now)
+        return arrived
 
     def _give_up(self, route: Route, carried: Carried, now: datetime) -> None:
         """A message that waited for longer than the route allows fails, and no longer blocks those behind it."""
@@ -182,6 +195,13 @@ class Pipeline:
             self.contacts.failed(route.target.endpoint, str(fault), now)
 
     # -- what is left over ------------------------------------------------------------------------------------------
+
+    def take_back(self, routes: Collection[Route], now: datetime) -> list[EndpointError]:
+        """Finds out about parts that were on their way when a person discarded their messages, and takes them back.
+
+        Returns what keeps it from being told now.
+        """
+        return self._withdrawal.settle(routes, self._apis, now)
 
     def file_pending(self, routes: Collection[str], now: datetime, at: tuple[str, str] | None = None) -> Carried:
         """Goes on with files whose messages are over, but which are not filed away yet.

@@ -14,7 +14,7 @@ from itertools import groupby
 
 from cegid_daemon.endpoints.many import SMALL, Looked, Small, put_many, stat_many
 from cegid_daemon.endpoints.protocol import Endpoint
-from cegid_daemon.errors import Absent, EndpointError, Permanent, Place, Taken, Transient, Unsure
+from cegid_daemon.errors import Absent, EndpointError, Permanent, Place, Refused, Taken, Transient, Unsure
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.rows import Delivery
 from cegid_daemon.model import DeliveryState, Route
@@ -158,10 +158,23 @@ class Aside:
 
     def _write_small(self, deliveries: Sequence[Delivery], now: datetime) -> dict[int, EndpointError | None]:
         endpoint, folder = self._targets.endpoint(deliveries[0]), deliveries[0].aside_folder
-        read = self._journal.payloads.read
-        files = [Small(one.aside_name, b"".join(read(one.payload))) for one in deliveries]
-        outcomes = zip(deliveries, put_many(endpoint, folder, files), strict=True)
-        return {one.id: error and self._judged(endpoint, one, error, now) for one, error in outcomes}
+        outcomes: dict[int, EndpointError | None] = {}
+        files: dict[int, Small] = {}
+        for one in deliveries:
+            try:
+                files[one.id] = Small(one.aside_name, b"".join(self.read(one)))
+            except Permanent as error:
+                outcomes[one.id] = error
+        with_bytes = [one for one in deliveries if one.id in files]
+        errors = zip(with_bytes, put_many(endpoint, folder, list(files.values())), strict=True)
+        return outcomes | {one.id: told and self._judged(endpoint, one, told, now) for one, told in errors}
+
+    def read(self, delivery: Delivery) -> Iterator[bytes]:
+        """The bytes of a part. Permanent if they are gone: a person closed the message of a store without log."""
+        try:
+            yield from self._journal.payloads.read(delivery.payload)
+        except Refused as exc:
+            raise Permanent(f"the bytes of {delivery.name!r} are gone", why=exc.what) from exc
 
     def _write_large(self, deliveries: Sequence[Delivery], now: datetime) -> dict[int, EndpointError | None]:
         outcomes: dict[int, EndpointError | None] = {}
@@ -169,7 +182,7 @@ class Aside:
             self._beat()
             endpoint = self._targets.endpoint(one)
             try:
-                endpoint.put(one.aside_folder, one.aside_name, self._journal.payloads.read(one.payload))
+                endpoint.put(one.aside_folder, one.aside_name, self.read(one))
             except EndpointError as error:
                 outcomes[one.id] = self._judged(endpoint, one, error, now)
                 if not isinstance(error, Permanent):

@@ -61,7 +61,7 @@ class Delivering:
         outcome = Round()
         aside = self._put_all_aside(route, parts, outcome, now)
         if aside and self._commit_uploaded(aside, outcome):
-            self._rename_in_order(route, aside, outcome, now)
+            self._rename_in_order(route, [one for one in aside if _may_go(one[1], outcome)], outcome, now)
             self._make_durable(outcome)
         return outcome
 
@@ -116,8 +116,9 @@ class Delivering:
         except EndpointError as error:
             outcome.stopped = (aside[0][0], error)
             return False
-        self._journal.outgoing.uploaded(marks)
-        outcome.untouched = {one.id: one for one in fresh}
+        may_go = self._journal.outgoing.uploaded(marks)
+        outcome.untouched = {one.id: one for one in fresh if one.id in may_go}
+        self.leftovers.take_back((one, DeliveryState.CANCELLED) for one in fresh if one.id not in may_go)
         return True
 
     # -- rename -----------------------------------------------------------------------------------------------------
@@ -139,7 +140,7 @@ class Delivering:
         if any(isinstance(error, Taken) for error in outcomes.values()):
             untouched -= self._aside.doubt_missing(outcome.untouched.values(), now)
         if untouched:  # were they left `uploaded`, a temporary that goes missing would pass for delivered
-            self._journal.outgoing.set_state(untouched, DeliveryState.DUE, now)
+            self._journal.outgoing.set_back(untouched)
 
     def _still_aside(self, aside: Sequence[Parts], outcome: Round, now: datetime) -> list[Parts]:
         """The messages, as far as it can be told of them, with the parts that are to be renamed.
@@ -198,6 +199,30 @@ class Delivering:
         """Notes them. Joins the caller's transaction."""
         for delivery, state in fates:
             self._journal.outgoing.set_state([delivery.id], state, now)
+
+    def take_back(self, fates: Iterable[tuple[Delivery, DeliveryState]], now: datetime) -> None:
+        """Removes what was put aside of cancelled deliveries; one that is gone was renamed all the same: it arrived."""
+        for one in self.leftovers.take_back(fates):
+            self._journal.outgoing.set_state([one.id], self._fate(one), now)
+
+    def withdraw(self, delivery: Delivery, now: datetime) -> None:
+        """Takes back a part that was put aside when a person discarded its message; notes what became of it.
+
+        Raises EndpointError if that cannot be told now.
+        """
+        fate, endpoint = DeliveryState.UNSURE, self._targets.find(delivery)
+        if endpoint is not None and not delivery.is_direct:
+            with self._aside.minding_the_folder(endpoint, delivery.aside_folder, delivery.name):
+                there = endpoint.stat(delivery.aside_folder, delivery.aside_name)
+                arrived = there is None and is_same_folder(endpoint, delivery)
+            fate = DeliveryState.CANCELLED if there is not None else DeliveryState.DELIVERED if arrived else fate
+        self._journal.outgoing.set_state([delivery.id], fate, now)
+        self.take_back([(delivery, fate)], now)
+
+
+def _may_go(deliveries: Iterable[Delivery], outcome: Round) -> bool:
+    """Whether nothing of a message was cancelled by a person while it was put aside."""
+    return all(one.id in outcome.untouched for one in deliveries if is_fresh(one))
 
 
 def _raise_first(outcomes: Mapping[int, EndpointError | None], deliveries: Iterable[Delivery]) -> None:

@@ -50,10 +50,11 @@ class DirectUploads:
         self._beat()
         endpoint = self._targets.endpoint(one)
         name = self._name(route, endpoint, one)
-        self._journal.outgoing.begin_direct(one.id, name, endpoint.where)
+        if not self._journal.outgoing.begin_direct(one.id, name, endpoint.where):
+            raise Permanent(f"message {one.message} was discarded before it was sent")  # see `Withdrawal.sort_out`
         try:
             with self._aside.minding_the_folder(endpoint, one.folder, name):
-                endpoint.put(one.folder, name, self._journal.payloads.read(one.payload))
+                endpoint.put(one.folder, name, self._aside.read(one))
         except Taken:
             pass  # the receiver has confirmed it, and is quicker than our look at its size
         except (Unsure, Interrupted) as error:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from ulid import ULID
 
 from cegid_daemon.endpoints.protocol import Endpoint, Poster
-from cegid_daemon.errors import BadInput, CegidDaemonError, EndpointError, Permanent, Place, TemplateFault
+from cegid_daemon.errors import BadInput, CegidDaemonError, EndpointError, Permanent, Place, Refused, TemplateFault
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.answers import FollowUp
 from cegid_daemon.journal.rows import Delivery, Message
@@ -58,7 +58,7 @@ class Following:
             assert message is not None
             try:
                 refused = self._ask(route, message, owed, now)
-            except (EndpointError, BadInput, TemplateFault) as error:
+            except (EndpointError, BadInput, Refused, TemplateFault) as error:
                 if not isinstance(error, ReportPending):
                     told = error if isinstance(error, EndpointError) else Permanent(error.what, why=error.why)
                     followed.errors.append(told)

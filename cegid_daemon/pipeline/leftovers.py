@@ -30,12 +30,21 @@ class Leftovers:
         self._targets = targets
         self._instance = journal.ledger.instance()
 
-    def take_back(self, fates: Iterable[tuple[Delivery, DeliveryState]]) -> None:
-        """Removes what was put aside of cancelled deliveries: after the commit, or a kill would call them delivered."""
+    def take_back(self, fates: Iterable[tuple[Delivery, DeliveryState]]) -> list[Delivery]:
+        """Removes what was put aside of cancelled deliveries: after the commit, or a kill would call them delivered.
+
+        Returns those that are gone although they had been put aside.
+        """
+        gone: list[Delivery] = []
         for delivery, state in fates:
             if state is DeliveryState.CANCELLED and not delivery.is_direct:
-                with contextlib.suppress(EndpointError):  # `clear` finds it later
+                try:
                     self._targets.endpoint(delivery).remove(delivery.aside_folder, delivery.aside_name)
+                except Absent:
+                    gone += [delivery] if delivery.state is DeliveryState.UPLOADED else []
+                except EndpointError:
+                    continue  # `clear` finds it later
+        return gone
 
     def clear(self, route: Route) -> None:
         """Removes dead temporaries of ours wherever the route put any. Raises EndpointError."""

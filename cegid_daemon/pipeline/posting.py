@@ -18,6 +18,7 @@ from cegid_daemon.errors import (
     EndpointError,
     Permanent,
     Place,
+    Refused,
     Transient,
     Unsure,
     Untrusted,
@@ -26,7 +27,7 @@ from cegid_daemon.journal import Journal
 from cegid_daemon.journal.rows import Delivery, Message
 from cegid_daemon.model import DeliveryState, Route, answer_route
 from cegid_daemon.pipeline.answering import Answering
-from cegid_daemon.pipeline.envelopes import summary_of
+from cegid_daemon.pipeline.envelopes import Verdict, summary_of
 from cegid_daemon.pipeline.rounds import Round
 
 log = logging.getLogger(__name__)
@@ -105,7 +106,8 @@ class Posting:
             self._look_before_repeating(route, message, delivery, api, now)
         elif api.where != delivery.place:
             self._journal.outgoing.rename(delivery.id, delivery.name, api.where)
-        self._set(delivery, DeliveryState.SENDING, now)
+        if not self._journal.outgoing.begin_sending(delivery.id):
+            raise Permanent(f"message {message.id} was discarded before it was sent")  # see `Withdrawal.sort_out`
         method = route.target.method if route.target is not None else ""
         try:
             body = self._journal.payloads.read(delivery.payload)
@@ -117,6 +119,9 @@ class Posting:
             raise
         except Unsure as error:
             self._doubt(route, message, delivery, error, now)
+        except Refused as error:  # a person closed the message of a store that keeps no log
+            self._set(delivery, DeliveryState.DUE, now)
+            raise Permanent("the bytes of the request are gone", why=error.what) from error
         except Permanent:
             self._set(delivery, DeliveryState.UNSURE, now)
             raise
@@ -168,6 +173,13 @@ class Posting:
             error.what, where=error.where, why=error.why, remedy="It is sent again by itself, with the same id."
         ) from error
 
+    def withdraw(self, route: Route, message: Message, delivery: Delivery, now: datetime) -> None:
+        """A part was answered when a person discarded its message: the answer says what became of it."""
+        try:
+            self._conclude(route, message, delivery, now)
+        except BadInput:
+            self._set(delivery, DeliveryState.UNSURE, now)
+
     def _set(self, delivery: Delivery, state: DeliveryState, now: datetime) -> None:
         self._journal.outgoing.set_state([delivery.id], state, now)
 
@@ -175,18 +187,26 @@ class Posting:
 
     def _read(self, route: Route, message: Message, delivery: Delivery, now: datetime) -> None:
         """Reads the stored answer and writes down what it says."""
-        answers = self._routes.get(answer_route(route.name))
         try:
-            verdict = self._answering.conclude(route, answers, message, delivery, now)
+            verdict = self._conclude(route, message, delivery, now)
         except BadInput as error:
             self._set(delivery, DeliveryState.SENDING, now)
             self._doubt(route, message, delivery, error, now)
         else:
-            if verdict.refused_whole:
+            if verdict is not None and verdict.refused_whole:
                 raise Permanent(
                     "the API refused the request", where=Place(file=delivery.place), why=verdict.refused_whole,
                     remedy="Correct what it names (template, token, data).",
                 )  # fmt: skip
+
+    def _conclude(self, route: Route, message: Message, delivery: Delivery, now: datetime) -> Verdict | None:
+        """What the stored answer says; None: it is gone, as a person closed the message of a store without log."""
+        answers = self._routes.get(answer_route(route.name))
+        try:
+            return self._answering.conclude(route, answers, message, delivery, now)
+        except Refused:
+            self._set(delivery, DeliveryState.DELIVERED, now)
+            return None
 
     # -- ends -------------------------------------------------------------------------------------------------------
 

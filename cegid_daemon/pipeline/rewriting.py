@@ -135,12 +135,18 @@ class Rewriting:
                 staged.append(self._stage(result))
                 self._learn(route, message, result, now)
             with self._journal.connection.transaction():
-                for (message, making, result), pieces in zip(done, staged, strict=True):
-                    self._record(route, message, making, result, pieces, now)
+                unwanted = [
+                    piece
+                    for (message, making, result), pieces in zip(done, staged, strict=True)
+                    if not self._record(route, message, making, result, pieces, now)
+                    for piece in pieces
+                ]
         except BaseException:
             for piece in itertools.chain.from_iterable(staged):
                 self._journal.payloads.discard(piece)
             raise
+        for piece in unwanted:
+            self._journal.payloads.discard(piece)
         return [(message, result) for message, result in zip(batch, results, strict=True) if _is_fault(result)]
 
     def _making(self, route: Route, message: Message, order: Order, result: Finished) -> Making:
@@ -165,7 +171,8 @@ class Rewriting:
 
     def _record(
         self, route: Route, message: Message, making: Making, result: Finished, staged: Sequence[Staged], now: datetime
-    ) -> None:
+    ) -> bool:
+        """False, and nothing is recorded, if a person discarded the message meanwhile."""
         pattern = TemporaryPattern(route.target.temporary if route.target and not route.target.method else DIRECT)
         ready = [
             PartReady(
@@ -174,7 +181,8 @@ class Rewriting:
             )
             for part, piece in zip(result.rewritten.parts, staged, strict=True)
         ]  # fmt: skip
-        self._journal.outgoing.record(message, route, making, ready, self._log_name(route), now)
+        if not self._journal.outgoing.record(message, route, making, ready, self._log_name(route), now):
+            return False
         self._journal.outgoing.own(message, result.rewritten.unique_keys)
         if message.logged:
             self._journal.search.enqueue(message.id, self._findable_by(route, making, result))
@@ -182,6 +190,7 @@ class Rewriting:
             self._journal.answers.drop(message.id, "tie")
         if not ready or route.target is None:
             self._journal.ledger.set_state(message.id, State.DELIVERED)
+        return True
 
     def _findable_by(self, route: Route, making: Making, result: Finished) -> Sequence[str]:
         """Keys that are made of a masked field are not indexed; file names are, in any case."""
@@ -200,7 +209,14 @@ class Rewriting:
         return known[1]
 
     def _learn(self, route: Route, message: Message, result: Finished, now: datetime) -> None:
-        """In transactions of its own, before the message is recorded: learnt again after a kill, it changes nothing."""
+        """In a transaction of its own, before the message is recorded: learnt again after a kill, nothing changes."""
+        if not result.belongs and not result.buffers:
+            return
+        with self._journal.connection.transaction():
+            if not self._journal.ledger.discarded([message.id]):
+                self._learn_all(route, message, result, now)
+
+    def _learn_all(self, route: Route, message: Message, result: Finished, now: datetime) -> None:
         who, origin = f"route {route.name}", f"message {message.id}"
         if result.belongs:
             pairs = ((sku, product) for sku, product in result.belongs)
