@@ -31,9 +31,10 @@ from cegid_daemon.journal import Journal
 from cegid_daemon.lanes import Task
 from cegid_daemon.leftovers import Leftovers
 from cegid_daemon.model import LogPolicy, Route
+from cegid_daemon.ownership import Identification, OldMarks, folder_claims
 from cegid_daemon.pipeline import Pipeline
 from cegid_daemon.scanner import Source
-from cegid_daemon.sources import Sourcing
+from cegid_daemon.sources import Sourcing, marked
 from cegid_daemon.trouble import Troubles
 from cegid_daemon.vigil import Vigil
 from cegid_daemon.watcher import Watcher
@@ -57,6 +58,18 @@ def journal_path(config: Config) -> Path:
 def places_of(config: Config) -> set[str]:
     """Where the endpoints of a configuration are. Asks none of them."""
     return {open_endpoint(spec).where for spec in config.endpoints.values() if spec.scheme not in API_SCHEMES}
+
+
+def identification(config: Config, instance: str) -> Identification:
+    """Who we are to another daemon that finds our mark; a blank `instance` has no name yet."""
+
+    def is_held(state: str) -> bool:
+        try:
+            return StateFolder(Path(state)).is_held()
+        except OSError:  # of another user
+            return False
+
+    return Identification.of(instance, config.state, is_held)
 
 
 class Installation(AbstractContextManager["Installation"]):
@@ -104,11 +117,14 @@ class Installation(AbstractContextManager["Installation"]):
             requests=config.requests,
         )  # fmt: skip
         troubles = Troubles()
+        me = identification(config, self.journal.ledger.instance())
+        claims = folder_claims(marked(config.routes, endpoints), me, self.journal)
         sources = Sourcing(
-            config, endpoints, apis, self.journal, pipeline, troubles, self._spool, self.clock, stopping
+            config, endpoints, apis, self.journal, pipeline, troubles, self._spool, self.clock, stopping, claims
         ).sources()
         folders = {(one.endpoint.where, one.spec.folder) for one in sources}
-        leftovers = Leftovers(self.journal, pipeline, config.routes, folders, self.clock)
+        marks = OldMarks(self.journal, endpoints, claims)
+        leftovers = Leftovers(self.journal, pipeline, config.routes, folders, self.clock, marks.remove)
         return Crew({**endpoints, **apis}, sources, troubles, leftovers, self._alarm(config))
 
     def _alarm(self, config: Config) -> Vigil | None:

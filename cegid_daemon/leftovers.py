@@ -1,4 +1,4 @@
-"""What an earlier configuration left behind: messages of routes that are gone, their files, files that waited.
+"""What an earlier configuration left behind: messages of routes that are gone, their files, files that waited, marks.
 
 Owns what becomes of them: open messages are told until a route takes them over or a person closes them; files of
 closed ones are filed away where they lie. Carries nothing.
@@ -33,9 +33,10 @@ class Leftovers:
 
     def __init__(
         self, journal: Journal, pipeline: Pipeline, routes: Mapping[str, Route], folders: Collection[tuple[str, str]],
-        clock: Callable[[], datetime],
+        clock: Callable[[], datetime], remove_marks: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
-        """`folders`: every place and folder that a route takes files from."""
+        """`folders`: every place and folder that a route takes files from; `remove_marks`: from those no more ours."""
+        self._remove_marks = remove_marks
         self._journal = journal
         self._pipeline = pipeline
         self._routes = routes
@@ -63,6 +64,7 @@ class Leftovers:
         """One look; what is left and needs a person, a line each."""
         if not self._begun:
             self._forget_waiting()
+            self._remove_marks()
         unfiled = self._pipeline.file_left_over(now)
         self._tell_unfiled(unfiled, now)
         gone = self._tell_gone(now)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 
+OWNER_MARK = ".cegid-daemon.owner"  # in a source folder: whose it is. Names that begin so are never source files
 _LAST = 0x10FFFF
 _Ranges = tuple[tuple[int, int], ...]  # code points, both ends included, sorted, not touching
 
@@ -36,8 +37,25 @@ class Masks:
     ignore: tuple[str, ...] = ()
 
     def takes(self, name: str) -> bool:
-        """Whether `name` is to be taken."""
+        """Whether `name` is to be taken; an owner's mark never is."""
+        if name.startswith(OWNER_MARK):
+            return False
         return _takers(self.match, name.startswith("."))(name) and not _fits(self.ignore)(name)
+
+
+def meet(one: Masks, other: Masks) -> bool:
+    """Whether both can take one same name. In doubt they can."""
+    left = [mask for mask in one.match if not _covered(mask, other.ignore)]
+    right = [mask for mask in other.match if not _covered(mask, one.ignore)]
+    return overlap(left, right)
+
+
+def _covered(mask: str, ignored: Sequence[str]) -> bool:
+    """Whether every name of `mask` is certainly ignored: a plain glob that takes the mask's own text takes them."""
+    return any(
+        not re.search(r"[?\[]", glob) and re.fullmatch(".*".join(map(re.escape, glob.split("*"))), mask, re.DOTALL)
+        for glob in ignored
+    )
 
 
 def overlap(one: Sequence[str], other: Sequence[str]) -> bool:

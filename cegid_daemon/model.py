@@ -197,6 +197,7 @@ class SourceSpec:
     overlap: timedelta = timedelta(minutes=15)  # how far a request reaches back behind the last complete poll
     reach: timedelta = timedelta(days=1)  # how far the first request reaches back
     limit: int = 100  # records asked for in one page
+    owner_mark: bool | None = None  # whether the folder is marked as ours; None: where it is on this machine
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from cegid_daemon.journal.sources import Taking
 from cegid_daemon.listing_faults import ListingFaults
 from cegid_daemon.masks import Masks
 from cegid_daemon.model import Identity, Listed, Route, SourceSpec, State, Store, WaitReason, escape_name
+from cegid_daemon.ownership import FolderClaim
 from cegid_daemon.pipeline import Pipeline, Prepared
 from cegid_daemon.timing import Look, Settling
 from cegid_daemon.trouble import Troubles
@@ -48,8 +49,9 @@ class Source:
     def __init__(
         self, routes: Sequence[Route], stores: Mapping[str, Store], endpoint: Endpoint, journal: Journal,
         pipeline: Pipeline, troubles: Troubles,
-        clock: Callable[[], datetime], stopping: Callable[[], bool],
+        clock: Callable[[], datetime], stopping: Callable[[], bool], claim: FolderClaim | None = None,
     ) -> None:  # fmt: skip
+        """`claim`: ours on the folder; None: the folder is not marked."""
         self.routes = tuple(routes)
         self._stores = stores
         self.spec: SourceSpec = routes[0].source
@@ -61,7 +63,9 @@ class Source:
         self._stopping = stopping
         self._settling = Settling(self.spec, remote=endpoint.abilities.remote)
         self._listing_faults = ListingFaults(journal, troubles, self.place, routes[0].retry)
-        self._accepts = Masks(self.spec.match, self.spec.ignore).takes
+        self._masks = Masks(self.spec.match, self.spec.ignore)
+        self._accepts = self._masks.takes
+        self._claim_on_folder = claim
         self._waiting = WaitingList(
             journal, endpoint.where, self.spec.folder, [route.name for route in routes], self._accepts
         )  # fmt: skip
@@ -106,6 +110,11 @@ class Source:
 
     def _take_new(self, passed: Passed, now: datetime) -> None:
         listing = self._list()
+        if self._claim_on_folder and (
+            refusal := self._claim_on_folder.refusal(self._masks, listing, self.routes[0].name, now)
+        ):
+            passed.faults.append(refusal)
+            return
         passed.faults += self._listing_faults.examine(listing, now)
         self._unreadable.begin_look(listing)
         self._passed_over.clear()
@@ -223,14 +232,8 @@ class Source:
 
         The old one is no more: its message goes on, or is closed, from the bytes that were stored.
         """
-        replaced = [
-            known[one.name]
-            for one in listing
-            if one.name in known and one.regular and not known[one.name].identity.same_file(one.identity)
-        ]
-        if not replaced:
-            return
-        for file in self._journal.sources.give_up(replaced, [route.name for route in self.routes]):
+        routes = [route.name for route in self.routes]
+        for file in self._journal.sources.give_up(known, listing, routes):
             log.warning(
                 "%s was replaced by its sender, and the new file is taken. The message of the old one belongs to a "
                 "route that takes nothing from here any more; its bytes are kept.", self._subject(file.name),

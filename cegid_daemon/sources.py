@@ -14,7 +14,9 @@ from cegid_daemon.carrying import Looked
 from cegid_daemon.config import Config
 from cegid_daemon.endpoints import Endpoint, Poster
 from cegid_daemon.journal import Journal
+from cegid_daemon.masks import Masks
 from cegid_daemon.model import Route
+from cegid_daemon.ownership import FolderClaim, MarkedSource, address
 from cegid_daemon.pipeline import Pipeline
 from cegid_daemon.poller import Poll, Replies
 from cegid_daemon.rejects import Rejects
@@ -35,6 +37,7 @@ class Sourcing:
     spool: Path
     clock: Callable[[], datetime]
     stopping: Callable[[], bool]
+    claims: Mapping[str, FolderClaim]  # on the folders that are marked, by address
 
     def sources(self) -> list[Looked]:
         """Those that take first, then those that carry answers: one pass over all of them leaves nothing behind."""
@@ -47,9 +50,10 @@ class Sourcing:
     def _taking(self, routes: list[Route]) -> Looked:
         source = routes[0].source
         if not source.request:
+            endpoint = self.endpoints[source.endpoint]
             return Source(
-                routes, self.config.stores, self.endpoints[source.endpoint], self.journal, self.pipeline, self.troubles,
-                self.clock, self.stopping,
+                routes, self.config.stores, endpoint, self.journal, self.pipeline, self.troubles, self.clock,
+                self.stopping, self.claims.get(address(endpoint.where, source.folder)),
             )  # fmt: skip
         return Poll(
             routes, self.config.stores, self.apis[source.endpoint], self.config.requests[source.request],
@@ -78,3 +82,15 @@ def sharing(routes: Mapping[str, Route]) -> list[list[Route]]:
         alike = (source.endpoint, source.folder, source.match, source.ignore, source.request, route.answers)
         groups.setdefault(alike, []).append(route)
     return list(groups.values())
+
+
+def marked(routes: Mapping[str, Route], endpoints: Mapping[str, Endpoint]) -> list[MarkedSource]:
+    """The sources whose folders bear our mark."""
+    found: list[MarkedSource] = []
+    for route in routes.values():
+        source, endpoint = route.source, endpoints.get(route.source.endpoint)
+        if endpoint is None or source.request or route.answers or source.owner_mark is False:
+            continue
+        if source.owner_mark or not endpoint.abilities.remote:
+            found.append(MarkedSource(route.name, endpoint, source.folder, Masks(source.match, source.ignore)))
+    return found

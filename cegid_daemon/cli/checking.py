@@ -22,6 +22,7 @@ from cegid_daemon.errors import ConfigurationError, EndpointError, JournalUnavai
 if TYPE_CHECKING:
     from cegid_daemon.config import Config
     from cegid_daemon.endpoints import Endpoint, Poster, Reachable
+    from cegid_daemon.journal import Journal
 
 
 @dataclass(slots=True)
@@ -125,6 +126,7 @@ def _refuse_unwritable(state: Path) -> None:
 
 def _look_at_journal(invocation: Invocation, config: Config, findings: Findings) -> None:
     with invocation.reading(config) as journal:
+        findings.warnings += _foreign_folders(config, journal)
         if journal is None:
             findings.about["journal"] = NO_JOURNAL
             return
@@ -134,6 +136,19 @@ def _look_at_journal(invocation: Invocation, config: Config, findings: Findings)
         differences = journal.book.settings.differences(config.stores.values())
         findings.warnings += [str(difference) for difference in differences]
         findings.warnings += [str(route) for route in journal.moves.gone(config.routes)]
+
+
+def _foreign_folders(config: Config, journal: Journal | None) -> list[str]:
+    """Source folders of this machine that bear the mark of another daemon."""
+    from cegid_daemon.bootstrap import identification, utc_now
+    from cegid_daemon.endpoints import API_SCHEMES, open_endpoint
+    from cegid_daemon.ownership import look_into
+    from cegid_daemon.sources import marked
+
+    specs = config.endpoints.items()
+    endpoints = {name: open_endpoint(spec) for name, spec in specs if spec.scheme not in API_SCHEMES}
+    instance = journal.ledger.known_instance() if journal is not None else ""
+    return look_into(marked(config.routes, endpoints), identification(config, instance), utc_now())
 
 
 def _size(path: Path) -> int:

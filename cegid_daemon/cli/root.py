@@ -16,6 +16,7 @@ from cegid_daemon.cli.backup import backup
 from cegid_daemon.cli.buffers import buffers
 from cegid_daemon.cli.catalogue import catalogue
 from cegid_daemon.cli.checking import check
+from cegid_daemon.cli.claiming import claim_folder
 from cegid_daemon.cli.demo import demo
 from cegid_daemon.cli.hashing import hash_password
 from cegid_daemon.cli.logbook import log as log_group
@@ -88,6 +89,6 @@ def cegid_daemon(ctx: click.Context) -> None:
 
 for _command in (
     init, check, run, once, status, rewrite, log_group, replay, release, discard, buffers, catalogue, settings, backup,
-    hash_password, demo,
+    hash_password, claim_folder, demo,
 ):  # fmt: skip
     cegid_daemon.add_command(_command)

@@ -29,6 +29,8 @@ TOLD_BY_OUTCOME = (
     "cegid_daemon.pipeline",
     "cegid_daemon.pipeline.answering",
     "cegid_daemon.waiting",
+    "cegid_daemon.leftovers",
+    "cegid_daemon.ownership.claims.refusals",
 )
 _UPKEEP = 5.0  # seconds `once` spends at most on search index and retention
 

@@ -23,7 +23,7 @@ _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _OF_FILES = frozenset(
     {
         "folder", "match", "ignore", "settle", "settle_empty", "settle_open", "marker", "order", "after",
-        "leave_changed", "archive", "max_size",
+        "leave_changed", "archive", "max_size", "owner_mark",
     }
 )  # fmt: skip
 _OF_FILE_TARGETS = frozenset({"folder", "exists", "temporary"})

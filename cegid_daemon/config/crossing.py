@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from cegid_daemon.config.faults import Trouble
-from cegid_daemon.masks import overlap
+from cegid_daemon.masks import Masks, meet
 from cegid_daemon.model import SourceSpec
 
 _ASKED = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
@@ -88,17 +88,7 @@ def _shared(one: SourceSpec, other: SourceSpec) -> bool:
 
 
 def _meet(one: SourceSpec, other: SourceSpec) -> bool:
-    left = [mask for mask in one.match if not _covered(mask, other.ignore)]
-    right = [mask for mask in other.match if not _covered(mask, one.ignore)]
-    return overlap(left, right)
-
-
-def _covered(mask: str, ignored: tuple[str, ...]) -> bool:
-    """Whether every name of `mask` is certainly ignored: a plain glob that takes the mask's own text takes them."""
-    return any(
-        not re.search(r"[?\[]", glob) and re.fullmatch(".*".join(map(re.escape, glob.split("*"))), mask, re.DOTALL)
-        for glob in ignored
-    )
+    return meet(Masks(one.match, one.ignore), Masks(other.match, other.ignore))
 
 
 def _loops(taker: Crossing, giver: Crossing) -> Iterator[Trouble]:

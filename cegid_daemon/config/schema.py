@@ -181,6 +181,10 @@ class SourceTable(Table):
     overlap: Duration = key(SourceSpec("").overlap, "how far a request reaches back behind the last complete poll")
     reach: Duration = key(SourceSpec("").reach, "how far the first request reaches back")
     limit: Annotated[int, Field(ge=1), Kind("whole number")] = key(SourceSpec("").limit, "records in one page")
+    owner_mark: bool | None = key(
+        None, "whether the folder bears a mark of whose it is, so that a second daemon takes nothing from it",
+        shown="true for a folder of this machine, false on servers",
+    )  # fmt: skip
 
 
 class OutputTable(Table):

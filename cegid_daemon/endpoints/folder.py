@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
+from cegid_daemon.endpoints.folder_swap import swap
 from cegid_daemon.endpoints.leases import has_writer
 from cegid_daemon.endpoints.os_errors import translating
 from cegid_daemon.endpoints.paths import checked_name, folder_parts
@@ -134,6 +135,27 @@ class FolderEndpoint:
                     _sync_folder(fd, self.path(parent))
         with self._open(folder):
             pass
+
+    def make_new_folder(self, folder: str) -> None:
+        """Makes one folder below the root."""
+        parent, _, part = "/".join(folder_parts(folder)).rpartition("/")
+        with self._open(parent) as fd, translating("cannot make the folder", self.path(folder)):
+            os.mkdir(part, dir_fd=fd)
+
+    def remove_folder(self, folder: str) -> None:
+        """Removes an empty folder below the root."""
+        parent, _, part = "/".join(folder_parts(folder)).rpartition("/")
+        with self._open(parent) as fd, translating("cannot remove the folder", self.path(folder)):
+            os.rmdir(part, dir_fd=fd)
+
+    def swap(self, folder: str, name: str, old: bytes | None, new: bytes | None) -> bool:
+        """Under a lock on the folder, and durable when it returns."""
+        path = self.path(folder, name)
+        with self._open(folder) as fd, translating("cannot write the file", path):
+            swapped = swap(fd, name, old, new)
+            if swapped:
+                _sync_folder(fd, self.path(folder))
+            return swapped
 
     def sync(self, folder: str) -> None:
         """Syncs the folder, so that renames in it survive a loss of power."""

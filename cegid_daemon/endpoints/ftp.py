@@ -158,6 +158,24 @@ class FtpEndpoint(FtpBatches):
             for depth in range(len(parts)):
                 self._make(link, "/".join(parts[: depth + 1]))
 
+    def make_new_folder(self, folder: str) -> None:
+        """MKD alone: it is refused where the name is taken."""
+        text = self._site.text(folder)
+        with self._pool.lend() as link, link.telling("cannot make the folder", text):
+            path = self._site.path(link, folder)
+            try:
+                link.command(f"MKD {path}")
+            except Refusal as refusal:
+                if link.accepts(f"CWD {path}"):
+                    raise Exists("the folder is there already", where=Place(file=text)) from refusal
+                raise Permanent("cannot make the folder", where=Place(file=text), why=refusal.reply) from refusal
+
+    def remove_folder(self, folder: str) -> None:
+        """RMD: servers refuse it where the folder is not empty."""
+        parent, _, name = "/".join(folder_parts(folder)).rpartition("/")
+        with self._pool.lend() as link, self._site.explaining(link, "cannot remove the folder", parent, name):
+            link.command(f"RMD {self._site.path(link, folder)}")
+
     def sync(self, folder: str) -> None:
         """FTP cannot sync a folder."""
         folder_parts(folder)

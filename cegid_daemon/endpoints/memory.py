@@ -103,6 +103,33 @@ class MemoryEndpoint:
                     self._folders[parts[: depth + 1]] = {}
                     self._made[parts[: depth + 1]] = next(self._ticks)
 
+    def make_new_folder(self, folder: str) -> None:
+        """Makes one folder."""
+        parent, _, part = folder.rpartition("/")
+        with self._lock:
+            if part in self._folder(parent) or folder_parts(folder) in self._folders:
+                raise Exists("the name is taken", where=_place(folder, ""))
+            self.make_folder(folder)
+
+    def remove_folder(self, folder: str) -> None:
+        """Removes an empty folder."""
+        with self._lock:
+            if self._folder(folder):
+                raise Permanent("the folder is not empty", where=_place(folder, ""))
+            self.drop_folder(folder)
+
+    def swap(self, folder: str, name: str, old: bytes | None, new: bytes | None) -> bool:
+        """Under one lock."""
+        with self._lock:
+            file = self._folder(folder).get(name)
+            if (file.body if file is not None else None) != old:
+                return False
+            if new is not None:
+                self._keep(folder, name, new, regular=True)
+            elif old is not None:
+                self.remove(folder, name)
+            return True
+
     def sync(self, folder: str) -> None:
         """Nothing to sync; the folder must be there."""
         self._folder(folder)

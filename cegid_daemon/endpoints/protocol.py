@@ -76,6 +76,14 @@ class WriterCheck(Protocol):
         """Whether a process has the file open for writing; None where that cannot be known. Never raises."""
 
 
+@runtime_checkable
+class Swapping(Protocol):
+    """An endpoint that changes a small file under a condition: those of this machine can."""
+
+    def swap(self, folder: str, name: str, old: bytes | None, new: bytes | None) -> bool:
+        """Changes the file only if it still is `old`; None: no file. False if it is not. Durable when it returns."""
+
+
 class Reading(Protocol):
     """An open file of an endpoint."""
 
@@ -147,6 +155,12 @@ class Endpoint(Protocol):
 
     def make_folder(self, folder: str) -> None:
         """Makes `folder` and its missing parents below the endpoint's root; one that is there is no error."""
+
+    def make_new_folder(self, folder: str) -> None:
+        """Makes `folder`, whose parent is there: of several that do, only one makes it, and the others get Exists."""
+
+    def remove_folder(self, folder: str) -> None:
+        """Removes an empty folder. Raises Absent if it is not there."""
 
     def sync(self, folder: str) -> None:
         """Makes new names and renames in `folder` durable where the endpoint can (fsync of a directory)."""

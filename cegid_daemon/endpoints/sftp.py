@@ -155,6 +155,23 @@ class SftpEndpoint(SftpBatches):
             for depth in range(len(parts)):
                 self._make(session, "/".join(parts[: depth + 1]))
 
+    def make_new_folder(self, folder: str) -> None:
+        """MKDIR alone: it is refused where the name is taken."""
+        text = self._sessions.text(folder)
+        with self._sessions.lend() as session, session.telling("cannot make the folder", text):
+            try:
+                session.wire.done(session.wire.mkdir(self._sessions.path(folder)))
+            except Status as status:
+                if self._is_folder(session, folder):
+                    raise Exists("the folder is there already", where=Place(file=text)) from status
+                raise
+
+    def remove_folder(self, folder: str) -> None:
+        """RMDIR: servers refuse it where the folder is not empty."""
+        path, text = self._sessions.path(folder), self._sessions.text(folder)
+        with self._sessions.lend() as session, session.explaining("cannot remove the folder", path, text):
+            session.wire.done(session.wire.rmdir(path))
+
     def sync(self, folder: str) -> None:
         """SFTP cannot sync a folder."""
         folder_parts(folder)

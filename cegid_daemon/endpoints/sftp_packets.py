@@ -29,6 +29,7 @@ class Kind(IntEnum):
     READDIR = 12
     REMOVE = 13
     MKDIR = 14
+    RMDIR = 15
     REALPATH = 16
     STAT = 17
     RENAME = 18

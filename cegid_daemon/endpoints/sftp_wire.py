@@ -102,6 +102,10 @@ class Wire:
         """Makes a folder."""
         return self._request(Kind.MKDIR, packed(path) + struct.pack(">I", 0))
 
+    def rmdir(self, path: bytes) -> int:
+        """Removes an empty folder."""
+        return self._request(Kind.RMDIR, packed(path))
+
     def realpath(self, path: bytes) -> int:
         """The absolute path."""
         return self._request(Kind.REALPATH, packed(path))

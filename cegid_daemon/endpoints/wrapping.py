@@ -25,7 +25,7 @@ from cegid_daemon.endpoints.many import (
     rename_many,
     stat_many,
 )
-from cegid_daemon.endpoints.protocol import Abilities, Endpoint, Reading, Telling, WriterCheck
+from cegid_daemon.endpoints.protocol import Abilities, Endpoint, Reading, Swapping, Telling, WriterCheck
 from cegid_daemon.endpoints.remote import Pace
 from cegid_daemon.errors import EndpointError, Place, SourceChanged, Transient
 from cegid_daemon.model import Identity, Listed
@@ -108,6 +108,19 @@ class Wrapped:
     def make_folder(self, folder: str) -> None:
         """As inside."""
         self._inner.make_folder(folder)
+
+    def make_new_folder(self, folder: str) -> None:
+        """As inside."""
+        self._inner.make_new_folder(folder)
+
+    def remove_folder(self, folder: str) -> None:
+        """As inside."""
+        self._inner.remove_folder(folder)
+
+    def swap(self, folder: str, name: str, old: bytes | None, new: bytes | None) -> bool:
+        """As inside; only what is of this machine can."""
+        assert isinstance(self._inner, Swapping)
+        return self._inner.swap(folder, name, old, new)
 
     def sync(self, folder: str) -> None:
         """As inside."""

@@ -49,6 +49,11 @@ class Ledger:
         self._db.execute("INSERT OR IGNORE INTO about (key, value) VALUES ('instance', ?)", (str(ULID())[-8:].lower(),))
         return str(self._value("SELECT value FROM about WHERE key = 'instance'"))
 
+    def known_instance(self) -> str:
+        """As `instance`; blank where none was chosen yet. For those who only read."""
+        row = self._db.one("SELECT value FROM about WHERE key = 'instance'")
+        return str(row[0]) if row else ""
+
     def _value(self, sql: str, params: Sequence[object] = ()) -> Any:
         return self._db.query(sql, params)[0][0]
 

@@ -22,13 +22,20 @@ _KEYS = """
     WHERE (SELECT state FROM message WHERE message.id = exported.message) IN ('failed', 'discarded')
 """
 _MESSAGES = "UPDATE message SET route = ? WHERE route = ?"
+_PATTERNS = """
+    INSERT INTO temporary_pattern (route, place, folder, pattern)
+    SELECT ?, place, folder, pattern FROM temporary_pattern WHERE route = ? ON CONFLICT DO NOTHING
+"""
 # Where the new route has messages of its own, all are numbered anew in the order in which they came. First below zero:
-# two open messages of a route never have the same number.
+# two open messages of a route never have the same number. An age is a number too, and is the message's id meanwhile.
 _NUMBERS = (
+    "UPDATE message SET age = -(SELECT max(o.id) FROM message o WHERE o.route = message.route AND o.seq = message.age) "
+    "WHERE route IN (:old, :new) AND age > 0",
     "UPDATE message SET seq = -seq, route = :new WHERE route = :old",
     "UPDATE message SET seq = -1000000000 - numbered.number FROM (SELECT id, row_number() OVER (ORDER BY id) AS number "
     "FROM message WHERE route = :new) AS numbered WHERE numbered.id = message.id",
     "UPDATE message SET seq = -1000000000 - seq WHERE route = :new",
+    "UPDATE message SET age = (SELECT o.seq FROM message o WHERE o.id = -message.age) WHERE route = :new AND age < 0",
 )
 
 
@@ -106,6 +113,8 @@ class RouteMoves:
                     self._db.execute(statement, {"new": route.name, "old": old})
             self._db.execute(_KEYS, (route.name, old))
             self._db.execute("DELETE FROM exported WHERE route = ?", (old,))
+            self._db.execute(_PATTERNS, (route.name, old))
+            self._db.execute("DELETE FROM temporary_pattern WHERE route = ?", (old,))
             self._db.execute(
                 "INSERT INTO route_move (old, new, at) VALUES (?, ?, ?) "
                 "ON CONFLICT (old) DO UPDATE SET new = excluded.new, at = excluded.at",

@@ -1,6 +1,6 @@
-"""What is known of places: which folders were made, when each endpoint last answered.
+"""What is known of places: which folders were made, which bear our mark, when each endpoint last answered.
 
-Owns the tables `folder_made`, `temporary_pattern` and `contact`. Makes no folder and asks no endpoint.
+Owns the tables `folder_made`, `temporary_pattern`, `owner_mark` and `contact`. Makes no folder and asks no endpoint.
 """
 
 from __future__ import annotations
@@ -42,6 +42,22 @@ class Places:
             "DELETE FROM temporary_pattern WHERE route = ? AND place = ? AND folder = ? AND pattern = ?",
             (route, place, escape_name(folder), escape_name(pattern)),
         )
+
+    def marked(self, place: str, folder: str) -> None:
+        """Notes that a folder bears our owner's mark."""
+        self._db.execute(
+            "INSERT INTO owner_mark (place, folder) VALUES (?, ?) ON CONFLICT (place, folder) DO NOTHING",
+            (place, escape_name(folder)),
+        )
+
+    def unmarked(self, place: str, folder: str) -> None:
+        """Notes that a folder bears our owner's mark no longer."""
+        self._db.execute("DELETE FROM owner_mark WHERE place = ? AND folder = ?", (place, escape_name(folder)))
+
+    def marks(self) -> list[tuple[str, str]]:
+        """Place and folder of every folder that bears our owner's mark."""
+        found = self._db.query("SELECT place, folder FROM owner_mark ORDER BY place, folder")
+        return [(row["place"], unescape_name(row["folder"])) for row in found]
 
     def contact(self, endpoint: str, error: str | None, now: datetime) -> None:
         """Notes that an endpoint answered (`error` None) or did not."""

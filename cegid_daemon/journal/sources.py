@@ -6,7 +6,7 @@ transaction. Moves no file: the pipeline files away, this room remembers.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,7 +14,7 @@ from cegid_daemon.journal import rows
 from cegid_daemon.journal.connection import Connection
 from cegid_daemon.journal.payloads import Staged
 from cegid_daemon.journal.rows import SourceFile
-from cegid_daemon.model import Fault, Identity, SourceState, escape_name, unescape_name, utc_moment, utc_text
+from cegid_daemon.model import Fault, Identity, Listed, SourceState, escape_name, unescape_name, utc_moment, utc_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +170,15 @@ class Sources:
             (at[0], escape_name(at[1]), *routes),
         ) is not None  # fmt: skip
 
-    def give_up(self, files: Collection[SourceFile], routes: Collection[str]) -> list[SourceFile]:
-        """Of files that other ones have replaced: those of no message of these routes. Their names are free then."""
+    def give_up(
+        self, known: Mapping[str, SourceFile], listing: Iterable[Listed], routes: Collection[str]
+    ) -> list[SourceFile]:
+        """The known files that others have replaced and that no message of these routes has: their names are free."""
+        files = [
+            known[one.name]
+            for one in listing
+            if one.name in known and one.regular and not known[one.name].identity.same_file(one.identity)
+        ]
         marks = ", ".join("?" * len(routes))
         return [
             file

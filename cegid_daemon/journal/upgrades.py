@@ -166,3 +166,16 @@ def m013_recheck(db: Database) -> None:
         CREATE INDEX source_earlier ON source (place, folder, name) WHERE state IN ('left', 'gone');
         """,
     )
+
+
+@migrations()
+def m018_owner_marks(db: Database) -> None:
+    """Which folders bear our owner's mark."""
+    apply_statements(
+        db,
+        """
+        CREATE TABLE owner_mark (              -- a source folder that bears our mark, until no source uses it
+            place TEXT NOT NULL, folder TEXT NOT NULL, PRIMARY KEY (place, folder)
+        );
+        """,
+    )

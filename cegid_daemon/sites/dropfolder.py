@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from cegid_daemon.masks import OWNER_MARK
 from cegid_daemon.model import Identity
 from cegid_daemon.sites.aside import ASIDE, Aside
 from cegid_daemon.sites.upload import Upload, Uploads, identity_of
@@ -46,7 +47,7 @@ class DropFolder:
                 del parts[-1:]
             elif part not in ("", "."):
                 parts.append(part)
-        if ASIDE in parts or "\0" in path:
+        if "\0" in path or any(map(_is_ours, parts)):
             raise _error(errno.ENOENT, path)
         return tuple(parts)
 
@@ -57,7 +58,7 @@ class DropFolder:
     def entries(self, path: str) -> list[tuple[str, os.stat_result]]:
         """As `names`, each with what is known of it."""
         with self._open(self.parts(path)) as fd, os.scandir(fd) as found:
-            shown = [(entry.name, _status(entry)) for entry in found if entry.name != ASIDE]
+            shown = [(entry.name, _status(entry)) for entry in found if not _is_ours(entry.name)]
         return [(name, status) for name, status in shown if status is not None]
 
     def stat(self, path: str) -> os.stat_result:
@@ -185,6 +186,11 @@ class DropFolder:
             yield fd
         finally:
             os.close(fd)
+
+
+def _is_ours(name: str) -> bool:
+    """Whether clients are shown nothing of it: the folder of uploads under way, and whose the folder is."""
+    return name == ASIDE or name.startswith(OWNER_MARK)
 
 
 def _error(number: int, path: str) -> OSError:

@@ -46,6 +46,7 @@ def route_table(
     )
 
 
+OWNER_MARK = ".cegid-daemon.owner"
 NAMED = ', name = "{{ source.stem }}.txt"'
 
 
@@ -112,6 +113,10 @@ class Shop:
     def out(self) -> dict[str, bytes]:
         """What lies in outbox/out, temporaries too."""
         return {path.name: path.read_bytes() for path in self.outbox.iterdir()}
+
+    def lying(self) -> list[str]:
+        """The files that lie in the inbox, without the owner's mark."""
+        return sorted(path.name for path in self.inbox.iterdir() if path.is_file() and path.name != OWNER_MARK)
 
     def spool(self) -> list[str]:
         """What lies in the spool."""

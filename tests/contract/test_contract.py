@@ -469,6 +469,23 @@ def test_removing_what_is_not_there_is_absent(world: World) -> None:
         world.endpoint.remove("nowhere", "a.csv")
 
 
+def test_of_several_that_make_a_new_folder_one_does(world: World) -> None:
+    world.endpoint.make_new_folder("in/mark")
+    with pytest.raises(Exists):
+        world.endpoint.make_new_folder("in/mark")
+    assert names(world, "in") == {"mark"}
+
+
+def test_an_empty_folder_is_removed_and_one_with_files_is_not(world: World) -> None:
+    world.endpoint.make_new_folder("in/mark")
+    world.lay("in/mark", "owner.json", b"{}")
+    with pytest.raises(EndpointError):
+        world.endpoint.remove_folder("in/mark")
+    world.endpoint.remove("in/mark", "owner.json")
+    world.endpoint.remove_folder("in/mark")
+    assert names(world, "in") == set()
+
+
 def test_a_folder_is_not_removed_as_a_file(world: World) -> None:
     world.lay("in/deeper", "inside.csv", b"x")
     with pytest.raises(EndpointError):

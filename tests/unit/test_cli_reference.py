@@ -17,11 +17,11 @@ from cegid_daemon.cli.root import cegid_daemon
 DOCS = Path(__file__).parents[2] / "docs"
 COMMANDS = {
     "init", "check", "run", "once", "status", "rewrite", "log", "replay", "release", "discard", "buffers", "catalogue",
-    "settings", "backup", "demo", "hash-password",
+    "settings", "backup", "demo", "hash-password", "claim-folder",
 }  # fmt: skip
 DATA = ["check", "once", "status", "rewrite", "log list", "log show", "log diff", "log search", "log prune", "replay",
         "release", "discard", "buffers list", "buffers get", "buffers import", "buffers history", "catalogue import",
-        "catalogue get", "settings get", "backup", "init", "hash-password"]  # fmt: skip
+        "catalogue get", "settings get", "backup", "init", "hash-password", "claim-folder"]  # fmt: skip
 
 
 def every(command: click.Command, *names: str) -> Iterator[tuple[str, ...]]:

@@ -113,6 +113,23 @@ def test_several_routes_move_into_one_and_the_order_of_arrival_is_kept(tmp_path:
         spine.close()
 
 
+def test_how_old_messages_are_is_known_after_they_are_numbered_anew(spine: Moving) -> None:
+    for name in ("a.csv", "b.csv"):
+        spine.drop(name, name.encode())
+        spine.look()
+    spine.desk().replay(1)
+    spine.look()
+    assert spine.sql("SELECT seq, age FROM message ORDER BY id") == [(1, None), (2, None), (3, 1)]
+    spine.configure(route("levels"))
+    spine.drop("c.csv", b"c")
+    spine.look()
+    spine.configure(route("third", source_folder="new", moved_from=("levels", "stock")))
+    spine.look()
+    assert spine.sql("SELECT seq, age FROM message ORDER BY id") == [(1, None), (2, None), (3, 1), (4, None)]
+    assert {name for (name,) in spine.sql("SELECT DISTINCT route FROM message")} == {"third"}
+    assert spine.sql("SELECT DISTINCT route FROM temporary_pattern") == [("third",)]
+
+
 def test_a_chain_of_renames_works(spine: Moving) -> None:
     waiting(spine, "a.csv")
     spine.down = True

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cegid_daemon.masks import OWNER_MARK
 from cegid_daemon.model import Identity
 from cegid_daemon.sites.dropfolder import DropFolder
 from cegid_daemon.sites.upload import Uploads
@@ -196,3 +197,12 @@ def test_no_descriptor_stays_open(site: Site) -> None:
     site.folder.stat("a")
     site.folder.names("/")
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_whose_the_folder_is_is_no_affair_of_clients(site: Site) -> None:
+    (site.root / OWNER_MARK).write_text("{}")
+    assert site.folder.names("/") == []
+    for ask in (site.folder.stat, site.folder.open, site.folder.remove, site.folder.upload, site.folder.make_folder):
+        with pytest.raises(FileNotFoundError):
+            ask(f"/{OWNER_MARK}")
+    assert (site.root / OWNER_MARK).read_text() == "{}"
