@@ -143,7 +143,7 @@ def _crossing(name: str, route: RouteTable, root: Root, folders: Folders) -> Cro
     if target is None:
         return Crossing(name, _source(route.source), at(route.source))
     replaces = _target(target, Direction(route.direction)).exists == "replace"
-    return Crossing(name, _source(route.source), at(route.source), at(target), target.name, replaces)
+    return Crossing(name, _source(route.source), at(route.source), at(target), target.name, target.temporary, replaces)
 
 
 def _endpoint(name: str, table: EndpointTable, folders: Folders) -> EndpointSpec:

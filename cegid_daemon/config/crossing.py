@@ -14,6 +14,7 @@ from itertools import combinations
 from cegid_daemon.config.faults import Trouble
 from cegid_daemon.masks import Masks, meet
 from cegid_daemon.model import SourceSpec
+from cegid_daemon.temporary import DIRECT
 
 _ASKED = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
 _APART = re.compile(r"\b(route|store|message)\b")
@@ -29,6 +30,7 @@ class Crossing:
     source_at: str
     target_at: str = ""  # blank: no target
     target_name: str = ""
+    temporary: str = DIRECT  # the pattern of its temporary names
     replaces: bool = False  # what lies under the name
 
     @property
@@ -99,13 +101,28 @@ def _loops(taker: Crossing, giver: Crossing) -> Iterator[Trouble]:
             f"route {taker.route!r} would take the files that route {giver.route!r} files away",
             remedy="Take them from another folder.",
         )
-    if giver.target_at == taker.source_at and _meet(taker.source, SourceSpec("", match=(_mask(giver.target_name),))):
+    if (mask := _temporaries_in(giver, taker.source_at)) and _meet(taker.source, SourceSpec("", match=(mask,))):
+        yield Trouble(
+            key,
+            f"route {taker.route!r} would take the temporary files of route {giver.route!r}",
+            why=f"{giver.temporary!r} gives names that {'; '.join(taker.source.match)!r} takes",
+            remedy="Deliver to another folder, set another `temporary`, or make match and ignore leave those names.",
+        )
+    elif giver.target_at == taker.source_at and _meet(taker.source, SourceSpec("", match=(_mask(giver.target_name),))):
         yield Trouble(
             key,
             f"route {taker.route!r} would take what route {giver.route!r} delivers",
             why=f"{giver.target_name!r} can give a name that {'; '.join(taker.source.match)!r} takes",
             remedy="Deliver to another folder, or make match and ignore leave those names.",
         )
+
+
+def _temporaries_in(giver: Crossing, folder: str) -> str:
+    """The mask of its temporary names, if they are in that folder; blank if not."""
+    where, _, name = giver.temporary.rpartition("/")
+    if giver.temporary == DIRECT or not giver.target_at or address(giver.target_at, where) != folder:
+        return ""
+    return "*".join(_WILD.sub(r"[\1]", part) for part in re.split(r"\{id\}|\{name\}", name))
 
 
 def _within(folder: str, around: str) -> bool:

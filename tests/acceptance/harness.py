@@ -220,10 +220,10 @@ class Receiver:
             self.take()
 
     def take(self) -> None:
-        """Moves everything but dot files out."""
+        """Moves everything out but folders and what has a temporary name."""
         for folder in self._folders:
             for path in folder.iterdir():
-                if not path.name.startswith("."):
+                if not path.name.startswith((".", "up_")) and not path.is_dir():
                     away = folder.parent / f".received-{len(self.bodies)}"
                     with suppress(FileNotFoundError):
                         path.rename(away)

@@ -17,7 +17,7 @@ from cegid_daemon.endpoints import open_endpoint
 from cegid_daemon.errors import Taken
 from cegid_daemon.journal import Journal
 from tests.servers import ftp, sftp
-from tests.servers.places import Place
+from tests.servers.places import Place, wait_until
 
 PATTERNS = [".{id}.part", "up_{id}", "{id}.tmp", "tmp/{id}", "none"]
 WAYS = [*zip(PATTERNS, ["replace", "version"] * 3, strict=False), ("none", "version")]
@@ -255,3 +255,46 @@ def test_a_folder_for_temporary_names_that_cannot_be_made_is_told(tmp_path: Path
         assert shop.call("check", "--live").exit_code == 0
         assert shop.call("once").exit_code == 0
         assert shop.arrived() == {"S.txt": "one\n"}
+
+
+# -- lines that break --------------------------------------------------------------------------------------------------
+
+
+class SilentMailbox(Mailbox):
+    """Takes every upload at once, and ends the connection instead of confirming it."""
+
+    def respond(self, text: str, logfun: Any = None) -> None:
+        if text.startswith("226") and self.data_channel is not None and self.data_channel.receive:
+            self.close()
+        else:
+            ftp.FTPHandler.respond(self, text, *(() if logfun is None else (logfun,)))
+
+    on_file_received = Mailbox.on_file_received
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_an_upload_whose_confirmation_is_lost_is_not_sent_twice(tmp_path: Path, pattern: str) -> None:
+    taken: list[tuple[str, bytes]] = []
+    with of(SilentMailbox, taken=taken)(tmp_path / "server") as place:
+        shop = Shop(tmp_path, place, temporary=pattern)
+        shop.drop("S.csv", "one")
+        codes = [shop.call("once").exit_code for _ in range(3)]
+    assert ([body for _, body in taken], shop.states(), set(codes)) == ([b"one\n"], ["unsure"], {1})
+
+
+@pytest.mark.parametrize("scheme", ["ftp", "ftps"])
+def test_an_upload_that_is_given_up_is_not_called_whole_by_the_server(tmp_path: Path, scheme: str) -> None:
+    """vsftpd removes what breaks off, if it can tell that from what ends: by a reset, not by an orderly end."""
+
+    def chunks() -> Iterator[bytes]:
+        yield b"half" * 100_000
+        wait_until((place.root / "S.txt").exists)
+        raise OSError("the disk of the sender")
+
+    with (
+        ftp.vsftpd(tmp_path, scheme, delete_failed_uploads="YES") as place,
+        closing(open_endpoint(place.spec())) as endpoint,
+    ):
+        with pytest.raises(OSError, match="the disk of the sender"):
+            endpoint.put("", "S.txt", chunks())
+        wait_until(lambda: not (place.root / "S.txt").exists())

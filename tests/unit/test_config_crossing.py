@@ -137,3 +137,21 @@ def test_a_route_is_taken_over_once(tmp_path):
     assert "route 'a' names it as well" in fault
     (fault,) = moved(tmp_path, a='moved_from = ["old", "old"]')
     assert "it stands here twice" in fault
+
+
+TAKER = "endpoint = 'outbox', folder = '{}', match = '{}'"
+
+
+@pytest.mark.parametrize(
+    ("folder", "match", "temporary"),
+    [("", "*.tmp", "{id}.tmp"), ("tmp", "*", "tmp/{id}"), ("a/b", "up_*", "a/b/up_{id}.{name}")],
+)
+def test_a_route_that_would_take_temporary_files_of_another_is_refused(tmp_path, folder, match, temporary):
+    target = f"{{ endpoint = 'outbox', name = 'x.xml', temporary = '{temporary}' }}"
+    faults = crossed(tmp_path, TAKER.format(folder, match), INBOX, target=target)
+    assert any("route 'r0' would take the temporary files of route 'r1'" in fault for fault in faults)
+    other = (
+        f"{{ endpoint = 'outbox', name = 'x.xml', temporary = '{temporary.replace('tmp', 'new').replace('up', 'x')}' }}"
+    )
+    told = crossed(tmp_path, TAKER.format(folder, match), INBOX, target=other)
+    assert not any("temporary files" in fault for fault in told)

@@ -57,6 +57,16 @@ def named(template: str) -> str:
 
 CASES = {
     "unknown key near one": ('stat = "x"', "stat", "Did you mean 'state'?"),
+    "temporary names that are not unique": (
+        BASE + ROUTE.replace("target = {", 'target = { temporary = "{name}.part",'),
+        "route.stock.target.temporary",
+        "without {id} two uploads could have the same name",
+    ),
+    "temporary names in another place": (
+        BASE + ROUTE.replace("target = {", 'target = { temporary = "../{id}",'),
+        "route.stock.target.temporary",
+        "Write one such as .{id}.part, up_{id}, {id}.tmp, tmp/{id}, none.",
+    ),
     "unknown key near none": ("[store.main]\nzzz = 1", "store.main.zzz", "Known here: enabled, log_requests"),
     "unknown key deep inside": (
         BASE + ROUTE.replace('folder = "stock" }', 'setle = "1s" }', 1),
