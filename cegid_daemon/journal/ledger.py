@@ -253,11 +253,29 @@ class Ledger:
         found = self._db.query(f"SELECT {rows.MESSAGE_COLUMNS} FROM message {where}", params)
         return [rows.message(row) for row in found]
 
-    def start_rewriting(self, messages: Collection[int], by: int = 1) -> None:
-        """Counts one more start of the rewriting, durably, before it begins; `by` -1: one less."""
+    def start_rewriting(self, messages: Collection[int]) -> None:
+        """Counts one more start of the rewriting, durably, before it begins."""
         with self._db.transaction():
             self._db.executemany(
-                "UPDATE message SET rewrite_starts = rewrite_starts + ? WHERE id = ?", [(by, id_) for id_ in messages]
+                "UPDATE message SET rewrite_starts = rewrite_starts + 1 WHERE id = ?", [(id_,) for id_ in messages]
+            )
+
+    def start_rewriting_again(self, message: int, fault: Fault, *, now: datetime, next_try_at: datetime) -> None:
+        """As `start_rewriting`, of one whose last start was cut off: should this one be too, it waits until then."""
+        with self._db.transaction():
+            self._aside(message, State.WAITING, fault)
+            self._db.execute(
+                "UPDATE message SET rewrite_starts = rewrite_starts + 1, next_try_at = ?, "
+                "rewrite_since = CASE WHEN rewrite_since <= ? THEN rewrite_since ELSE ? END WHERE id = ?",
+                (utc_text(next_try_at), utc_text(now), utc_text(now), message),
+            )
+
+    def take_start_back(self, messages: Collection[int]) -> None:
+        """A start came to nothing, but was not cut off: it may be made again at once."""
+        with self._db.transaction():
+            self._db.executemany(
+                "UPDATE message SET rewrite_starts = rewrite_starts - 1, next_try_at = NULL WHERE id = ?",
+                [(id_,) for id_ in messages],
             )
 
     def set_state(self, message: int, state: State) -> None:

@@ -63,6 +63,7 @@ class Message:
     fault: Fault | None
     lets_pass: bool = False  # while it is held, those behind it go on
     refusal: RefusalExtent = RefusalExtent.NONE
+    rewrite_since: datetime | None = None  # when the first start of its rewriting was made up for
     age: int | None = None  # its values are as old as those of the message with this `seq`; None: of its own
 
     @property
@@ -112,7 +113,7 @@ SOURCE_COLUMNS = "id, endpoint, place, folder, name, size, mtime_ns, inode, ctim
 MESSAGE_COLUMNS = (
     "id, uid, route, store, seq, state, source, folder, file_name, payload, sha256, size, logged, recipe, revision, "
     "made_at, rewrite_starts, tries, next_try_at, first_failed_at, replay_of, received_at, error, "
-    "lets_pass, refusal, age"
+    "lets_pass, refusal, rewrite_since, age"
 )
 
 DELIVERY_COLUMNS = (
@@ -143,7 +144,7 @@ def message(row: sqlite3.Row) -> Message:
         bool(row["logged"]), row["recipe"], row["revision"], _moment(row["made_at"]), row["rewrite_starts"],
         row["tries"], _moment(row["next_try_at"]), _moment(row["first_failed_at"]), row["replay_of"],
         utc_moment(row["received_at"]), _fault(row["error"]), bool(row["lets_pass"]),
-        RefusalExtent(row["refusal"]), row["age"],
+        RefusalExtent(row["refusal"]), _moment(row["rewrite_since"]), row["age"],
     )  # fmt: skip
 
 

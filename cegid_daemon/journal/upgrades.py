@@ -179,3 +179,9 @@ def m018_owner_marks(db: Database) -> None:
         );
         """,
     )
+
+
+@migrations()
+def m016_interrupted_rewriting(db: Database) -> None:
+    """Since when the starts of a rewriting were cut off by the end of the daemon."""
+    apply_statements(db, "ALTER TABLE message ADD COLUMN rewrite_since TEXT")

@@ -11,11 +11,11 @@ import json
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeGuard
 
 from cegid_daemon.endpoints.protocol import Reachable
-from cegid_daemon.errors import BadInput, CegidDaemonError, JournalUnavailable, LimitExceeded, MessageError
+from cegid_daemon.errors import BadInput, CegidDaemonError, JournalUnavailable, LimitExceeded, MessageError, Transient
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.outgoing import Making, PartReady
 from cegid_daemon.journal.payloads import Staged
@@ -32,7 +32,9 @@ from cegid_daemon.workshop import Finished, Order, Workshop
 log = logging.getLogger(__name__)
 
 _REMEMBERED = 256  # recipes whose id is known
-MOST_STARTS = 3  # a message that ended the daemon this often while it was rewritten is not tried again
+MOST_STARTS = 10  # starts that the end of the daemon cut off, …
+LEAST_TIME = timedelta(minutes=10)  # … spread over so much time: only then the message fails
+_LONGEST_PAUSE = timedelta(minutes=2)  # between two of them
 
 
 class Rewriting:
@@ -60,9 +62,9 @@ class Rewriting:
 
         Raises JournalError or Transient if nothing could be recorded now: all of it is to be done again.
         """
-        failed, able = _sort_out_hopeless(route, batch, self._started)
+        failed, able = _sort_out_hopeless(route, batch, self._started, now)
         for together in _apart(able, self._started):
-            self._count_start(together)
+            self._count_start(route, together, now)
             try:
                 failed += self._rewrite_together(route, together, raws, now)
             except CegidDaemonError:
@@ -85,17 +87,34 @@ class Rewriting:
                     result.discard()
         return failed
 
-    def _count_start(self, batch: Sequence[Message]) -> None:
+    def _count_start(self, route: Route, batch: Sequence[Message], now: datetime) -> None:
         """Counts a start that this process has not counted yet, durably, before it begins."""
-        if uncounted := [message.id for message in batch if message.id not in self._started]:
+        if uncounted := [message for message in batch if message.id not in self._started]:
             self._workshop.await_ready()  # a kill before then is no message's fault
-            self._journal.ledger.start_rewriting(uncounted)
-            self._started.update(uncounted)
+            if uncounted[0].rewrite_starts > 1:  # it is alone, see `_apart`
+                self._start_again(route, uncounted[0], now)
+            else:
+                self._journal.ledger.start_rewriting([message.id for message in uncounted])
+            self._started.update(message.id for message in uncounted)
+
+    def _start_again(self, route: Route, message: Message, now: datetime) -> None:
+        """Nobody knows what ended the daemon: it is tried again, and should that go on, after growing pauses."""
+        pause = min(route.retry.pause(message.rewrite_starts - 1), _LONGEST_PAUSE)
+        next_try_at = now + pause
+        error = Transient(
+            "the daemon was ended while it rewrote this file",
+            why=f"{message.rewrite_starts} starts did not finish",
+            remedy="It is tried again by itself, after growing pauses; `discard` it to let those behind it go on.",
+        )
+        self._journal.ledger.start_rewriting_again(
+            message.id, failure_fault(error, route, message), now=now, next_try_at=next_try_at
+        )
+        log.warning("message %d: %s", message.id, error, extra={"route": route.name, "message_id": message.id})
 
     def _take_start_back(self, batch: Sequence[Message]) -> None:
         """It came to nothing, but by no kill (a full disk, a stop): that may happen as often as it likes."""
         with suppress(JournalUnavailable):
-            self._journal.ledger.start_rewriting([message.id for message in batch], by=-1)
+            self._journal.ledger.take_start_back([message.id for message in batch])
             self._started.difference_update(message.id for message in batch)
 
     def _order(self, route: Route, message: Message, raw: bytes | None, revision: int) -> Order:
@@ -245,7 +264,7 @@ def failure_fault(error: CegidDaemonError, route: Route, message: Message) -> Fa
 
 
 def _sort_out_hopeless(
-    route: Route, batch: Sequence[Message], started: Collection[int]
+    route: Route, batch: Sequence[Message], started: Collection[int], now: datetime
 ) -> tuple[list[tuple[Message, CegidDaemonError]], list[Message]]:
     """Those that are not tried, with the reason, and the others. `started`: those this process has begun."""
     failed: list[tuple[Message, CegidDaemonError]] = []
@@ -253,11 +272,17 @@ def _sort_out_hopeless(
     for message in batch:
         if message.payload is None and not route.answers:
             failed.append((message, _too_large(message, route.source.max_size)))
-        elif message.id not in started and message.rewrite_starts >= MOST_STARTS:
+        elif message.id not in started and _is_hopeless(message, now):
             failed.append((message, _killer(message)))
         else:
             able.append(message)
     return failed, able
+
+
+def _is_hopeless(message: Message, now: datetime) -> bool:
+    """Whether it was cut off so often, and for so long, that it is more likely the cause than not."""
+    since = message.rewrite_since
+    return message.rewrite_starts >= MOST_STARTS and since is not None and now - since >= LEAST_TIME
 
 
 def _apart(batch: Sequence[Message], started: Collection[int]) -> list[list[Message]]:
@@ -278,6 +303,6 @@ def _too_large(message: Message, bound: int) -> BadInput:
 def _killer(message: Message) -> LimitExceeded:
     return LimitExceeded(
         "the daemon was ended while it rewrote this file, again and again",
-        why=f"{message.rewrite_starts} starts in a row did not finish",
+        why=f"{message.rewrite_starts} starts since {message.rewrite_since:%Y-%m-%d %H:%M} UTC did not finish",
         remedy="Look into the system log for the reason (memory?), then replay it.",
     )

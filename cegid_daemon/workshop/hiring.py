@@ -46,6 +46,7 @@ class Cause(Enum):
     DEADLINE = "deadline"
     CPU = "cpu"
     MEMORY = "memory"
+    NURSERY = "nursery"  # its nursery was killed, and every worker with it: no order is to blame
     OTHER = "other"
 
 
@@ -290,7 +291,7 @@ def _environment(bench: Bench) -> dict[str, str]:
 def _cause(status: int | None) -> tuple[Cause, str]:
     """What a wait status says."""
     if status is None:
-        return Cause.OTHER, "its nursery was killed"
+        return Cause.NURSERY, "its nursery was killed"
     code = os.waitstatus_to_exitcode(status)
     if code == OUT_OF_MEMORY:
         return Cause.MEMORY, ""

@@ -21,6 +21,7 @@ from cegid_daemon.workshop.orders import MIB, Bench, Finished, Limits, Order, Ta
 from cegid_daemon.workshop.spool import drop_leftovers, stem_of
 
 CORE = "cegid_daemon.rewrite:rewrite"
+_MOST_DEATHS = 3  # of workers in a row: the first may have another order's fault, any may be killed from outside
 _REMEMBERED = 256  # recipes whose SHA-256 is known
 
 
@@ -100,21 +101,26 @@ class Workshop:
         return outcomes
 
     def _rewrite_batch(self, batch: list[Order], large: bool, outcomes: list[Finished | MessageError]) -> None:
-        """Adds a result for each. Whoever's worker died of what an earlier one may have caused is tried again alone."""
+        """Adds a result for each. Whoever's worker died of what may not be its fault is tried again alone."""
         open_orders = deque(batch)
-        suspect = False
+        deaths = 0  # of workers that had the first of them in hand
+        nurseries = 0  # that were killed meanwhile
         while open_orders:
-            with self._lease(large=large, fresh=suspect) as worker:
+            with self._lease(large=large, fresh=deaths > 0) as worker:
                 try:
-                    for outcome in self._ask(worker, [open_orders[0]] if suspect else list(open_orders)):
+                    for outcome in self._ask(worker, [open_orders[0]] if deaths else list(open_orders)):
                         outcomes.append(self._accepted(outcome))
                         open_orders.popleft()
-                        suspect = False
+                        deaths = 0
                 except WorkerDied as died:
                     drop_leftovers(self._spool, stem_of(open_orders[0].message_id))
-                    suspect = not (suspect or died.final) or not self._open
-                    if not suspect:
+                    nurseries += died.cause is Cause.NURSERY
+                    if self._open and nurseries == _MOST_DEATHS:
+                        raise _nurseries_killed() from died
+                    deaths += died.cause is not Cause.NURSERY
+                    if self._open and (died.final or deaths == _MOST_DEATHS):
                         outcomes.append(_limit_exceeded(open_orders.popleft(), died, self._limits))
+                        deaths = 0
 
     def _ask(self, worker: Worker, orders: Sequence[Order]) -> Iterator[Finished | CegidDaemonError]:
         names = [self._name_of(order.recipe) for order in orders]
@@ -197,12 +203,20 @@ def _task(order: Order, name: str) -> Task:
                 order.size)  # fmt: skip
 
 
+def _nurseries_killed() -> Transient:
+    return Transient(
+        "the process that starts the workers is killed again and again",
+        remedy="Look into the system log for who does it (memory?). The rewriting is tried again by itself.",
+    )
+
+
 def _limit_exceeded(order: Order, died: WorkerDied, limits: Limits) -> LimitExceeded:
     """The error for the message whose rewriting cost its worker."""
     what, limit, remedy = {
         Cause.DEADLINE: ("the rewriting took too long", f"{limits.deadline(order.size):g} s", _SLOW),
         Cause.CPU: ("the rewriting took too much CPU time", f"{limits.deadline(order.size):g} s", _SLOW),
         Cause.MEMORY: ("the rewriting took too much memory", f"{limits.memory // MIB} MiB", _LARGE),
+        Cause.NURSERY: ("the rewriting killed its worker", "", _FATAL),
         Cause.OTHER: ("the rewriting killed its worker", "", _FATAL),
     }[died.cause]
     templates = order.recipe.templates

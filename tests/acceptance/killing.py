@@ -31,7 +31,10 @@ class Zygote:
         self._process.stdout.close()
         self._log.close()
 
-    def run(self, kill_at: int, is_idle: Callable[[], bool], kill_after: float = 30) -> bool:
+    def run(
+        self, kill_at: int, is_idle: Callable[[], bool], kill_after: float = 30,
+        kill_when: Callable[[], bool] = lambda: False,
+    ) -> bool:  # fmt: skip
         """Runs the daemon until it is killed (True), or until all is done (False)."""
         assert self._process.stdin and self._process.stdout
         self._process.stdin.write(b"%d\n" % kill_at)
@@ -40,6 +43,9 @@ class Zygote:
         while not select.select([self._process.stdout], [], [], 0.01)[0]:
             if is_idle():
                 os.kill(pid, signal.SIGTERM)
+                break
+            if kill_when():
+                os.kill(pid, signal.SIGKILL)
                 break
             if time.monotonic() > until:
                 os.kill(pid, signal.SIGKILL)
@@ -57,11 +63,6 @@ def is_idle(shop: Shop, sender: Sender) -> bool:
     if len(sender.bodies) < sender.limit or shop.lying():
         return False
     return not shop.sql("SELECT 1 FROM message WHERE closed_at IS NULL LIMIT 1")
-
-
-def near_giving_up(shop: Shop) -> bool:
-    """A message that ended the daemon three times in a row is rightly taken for the cause: let it pass before that."""
-    return bool(shop.sql("SELECT 1 FROM message WHERE made_at IS NULL AND closed_at IS NULL AND rewrite_starts >= 2"))
 
 
 def check(shop: Shop, sender: Sender, receiver: Receiver, routes: int) -> None:

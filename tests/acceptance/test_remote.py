@@ -23,7 +23,7 @@ from lxml import etree
 
 from cegid_daemon.sites.aurora_standin import ExportedOrder
 from tests.acceptance.harness import EFFORT, ROOT, Daemon, Receiver, Sender, Shop, rows
-from tests.acceptance.killing import Zygote, check, is_idle, near_giving_up
+from tests.acceptance.killing import Zygote, check, is_idle
 from tests.servers import ftp, sftp
 from tests.servers.aurora import FaultyApi
 from tests.servers.places import HOST, Place, Server, free_port
@@ -327,8 +327,6 @@ def test_line_server_and_daemon_fail_at_random_and_each_message_arrives_exactly_
                 for _ in range(3 * EFFORT):
                     sender.limit += 8
                     zygote.run(0, lambda: False, kill_after=chance.uniform(0.8, 2.5))
-                    if near_giving_up(shop):
-                        zygote.run(0, lambda: not near_giving_up(shop))
             zygote.run(0, lambda: is_idle(shop, sender))
     finally:
         zygote.close()

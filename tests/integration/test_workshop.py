@@ -142,6 +142,27 @@ def test_a_worker_killed_by_chance_costs_nothing(open_workshop, tmp_path):
     assert [type(result) for result in results] == [Finished] * 3
 
 
+def test_workers_killed_from_outside_again_and_again_cost_nothing_before_the_third(open_workshop, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        folder.mkdir()
+    batch = [order("a", 1), order(f"die-times 2 {first}", 2), order(f"die-times 3 {second}", 3), order("b", 4)]
+    results = open_workshop().rewrite(batch)
+    assert [type(result) for result in results] == [Finished, Finished, LimitExceeded, Finished]
+
+
+def test_a_nursery_that_is_killed_is_no_order_s_fault(open_workshop, tmp_path):
+    workshop = open_workshop()
+    (finished,) = workshop.rewrite([order(f"kill-nursery 2 {tmp_path}", 1)])
+    assert type(finished) is Finished
+    for one in tmp_path.iterdir():
+        if one.name.startswith("killed-"):
+            one.unlink()
+    with pytest.raises(Transient, match="killed again and again"):
+        workshop.rewrite([order(f"kill-nursery 3 {tmp_path}", 1)])
+    assert text(workshop.rewrite([order("a")])[0]) == b"a"
+
+
 def test_memory_that_an_earlier_message_left_taken_is_not_the_next_ones_fault(open_workshop):
     keep = f"keep {100 * MIB}"
     results = open_workshop(Limits(memory=200 * MIB, worn=1000 * MIB)).rewrite([order(keep, 1), order(keep, 2)])

@@ -82,6 +82,25 @@ def _die_once(argument, sink):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def _die_times(argument, sink):
+    """`N FOLDER`: as a kill from outside, N times."""
+    times, folder = argument.split(" ", 1)
+    died = len(list(Path(folder).glob("died-*")))
+    if died < int(times):
+        Path(folder, f"died-{died}").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _kill_nursery(argument, sink):
+    """`N FOLDER`: kills the nursery, and with it this worker, N times."""
+    times, folder = argument.split(" ", 1)
+    died = len(list(Path(folder).glob("killed-*")))
+    if died < int(times):
+        Path(folder, f"killed-{died}").touch()
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)
+
+
 def _leave(argument, sink):
     os._exit(3)
 
@@ -118,6 +137,7 @@ _KEPT = []
 _COMMANDS = {
     "bad": _bad, "bug": _bug, "misconfigured": _misconfigured,
     "loop": _loop, "loop-in-c": _loop_in_c, "eat": _eat, "eat-in-template": _eat_in_template,
-    "keep": _leave_little, "die": _die, "die-once": _die_once, "leave": _leave, "wait-for": _wait_for, "full": _full,
+    "keep": _leave_little, "die": _die, "die-once": _die_once, "die-times": _die_times, "kill-nursery": _kill_nursery,
+    "leave": _leave, "wait-for": _wait_for, "full": _full,
     "write": _write, "rows": _rows, "tell": _tell,
 }  # fmt: skip

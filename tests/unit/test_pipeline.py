@@ -247,7 +247,9 @@ def test_a_file_that_ends_the_daemon_fails_and_those_beside_it_do_not(spine: Spi
         except Killed:
             kills += 1
             spine.restart()
-    assert kills == 3
+        spine.after(minutes=2)
+        assert kills < 20
+    assert kills == 10
     assert sorted(spine.states()) == ["done", "done", "done", "failed"]
     assert spine.out() == {"S1.xml": b"S1", "S3.xml": b"S3", "S4.xml": b"S4"}
     assert "again and again" in spine.filed("failed")["KILLER.csv.error.txt"].decode()

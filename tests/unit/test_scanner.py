@@ -169,22 +169,6 @@ def test_many_files_go_in_batches_in_order_and_a_stop_ends_between_two(spine: Sp
     assert spine.states() == ["done"] * 150
 
 
-def test_a_message_that_ended_the_daemon_three_times_in_a_row_is_not_tried_again(spine: Spine) -> None:
-    spine.drop("a.csv", b"one")
-
-    def die(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    for _ in range(3):
-        spine.workshop.rewrite = die  # type: ignore[method-assign]
-        with pytest.raises(KeyboardInterrupt):
-            spine.look()
-        spine.restart()
-    spine.look()
-    assert spine.states() == ["failed"]
-    assert "again and again" in spine.filed("failed")["a.csv.error.txt"].decode()
-
-
 def test_once_waits_for_what_settles_and_tries_what_waits(spine_of: Build) -> None:
     spine = spine_of(route(source_settle=timedelta(seconds=3)))
     spine.inbox.abilities = Abilities(remote=True)  # or the times of the endpoint in memory would be long ago
