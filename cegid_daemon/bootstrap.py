@@ -30,6 +30,7 @@ from cegid_daemon.housekeeping import Housekeeping
 from cegid_daemon.journal import Journal
 from cegid_daemon.lanes import Task
 from cegid_daemon.leftovers import Leftovers
+from cegid_daemon.listing_faults import clear_other_places
 from cegid_daemon.model import LogPolicy, Route
 from cegid_daemon.ownership import Identification, OldMarks, folder_claims
 from cegid_daemon.pipeline import Pipeline
@@ -123,6 +124,7 @@ class Installation(AbstractContextManager["Installation"]):
             config, endpoints, apis, self.journal, pipeline, troubles, self._spool, self.clock, stopping, claims
         ).sources()
         folders = {(one.endpoint.where, one.spec.folder) for one in sources}
+        clear_other_places(self.journal, {f"{where}/{folder}".rstrip("/") for where, folder in folders})
         marks = OldMarks(self.journal, endpoints, claims)
         leftovers = Leftovers(self.journal, pipeline, config.routes, folders, self.clock, marks.remove)
         return Crew({**endpoints, **apis}, sources, troubles, leftovers, self._alarm(config))

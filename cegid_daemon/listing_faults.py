@@ -25,6 +25,14 @@ _MAX_ABSENT = 2  # times in a row that a name is listed unchanged and then is no
 _MAX_CHANGED = 3  # the same, where the file is said to be another one than was listed
 
 
+def clear_other_places(journal: Journal, places: Collection[str]) -> None:
+    """What was told of folders that nobody looks at any more holds no longer."""
+    for notice in journal.notices.active():
+        of = {UNREAD: notice.subject, DENIED: notice.subject.rpartition("/")[0]}.get(notice.kind)
+        if of is not None and of not in places:
+            journal.notices.clear(notice.kind, notice.subject)
+
+
 class ListingFaults:
     """What is wrong with the listings of one folder."""
 

@@ -16,6 +16,7 @@ from cegid_daemon.endpoints.protocol import Endpoint
 from cegid_daemon.errors import Absent, CegidDaemonError, EndpointError, Permanent, Place, SourceChanged, Transient
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.rows import Delivery, Message
+from cegid_daemon.listing_faults import ListingFaults
 from cegid_daemon.masks import Masks
 from cegid_daemon.model import CLOSED, DeliveryState, Fault, Listed, RejectsSpec, Route, SourceSpec, escape_name
 from cegid_daemon.pipeline.answering import log_refusal
@@ -51,6 +52,9 @@ class Rejects:
         self._troubles = troubles
         self._clock = clock
         self._settling = Settling(self.spec, remote=endpoint.abilities.remote)
+        self._listing_faults = ListingFaults(
+            journal, troubles, f"{endpoint.where}/{rejects.folder}".rstrip("/"), route.retry
+        )
 
     @property
     def name(self) -> str:
@@ -75,6 +79,7 @@ class Rejects:
     def _look(self, passed: Passed, now: datetime) -> None:
         here = self.endpoint.where, self.spec.folder
         listing = self._list()
+        passed.faults += self._listing_faults.examine(listing, now)
         fresh = [one for one in listing if self._is_log(one) or not self._journal.answers.looked_into(*here, one)]
         look = self._settling.look(fresh, now)
         whole = {ready.file.name: ready.file for ready in look.ready}
@@ -88,12 +93,15 @@ class Rejects:
             passed.settling = len(waiting)
             passed.next_look = min(passed.next_look, look.look_again)
 
+    def _is_wanted(self, name: str) -> bool:
+        return self._files.takes(name) or self._logs.takes(name)
+
     def _is_log(self, file: Listed) -> bool:
         return self._logs.takes(file.name)
 
     def _list(self) -> list[Listed]:
         try:
-            return self.endpoint.list(self.spec.folder)
+            return self.endpoint.list(self.spec.folder, self._is_wanted)
         except Absent as exc:
             raise Transient(f"the folder {self.name} is not there",
                             remedy="Make it, or correct route.….rejects.") from exc  # fmt: skip

@@ -6,7 +6,7 @@ typed into an address leads nowhere.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +21,7 @@ from cegid_daemon.endpoints import Endpoint, open_endpoint
 from cegid_daemon.errors import Absent, EndpointError, NotThere, Refused
 from cegid_daemon.journal.words import HEAD, encoding_of
 from cegid_daemon.logs import masked
+from cegid_daemon.masks import Masks
 from cegid_daemon.model import EndpointSpec, Listed, Route, escape_name, unescape_name
 
 _PATIENCE = 20.0  # seconds that a listing waits for those before it
@@ -37,11 +38,14 @@ class Places:
         self._turns = {name: Turns(f"endpoint {name}", _PATIENCE) for name in specs}
         self._open: dict[str, Endpoint] = {}
 
-    def list(self, endpoint: str, folder: str) -> list[Listed]:
-        """A folder's entries; none where it is not there. Raises EndpointError."""
+    def list(self, endpoint: str, folder: str, wanted: Callable[[str], bool] | None = None) -> list[Listed]:
+        """A folder's entries; none where it is not there. Those that are not wanted may lack their time.
+
+        Raises EndpointError.
+        """
         with self._turns[endpoint].take():
             try:
-                return self._endpoint(endpoint).list(folder)
+                return self._endpoint(endpoint).list(folder, wanted)
             except Absent:
                 return []
 
@@ -160,7 +164,8 @@ def _is_day(name: str) -> bool:
 def _listed(visit: Visit, route: Route, which: str, day: str) -> list[Listed]:
     if which == "processed" and not route.source.archive and not _is_day(day):
         return []
-    return _places(visit).list(route.source.endpoint, _folder(route, which, day))
+    wanted = Masks(route.source.match, route.source.ignore).takes if which == "inbox" else None
+    return _places(visit).list(route.source.endpoint, _folder(route, which, day), wanted)
 
 
 def _rows(listed: list[Listed]) -> list[FileRow]:

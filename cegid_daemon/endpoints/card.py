@@ -48,7 +48,7 @@ def card_of(endpoint: Endpoint, folder: str, clock: Callable[[], datetime], temp
     not work, which others would.
     """
     facts = facts_of(endpoint)
-    endpoint.list(folder)
+    endpoint.list(folder, lambda _name: False)
     trips = {pattern: _round_trip(endpoint, folder, pattern, clock) for pattern in temporaries or (DEFAULT,)}
     first = next(iter(trips.values()))
     tried = dict(first.tried)

@@ -10,6 +10,7 @@ import pytest
 
 from cegid_daemon.endpoints.listing import Listing
 from cegid_daemon.errors import Absent, SourceChanged
+from cegid_daemon.listing_faults import clear_other_places
 from cegid_daemon.model import Identity, Listed
 from cegid_daemon.once import once
 from tests.unit.spine import Spine
@@ -139,3 +140,15 @@ def test_what_an_earlier_process_told_is_told_no_more_when_the_name_is_gone(spin
     spine.journal.notices.report("unread listing line", spine.sources[0].place, "…", spine.now)
     spine.look()
     assert [one.subject for one in spine.journal.notices.active()] == ["elsewhere/x.csv"]
+
+
+def test_what_was_told_of_folders_that_nobody_looks_at_any_more_is_cleared(spine: Spine) -> None:
+    report = spine.journal.notices.report
+    for place in ("ftp:gone/in", "ftp:here/in"):
+        report("unread listing line", place, "…", spine.now)
+        report("denied name", f"{place}/x.csv", "…", spine.now)
+    report("clock", "ftp:gone/in", "…", spine.now)
+    clear_other_places(spine.journal, {"ftp:here/in"})
+    assert {(one.kind, one.subject) for one in spine.journal.notices.active()} == {
+        ("unread listing line", "ftp:here/in"), ("denied name", "ftp:here/in/x.csv"), ("clock", "ftp:gone/in"),
+    }  # fmt: skip
