@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # `once` tells what these would log as faults of its outcome, one line each.
 TOLD_BY_OUTCOME = (
     "cegid_daemon.trouble",
+    "cegid_daemon.listing_faults",
     "cegid_daemon.pipeline",
     "cegid_daemon.pipeline.answering",
     "cegid_daemon.waiting",

@@ -48,6 +48,7 @@ class FtpSiteTable(SiteTable):
     grace: Duration = key(
         timedelta(milliseconds=500),
         "without TLS: how long the answer to an upload is withheld; a client that dies is noticed in it",
+        shown='`"500ms"`',
     )
     public_address: Address = key("", "address that data connections are asked to, behind a router", shown="its own")
     key: Annotated[File | None, Kind("file")] = key(None, "PEM file with the key", shown="in `certificate`")
