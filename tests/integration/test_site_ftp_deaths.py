@@ -70,18 +70,8 @@ control.recv(4096)
 
 def _command(kind: str, site: Running, file: Path, name: str, seed: int) -> list[str]:
     if kind == "curl":
-        url = f"ftp://{HOST}:{site.port}/{name}"
-        return [
-            program("curl", "curl"),
-            "-sS",
-            "-u",
-            f"cegid:{PASSWORD}",
-            "--limit-rate",
-            str(RATE),
-            "-T",
-            str(file),
-            url,
-        ]
+        to = ["-u", f"cegid:{PASSWORD}", f"ftp://{HOST}:{site.port}/{name}"]
+        return [program("curl", "curl"), "-sS", "--limit-rate", str(RATE // 4), "-T", str(file), *to]
     if kind == "lftp":
         script = (
             f"set ftp:ssl-allow no; set ftp:use-allo no; set net:limit-rate {RATE // 2}; set net:max-retries 1; "
