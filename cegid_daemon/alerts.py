@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from cegid_daemon.clock import is_within
 from cegid_daemon.errors import Transient
 
 LISTED = 20  # troubles named in one message
@@ -61,7 +62,7 @@ def due(now_wrong: Mapping[str, str], told: Told, quiet: timedelta, now: datetim
     healed = sorted(subject for subject in known if subject not in now_wrong and subject.startswith("endpoint "))
     if not new and not healed:
         return None
-    if told.at and now - datetime.fromisoformat(told.at) < quiet:
+    if told.at and is_within(datetime.fromisoformat(told.at), quiet, now):
         return None
     lines = [now_wrong[subject] for subject in new[:LISTED]]
     lines += [f"and {len(new) - LISTED} more"] if len(new) > LISTED else []

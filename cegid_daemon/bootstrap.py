@@ -18,7 +18,8 @@ from types import TracebackType
 
 from cegid_daemon.acquaintance import Acquaintance
 from cegid_daemon.alerts import sender
-from cegid_daemon.carrying import Looked
+from cegid_daemon.carrying import SWEEP, Looked
+from cegid_daemon.clock_watch import ClockWatch
 from cegid_daemon.config import Config
 from cegid_daemon.daemon import Daemon, Service, Works
 from cegid_daemon.dropsites import Landing, drop_sites
@@ -88,6 +89,7 @@ class Installation(AbstractContextManager["Installation"]):
             undone.callback(self._folder.release)
             self.journal = Journal.open(journal_path(config))
             undone.callback(self.journal.close)
+            ClockWatch(self.journal, clock).check()
             self.workshop = Workshop(journal_path(config), self._spool)
             self.workshop.clear_spool()
             self.journal.payloads.drop_unsealed()
@@ -193,9 +195,12 @@ class SourceTask:
     name: str
     lane: str
 
+    clock: Callable[[], datetime]
+
     def run(self) -> datetime:
-        """One pass."""
-        return self.source.look().next_look
+        """One pass. A clock that jumped meanwhile does not put off the next by more than the longest pause."""
+        pauses = [SWEEP, self.source.spec.poll, *(route.retry.longest for route in self.source.routes)]
+        return min(self.source.look().next_look, self.clock() + max(pauses))
 
 
 class FolderHints:
@@ -242,7 +247,9 @@ def works(
         config = load()
         installation.warn_of_edits(config)
         crew = installation.crew(config, beat=daemon.pulse.beat, stopping=daemon.stopping)
-        sources = [SourceTask(source, source.name, lane_of(source, config)) for source in crew.sources]
+        sources = [
+            SourceTask(source, source.name, lane_of(source, config), installation.clock) for source in crew.sources
+        ]
         policies = installation.policies(config)
         housekeeping = Housekeeping(
             installation.journal, policies, installation.clock, daemon.stopping, beat=daemon.pulse.beat

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
+from cegid_daemon.clock import is_due
 from cegid_daemon.endpoints.protocol import Reachable
 from cegid_daemon.errors import CegidDaemonError, EndpointError, JournalUnavailable, Transient
 from cegid_daemon.journal import Journal
@@ -218,7 +219,7 @@ class Carrying:
             self._journal.notices.report(UNFILED, self._name, f"{self._name}: {carried.unfiled[0]}{more}", now)
 
     def _clear_targets(self, now: datetime) -> None:
-        if now < self._clear_at:
+        if not is_due(self._clear_at, now, _CLEAR_EVERY):
             return
         self._clear_at = now + _CLEAR_EVERY
         for route in self._routes:
@@ -230,14 +231,16 @@ class Carrying:
         tried: set[int] = set()
         while not self._stopping():
             found = self._journal.ledger.open_messages(route.name, most_at_once([route]))
-            batch = self._due(found, passed, patient, tried)
+            batch = self._due(found, passed, patient, tried, route.retry.longest)
             if not batch:
                 return not found
             tried.update(message.id for message in batch)
             self.note(route, self._pipeline.carry(route, batch, {}, self._clock()), passed)
         return False
 
-    def _due(self, found: Sequence[Message], passed: Passed, patient: bool, tried: set[int]) -> list[Message]:
+    def _due(
+        self, found: Sequence[Message], passed: Passed, patient: bool, tried: set[int], longest: timedelta
+    ) -> list[Message]:
         """The messages to carry now: up to the first that waits for its time or for a person."""
         now = self._clock()
         batch: list[Message] = []
@@ -245,8 +248,8 @@ class Carrying:
             if message.state in (State.HELD, State.UNSURE) or message.id in tried:
                 self._note_stopped(message, passed)
                 break
-            if patient and message.next_try_at is not None and message.next_try_at > now:
-                passed.next_look = min(passed.next_look, message.next_try_at)
+            if patient and (until := message.waits_until(now, longest)):
+                passed.next_look = min(passed.next_look, until)
                 self._note_stopped(message, passed)
                 break
             batch.append(message)

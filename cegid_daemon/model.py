@@ -51,6 +51,8 @@ class State(StrEnum):
     DISCARDED = "discarded"
 
 
+LONGEST_RETRY_AFTER = timedelta(hours=6)  # whatever a server asks for
+
 CLOSED = frozenset({State.DONE, State.FAILED, State.DISCARDED})
 
 
@@ -242,6 +244,19 @@ class RetryPolicy:
         """How long to wait after the `tries`-th failed try (from 1)."""
         doublings: int = 2 ** min(tries - 1, 30)
         return min(self.longest, self.first * doublings)
+
+    def has_tried_enough(self, tries: int, asked: timedelta = timedelta(0)) -> bool:
+        """Whether so many tries may be the last: their pauses fill half of `give_up`, or longer ones asked for do.
+
+        Time alone does not end a message: a clock may have jumped, or the machine may have been off.
+        """
+        if tries * max(asked, timedelta(0)) >= self.give_up / 2:
+            return True
+        waited, tried = timedelta(0), 0
+        while waited < self.give_up / 2 and tried < tries:
+            tried += 1
+            waited += max(self.pause(tried), timedelta(seconds=1))
+        return waited >= self.give_up / 2
 
 
 @dataclass(frozen=True, slots=True)

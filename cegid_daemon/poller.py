@@ -18,6 +18,7 @@ from typing import IO
 from ulid import ULID
 
 from cegid_daemon.carrying import SWEEP, Carrying, Passed
+from cegid_daemon.clock import BootClock, Reading, boot_time
 from cegid_daemon.endpoints.protocol import Poster
 from cegid_daemon.errors import BadInput, EndpointError, Permanent, Place, TemplateFault
 from cegid_daemon.journal import Journal
@@ -42,7 +43,7 @@ class Poll:
     def __init__(
         self, routes: Sequence[Route], stores: Mapping[str, Store], api: Poster, request: Templates, recipe: Recipe,
         journal: Journal, pipeline: Pipeline, troubles: Troubles, spool: Path, clock: Callable[[], datetime],
-        stopping: Callable[[], bool],
+        stopping: Callable[[], bool], boot_clock: BootClock = boot_time,
     ) -> None:  # fmt: skip
         self.routes = tuple(routes)
         self.spec: SourceSpec = routes[0].source
@@ -55,6 +56,7 @@ class Poll:
         self._troubles = troubles
         self._spool = spool
         self._clock = clock
+        self._boot_clock = boot_clock
         self._stopping = stopping
         self._carrying = Carrying(self.name, self.routes, stores, journal, pipeline, troubles, clock, stopping)
 
@@ -70,11 +72,14 @@ class Poll:
         )
 
     def _ask_if_due(self, passed: Passed, now: datetime, patient: bool) -> None:
-        last = self._journal.answers.last_poll(self.name)
-        if patient and ((last is not None and last + self.spec.poll > now) or not self._troubles.due(self.name, now)):
+        began = Reading(now, self._boot_clock())
+        passed_since = self._journal.polls.since_last(self.name, began)
+        if patient and (
+            (passed_since is not None and passed_since < self.spec.poll) or not self._troubles.due(self.name, now)
+        ):
             return
         try:
-            self._ask(last, now, passed)
+            self._ask(passed_since, began, passed)
         except (EndpointError, BadInput, TemplateFault) as error:
             passed.faults.append(error)
             self._troubles.failed(self.name, error, self.routes[0].retry, now)
@@ -83,9 +88,10 @@ class Poll:
             self._troubles.worked(self.name)
             self._pipeline.contacts.worked(self.spec.endpoint, now)
 
-    def _ask(self, last: datetime | None, began: datetime, passed: Passed) -> None:
+    def _ask(self, passed_since: timedelta | None, reading: Reading, passed: Passed) -> None:
         """Asks for every page and claims those that bring something new."""
-        interval = began - last + self.spec.overlap if last is not None else self.spec.reach
+        interval = passed_since + self.spec.overlap if passed_since is not None else self.spec.reach
+        began = reading.wall
         met: set[bytes] = set()
         for number in count(1):
             if self._stopping():
@@ -98,7 +104,7 @@ class Poll:
                 if not self._brings_news(page, met):
                     break
                 self._claim(f"{method}_{began:%Y%m%d_%H%M%S}_p{number}.xml", page, passed)
-        self._journal.answers.polled(self.name, began)
+        self._journal.polls.complete(self.name, reading)
 
     def _fetch(self, number: int, interval: timedelta, now: datetime, page: IO[bytes]) -> str:
         """Puts one page into the file `page`; returns the method that was asked."""

@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from cegid_daemon.carrying import SWEEP, Carrying, Passed, batches, blocked_in, most_at_once
+from cegid_daemon.clock import JumpDetector
 from cegid_daemon.endpoints import many
 from cegid_daemon.endpoints.many import Fetched
 from cegid_daemon.endpoints.protocol import Endpoint, WriterCheck
@@ -50,6 +51,7 @@ class Source:
         self, routes: Sequence[Route], stores: Mapping[str, Store], endpoint: Endpoint, journal: Journal,
         pipeline: Pipeline, troubles: Troubles,
         clock: Callable[[], datetime], stopping: Callable[[], bool], claim: FolderClaim | None = None,
+        jumps: JumpDetector | None = None,
     ) -> None:  # fmt: skip
         """`claim`: ours on the folder; None: the folder is not marked."""
         self.routes = tuple(routes)
@@ -61,6 +63,7 @@ class Source:
         self._troubles = troubles
         self._clock = clock
         self._stopping = stopping
+        self._jumps = jumps
         self._settling = Settling(self.spec, remote=endpoint.abilities.remote)
         self._listing_faults = ListingFaults(journal, troubles, self.place, routes[0].retry)
         self._masks = Masks(self.spec.match, self.spec.ignore)
@@ -120,6 +123,8 @@ class Source:
         self._passed_over.clear()
         self._overtaken.clear()
         fresh = self._fresh(listing)
+        if self._jumps is not None and self._jumps.has_jumped(now):
+            self._settling.restart(now)
         look = self._settling.look(fresh, now, is_open=self._is_open)
         self._note_waiting(look, listing, passed, now)
         if look.look_again is not None:

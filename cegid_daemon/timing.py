@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from cegid_daemon.masks import Masks
 from cegid_daemon.model import Identity, Listed, SourceSpec, WaitReason
@@ -69,6 +69,11 @@ class Settling:
         self._vouched: dict[str, Identity] = {}  # files somebody knows to be whole
         self._vouched_before: set[str] = set()  # the names among them that the last look knew
         self._told: set[str] = set()
+        self._jumped_at = datetime.fromtimestamp(0, UTC)
+
+    def restart(self, now: datetime) -> None:
+        """The clock jumped to `now`: nobody can tell how long a file was quiet before, so it counts from here."""
+        self._jumped_at = now
 
     def look(
         self, listing: Iterable[Listed], now: datetime, *, is_open: Callable[[str], bool] = lambda _: False
@@ -127,7 +132,7 @@ class Settling:
         waiting: list[NotWhole] = []
         due: list[datetime] = []  # when each of the others can be whole
         for file in files:
-            since = self._seen[file.name].since
+            since = self._since(file)
             if self._is_vouched(file):
                 ready.append(Ready(file))
             elif not self._is_quiet(file, self._source.settle, now):
@@ -158,13 +163,16 @@ class Settling:
         return vouched is not None and vouched.same_file(file.identity)
 
     def _is_quiet(self, file: Listed, quiet: timedelta, now: datetime) -> bool:
-        return now - self._seen[file.name].since >= quiet or self._long_untouched(file, quiet, now)
+        return now - self._since(file) >= quiet or self._long_untouched(file, quiet, now)
+
+    def _since(self, file: Listed) -> datetime:
+        return max(self._seen[file.name].since, self._jumped_at)
 
     def _long_untouched(self, file: Listed, quiet: timedelta, now: datetime) -> bool:
         """Waiting files go at once at start. Change time counts too: modification time can be set to anything."""
         if self._remote:
             return False
-        touched = max(file.identity.mtime_ns, file.identity.ctime_ns) / 1e9
+        touched = max(file.identity.mtime_ns / 1e9, file.identity.ctime_ns / 1e9, self._jumped_at.timestamp())
         return now.timestamp() - touched >= max(quiet, LONG_AGO).total_seconds()
 
     def _place_in_order(self, ready: Ready) -> tuple[int, str]:

@@ -9,6 +9,7 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from cegid_daemon.clock import is_within
 from cegid_daemon.errors import CegidDaemonError
 from cegid_daemon.model import RetryPolicy
 
@@ -23,6 +24,7 @@ class _Row:
     said_at: datetime
     text: str
     times: int = 1
+    noted_at: datetime | None = None
     next_try_at: datetime | None = None
 
 
@@ -41,18 +43,21 @@ class Troubles:
             log.warning("%s: %s", subject, text)
         else:
             row.times += 1
-            if text != row.text or now - row.said_at >= _SAY_AGAIN:
+            if text != row.text or not is_within(row.said_at, _SAY_AGAIN, now):
                 log.warning(
                     "%s: still failing after %d tries since %s: %s", subject, row.times, _clock(row.since), text
                 )
                 row.said_at, row.text = now, text
+        row.noted_at = now
         row.next_try_at = now + policy.pause(row.times)
         return row.next_try_at
 
     def due(self, subject: str, now: datetime) -> bool:
-        """Whether it is time to try again; True for what is not failing."""
+        """Whether it is time to try again; True for what is not failing, and where the clock was set back."""
         row = self._rows.get(subject)
-        return row is None or row.next_try_at is None or row.next_try_at <= now
+        if row is None or row.next_try_at is None or row.noted_at is None:
+            return True
+        return row.next_try_at <= now or row.noted_at > now
 
     def worked(self, subject: str) -> None:
         """Notes a success; if there was trouble, says that it is over."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 
 from cegid_daemon.alerts import Send, Told, due
+from cegid_daemon.clock import age
 from cegid_daemon.errors import JournalUnavailable, Transient
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.overview import Overview
@@ -81,7 +82,7 @@ class Vigil:
         if "endpoint" in self._events:
             for contact in overview.contacts():
                 since = contact.failing_since
-                if since and now - datetime.fromisoformat(since) >= _SILENT_FOR:
+                if since and age(datetime.fromisoformat(since), now) >= _SILENT_FOR:
                     found[f"endpoint {contact.endpoint}"] = (
                         f"Endpoint {contact.endpoint} fails since {since}: {contact.error}"
                     )

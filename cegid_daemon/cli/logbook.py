@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -276,19 +277,31 @@ def prune(ctx: click.Context, as_json: bool) -> None:
     The daemon does so by itself every few hours. Messages that are open, held, unsure or failed are never touched.
     """
     from cegid_daemon.bootstrap import utc_now
+    from cegid_daemon.clock import Reading, boot_time
     from cegid_daemon.journal.retention import PruneReport
+    from cegid_daemon.journal.retention_pace import RetentionPace
 
     invocation = ctx.ensure_object(Invocation)
     config = invocation.config()
-    report = PruneReport()
+    report, behind = PruneReport(), timedelta(0)
     with invocation.reading(config) as journal:
         there = journal is not None
     if there:
         policies = {name: route.log for name, route in config.routes.items()}
         with invocation.writing(config) as opened:
-            report = opened.retention.prune(utc_now(), policies)
+            now, pace = Reading(utc_now(), boot_time()), RetentionPace(opened.connection)
+            one = pace.next_pass(now, asked=True)
+            assert one is not None, "a pass that is asked for may be made"
+            report = opened.retention.prune(one.until, policies)
+            pace.passed(one, now)
+            behind = one.behind
     else:
         note(NO_JOURNAL)
+    if behind:
+        note(
+            f"The clock is {behind.days + 1} day(s) ahead of the last pass of the retention: it jumped, or the daemon "
+            "did not run for long. This pass went on by one day; check the clock (`timedatectl`), then run it again."
+        )
     if as_json:
         print_json(report)
     else:

@@ -269,7 +269,10 @@ class RetryTable(Table):
 
     first: Duration = key(RetryPolicy().first, "the first pause")
     longest: Duration = key(RetryPolicy().longest, "the longest pause")
-    give_up: Duration = key(RetryPolicy().give_up, "after this time the message fails")
+    give_up: Duration = key(
+        RetryPolicy().give_up,
+        "after this time the message fails, if it was tried at least as often as half of it leaves room for",
+    )
     unreadable: Duration = key(
         RetryPolicy().unreadable, "so long a file that cannot be read holds up the files behind it; then they go on"
     )

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from cegid_daemon.journal.ledger import Ledger
     from cegid_daemon.journal.log import LogBook
     from cegid_daemon.journal.masking import Masking
+    from cegid_daemon.journal.moments import Moments
     from cegid_daemon.journal.moves import RouteMoves
     from cegid_daemon.journal.notices import Notices
     from cegid_daemon.journal.outgoing import Outgoing
     from cegid_daemon.journal.payloads import Payloads
     from cegid_daemon.journal.places import Places
+    from cegid_daemon.journal.polls import Polls
     from cegid_daemon.journal.recipes import Recipes
     from cegid_daemon.journal.retention import Retention
     from cegid_daemon.journal.search import Search
@@ -42,7 +44,9 @@ class Journal:
     ledger: Ledger
     sources: Sources
     recipes: Recipes
+    moments: Moments
     places: Places
+    polls: Polls
     outgoing: Outgoing
     masking: Masking
     answers: Answers
@@ -75,11 +79,13 @@ class Journal:
         from cegid_daemon.journal.ledger import Ledger
         from cegid_daemon.journal.log import LogBook
         from cegid_daemon.journal.masking import Masking
+        from cegid_daemon.journal.moments import Moments
         from cegid_daemon.journal.moves import RouteMoves
         from cegid_daemon.journal.notices import Notices
         from cegid_daemon.journal.outgoing import Outgoing
         from cegid_daemon.journal.payloads import Payloads
         from cegid_daemon.journal.places import Places
+        from cegid_daemon.journal.polls import Polls
         from cegid_daemon.journal.recipes import Recipes
         from cegid_daemon.journal.retention import Retention
         from cegid_daemon.journal.search import Search
@@ -98,7 +104,9 @@ class Journal:
             ledger=Ledger(connection, payloads),
             sources=Sources(connection),
             recipes=Recipes(connection),
+            moments=Moments(connection),
             places=Places(connection),
+            polls=Polls(connection),
             outgoing=Outgoing(connection, payloads),
             masking=Masking(connection, payloads),
             answers=Answers(connection, payloads),

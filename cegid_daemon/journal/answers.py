@@ -1,8 +1,7 @@
 """What other systems said of what was sent: the API's answers, what it still owes one to, what CEGID refused.
 
-Owns the tables `follow_up` and `rejected_file`, the answers kept with attempts, the coverage of a message after it was
-answered, and until when the API was asked for what is new. Decides nothing; each method joins the caller's transaction
-or makes its own.
+Owns the tables `follow_up` and `rejected_file`, the answers kept with attempts, and the coverage of a message after it
+was answered. Decides nothing; each method joins the caller's transaction or makes its own.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from cegid_daemon.errors import Refused
 from cegid_daemon.journal import rows
@@ -187,12 +186,15 @@ class Answers:
             (delivery.id, delivery.message, json.dumps(reports), utc_text(now), utc_text(next_at)),
         )
 
-    def owed(self, route: str, now: datetime | None) -> list[FollowUp]:
-        """What the API owes on a route and may be asked for now; None: everything it owes."""
+    def owed(self, route: str, now: datetime | None, longest: timedelta = timedelta(0)) -> list[FollowUp]:
+        """What the API owes on a route and may be asked for now; None: everything it owes.
+
+        A wait of more than `longest` was begun by a clock that was ahead: it is over.
+        """
         found = self._db.query(
             "SELECT f.* FROM follow_up f JOIN message m ON m.id = f.message WHERE m.route = ? "
-            "AND (? IS NULL OR f.next_at <= ?) ORDER BY f.delivery",
-            (route, now and utc_text(now), now and utc_text(now)),
+            "AND (? OR f.next_at <= ? OR f.next_at > ?) ORDER BY f.delivery",
+            (route, now is None, now and utc_text(now), now and utc_text(now + longest)),
         )
         return [
             FollowUp(row["delivery"], row["message"], tuple(json.loads(row["reports"])), utc_moment(row["since"]),
@@ -200,29 +202,16 @@ class Answers:
             for row in found
         ]  # fmt: skip
 
-    def ask_again(self, delivery: int, next_at: datetime) -> None:
-        """The report is not there yet."""
+    def ask_again(self, owed: FollowUp, now: datetime, next_at: datetime) -> None:
+        """The report is not there yet. An acknowledgement later than now counts as now."""
         self._db.execute(
-            "UPDATE follow_up SET tries = tries + 1, next_at = ? WHERE delivery = ?", (utc_text(next_at), delivery)
+            "UPDATE follow_up SET tries = tries + 1, since = ?, next_at = ? WHERE delivery = ?",
+            (utc_text(min(owed.since, now)), utc_text(next_at), owed.delivery),
         )
 
     def settle(self, delivery: int) -> None:
         """Nothing is owed any more."""
         self._db.execute("DELETE FROM follow_up WHERE delivery = ?", (delivery,))
-
-    # -- polls ------------------------------------------------------------------------------------------------------
-
-    def last_poll(self, source: str) -> datetime | None:
-        """When the last poll began that came to its end."""
-        row = self._db.one("SELECT value FROM about WHERE key = ?", (f"poll {source}",))
-        return utc_moment(row["value"]) if row else None
-
-    def polled(self, source: str, began: datetime) -> None:
-        """A poll came to its end: everything it found is claimed."""
-        self._db.execute(
-            "INSERT INTO about (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-            (f"poll {source}", utc_text(began)),
-        )
 
     # -- CEGID's rejects --------------------------------------------------------------------------------------------
 

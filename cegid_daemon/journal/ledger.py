@@ -287,12 +287,13 @@ class Ledger:
         )
 
     def wait(self, message: Message, fault: Fault, *, now: datetime, next_try_at: datetime) -> None:
-        """The message will be tried again by itself at `next_try_at`."""
+        """The message will be tried again by itself at `next_try_at`. A first failure later than now counts as now."""
         self._aside(message.id, State.WAITING, fault)
+        first = now if message.first_failed_at is None else min(message.first_failed_at, now)
         self._db.execute(
-            "UPDATE message SET tries = tries + 1, next_try_at = ?, first_failed_at = coalesce(first_failed_at, ?) "
+            "UPDATE message SET tries = tries + 1, wait_began_at = ?, next_try_at = ?, first_failed_at = ? "
             "WHERE id = ?",
-            (utc_text(next_try_at), utc_text(now), message.id),
+            (utc_text(now), utc_text(next_try_at), utc_text(first), message.id),
         )
 
     def stop(self, message: int, state: State, fault: Fault) -> None:

@@ -70,6 +70,7 @@ class Places:
         else:
             self._db.execute(
                 "INSERT INTO contact (endpoint, failing_since, error) VALUES (?, ?, ?) ON CONFLICT (endpoint) "
-                "DO UPDATE SET failing_since = coalesce(failing_since, excluded.failing_since), error = excluded.error",
+                "DO UPDATE SET error = excluded.error, failing_since = CASE WHEN "
+                "failing_since <= excluded.failing_since THEN failing_since ELSE excluded.failing_since END",
                 (endpoint, utc_text(now), error.encode("utf-8", "backslashreplace").decode()),
             )

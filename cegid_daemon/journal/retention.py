@@ -20,7 +20,8 @@ _PAGES = 128  # given back at once
 _SETTLED = "m.state IN ('done', 'discarded')"
 _OLD_PAYLOADS = f"""
     SELECT m.id FROM message m INDEXED BY message_kept
-    WHERE m.route = ? AND m.closed_at < ? AND m.payload IS NOT NULL AND {_SETTLED} ORDER BY m.closed_at LIMIT ?
+    WHERE m.route = ? AND m.closed_at < ? AND m.payload IS NOT NULL AND {_SETTLED}
+    AND (m.id < ? OR m.closed_at >= ?) ORDER BY m.closed_at LIMIT ?
 """
 _PAYLOADS_OF = """
     SELECT payload FROM message WHERE id = :id UNION SELECT payload FROM part WHERE message = :id
@@ -34,8 +35,14 @@ _LET_GO = (
 )
 _OLD_ENTRIES = f"""
     SELECT e.id, e.message FROM log_entry e JOIN message m ON m.id = e.message
-    WHERE e.route = ? AND e.id > ? AND e.id <= ? AND {_SETTLED} ORDER BY e.id LIMIT ?
+    WHERE e.route = ? AND e.id > ? AND e.id <= ? AND e.logged_at < ? AND {_SETTLED}
+    AND (m.id < ? OR e.logged_at >= ?) ORDER BY e.id LIMIT ?
 """
+_FIRST_RECENT = "SELECT min(id) FROM message INDEXED BY message_received WHERE received_at BETWEEN ? AND ?"
+_NONE_RECENT = 1 << 62
+_LONG_BEFORE_DAYS = 365  # what is stamped so long before its neighbours was stamped by a clock that was behind
+
+_Credible = tuple[int, str]  # the first message whose neighbours are recent; the time from which its own is believed
 
 GoOn = Callable[[], bool]
 
@@ -67,19 +74,27 @@ class Retention:
     def prune(self, now: datetime, policies: Mapping[str, LogPolicy], *, go_on: GoOn = lambda: True) -> PruneReport:
         """Applies each route's policy. `go_on` is asked between slices; what is left then is pruned the next time."""
         report = PruneReport()
+        recent: dict[str, _Credible] = {}
         for route, policy in policies.items():
-            if policy.payload_days is not None:
-                self._prune_payloads(route, _days_before(now, policy.payload_days), report, go_on)
-            if policy.entry_days is not None:
-                self._prune_entries(route, _days_before(now, policy.entry_days), report, go_on)
+            for days, prune in ((policy.payload_days, self._prune_payloads), (policy.entry_days, self._prune_entries)):
+                if days is not None:
+                    before = _days_before(now, days)
+                    if before not in recent:
+                        recent[before] = (self._first_recent(before, now), _days_before(now, days + _LONG_BEFORE_DAYS))
+                    prune(route, before, recent[before], report, go_on)
         if report.payloads:
             self._search.words.compact(go_on)
         report.freed = self._shrink(go_on)
         return report
 
-    def _prune_payloads(self, route: str, before: str, report: PruneReport, go_on: GoOn) -> None:
+    def _first_recent(self, before: str, now: datetime) -> int:
+        """The first message that came since: those behind it are no older, although their times may say so."""
+        row = self._connection.one(_FIRST_RECENT, (before, utc_text(now)))
+        return int(row[0]) if row is not None and row[0] is not None else _NONE_RECENT
+
+    def _prune_payloads(self, route: str, before: str, credible: _Credible, report: PruneReport, go_on: GoOn) -> None:
         while go_on():
-            found = self._connection.query(_OLD_PAYLOADS, (route, before, _SLICE))
+            found = self._connection.query(_OLD_PAYLOADS, (route, before, *credible, _SLICE))
             for row in found:
                 self._let_go(row["id"], report)
             report.messages += len(found)
@@ -93,11 +108,11 @@ class Retention:
                 self._connection.execute(statement, (message,))
             report.payloads += self._payloads.forget(row[0] for row in held if row[0] is not None)
 
-    def _prune_entries(self, route: str, before: str, report: PruneReport, go_on: GoOn) -> None:
+    def _prune_entries(self, route: str, before: str, credible: _Credible, report: PruneReport, go_on: GoOn) -> None:
         last = self._last_entry(before)
         at = 0
         while go_on():
-            found = self._connection.query(_OLD_ENTRIES, (route, at, last, _SLICE))
+            found = self._connection.query(_OLD_ENTRIES, (route, at, last, before, *credible, _SLICE))
             with self._connection.transaction():
                 for row in found:
                     self._connection.execute("DELETE FROM log_entry WHERE id = ?", (row["id"],))

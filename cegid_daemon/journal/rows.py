@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import sqlite3
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from cegid_daemon.clock import is_due
 from cegid_daemon.model import (
+    LONGEST_RETRY_AFTER,
     DeliveryState,
     Fault,
     Identity,
@@ -58,6 +60,7 @@ class Message:
     tries: int
     next_try_at: datetime | None
     first_failed_at: datetime | None
+    wait_began_at: datetime | None
     replay_of: int | None
     received_at: datetime
     fault: Fault | None
@@ -72,6 +75,15 @@ class Message:
         if self.refusal and self.state in (State.DELIVERED, State.DONE):
             return self.refusal
         return self.refusal if self.refusal is RefusalExtent.WHOLE and self.state is State.FAILED else self.state
+
+    def waits_until(self, now: datetime, longest: timedelta) -> datetime | None:
+        """When it is tried again, if that is still to come; `longest` is the longest pause there is on its route.
+
+        A wait that began later than now was begun by a clock that was ahead: it is over.
+        """
+        if self.next_try_at is None or (self.wait_began_at is not None and self.wait_began_at > now):
+            return None
+        return None if is_due(self.next_try_at, now, max(longest, LONGEST_RETRY_AFTER)) else self.next_try_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +124,7 @@ SOURCE_COLUMNS = "id, endpoint, place, folder, name, size, mtime_ns, inode, ctim
 
 MESSAGE_COLUMNS = (
     "id, uid, route, store, seq, state, source, folder, file_name, payload, sha256, size, logged, recipe, revision, "
-    "made_at, rewrite_starts, tries, next_try_at, first_failed_at, replay_of, received_at, error, "
+    "made_at, rewrite_starts, tries, next_try_at, first_failed_at, wait_began_at, replay_of, received_at, error, "
     "lets_pass, refusal, rewrite_since, age"
 )
 
@@ -142,8 +154,8 @@ def message(row: sqlite3.Row) -> Message:
         row["id"], row["uid"], row["route"], row["store"], row["seq"], State(row["state"]), row["source"],
         unescape_name(row["folder"]), unescape_name(row["file_name"]), row["payload"], row["sha256"], row["size"],
         bool(row["logged"]), row["recipe"], row["revision"], _moment(row["made_at"]), row["rewrite_starts"],
-        row["tries"], _moment(row["next_try_at"]), _moment(row["first_failed_at"]), row["replay_of"],
-        utc_moment(row["received_at"]), _fault(row["error"]), bool(row["lets_pass"]),
+        row["tries"], _moment(row["next_try_at"]), _moment(row["first_failed_at"]), _moment(row["wait_began_at"]),
+        row["replay_of"], utc_moment(row["received_at"]), _fault(row["error"]), bool(row["lets_pass"]),
         RefusalExtent(row["refusal"]), _moment(row["rewrite_since"]), row["age"],
     )  # fmt: skip
 

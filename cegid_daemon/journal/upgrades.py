@@ -185,3 +185,24 @@ def m018_owner_marks(db: Database) -> None:
 def m016_interrupted_rewriting(db: Database) -> None:
     """Since when the starts of a rewriting were cut off by the end of the daemon."""
     apply_statements(db, "ALTER TABLE message ADD COLUMN rewrite_since TEXT")
+
+
+@migrations()
+def m020_waits_and_polls(db: Database) -> None:
+    """When a wait was begun, and the polls of APIs by both clocks: a wall clock that was ahead must not rule."""
+    apply_statements(
+        db,
+        """
+        ALTER TABLE message ADD COLUMN wait_began_at TEXT;
+        CREATE TABLE poll (                    -- complete polls of APIs: the last one, and those before a discontinuity
+            id INTEGER PRIMARY KEY,
+            source TEXT NOT NULL,
+            began_at TEXT NOT NULL,
+            boot TEXT NOT NULL,                -- clock.BootTime
+            boot_seconds REAL NOT NULL
+        );
+        CREATE INDEX poll_source ON poll (source, id);
+        INSERT INTO poll (source, began_at, boot, boot_seconds)
+            SELECT substr(key, 6), value, '', 0 FROM about WHERE key LIKE 'poll %';
+        """,
+    )

@@ -11,13 +11,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from cegid_daemon.clock import age
 from cegid_daemon.endpoints.protocol import Endpoint, Poster
 from cegid_daemon.errors import CegidDaemonError, EndpointError, Permanent, Transient, Unsure
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.rows import Message
-from cegid_daemon.model import CLOSED, Route, State, escape_name
+from cegid_daemon.model import CLOSED, LONGEST_RETRY_AFTER, Route, State, escape_name
 from cegid_daemon.pipeline.answering import log_refusal
 from cegid_daemon.pipeline.contacts import Contacts
 from cegid_daemon.pipeline.delivering import Delivering
@@ -162,11 +163,16 @@ class Pipeline:
         return arrived
 
     def _give_up(self, route: Route, carried: Carried, now: datetime) -> None:
-        """A message that waited for longer than the route allows fails, and no longer blocks those behind it."""
+        """A message that waited for longer than the route allows fails, and no longer blocks those behind it.
+
+        Unless it was hardly tried in that time: the clock jumped then, or the machine was off.
+        """
         if carried.stopped is None or isinstance(carried.stopped[1], Unsure):
             return
         message, error = carried.stopped
-        if message.first_failed_at is not None and now - message.first_failed_at >= route.retry.give_up:
+        if message.first_failed_at is None or age(message.first_failed_at, now) < route.retry.give_up:
+            return
+        if route.retry.has_tried_enough(message.tries, _asked(error) or timedelta(0)):
             carried.failed.append((message, _given_up(message, error)))
             carried.stopped = None
 
@@ -186,7 +192,7 @@ class Pipeline:
             self._journal.ledger.stop(message.id, State.UNSURE, fault)
             outcome = "unsure"
         else:
-            asked = error.after if isinstance(error, Transient) else None
+            asked = _asked(error)
             next_try_at = now + (route.retry.pause(message.tries + 1) if asked is None else asked)
             self._journal.ledger.wait(message, fault, now=now, next_try_at=next_try_at)
             outcome = "waiting"
@@ -238,6 +244,12 @@ class Pipeline:
 
 def _fields(message: Message) -> dict[str, object]:
     return {"route": message.route, "message_id": message.id, "store": message.store}
+
+
+def _asked(error: CegidDaemonError) -> timedelta | None:
+    """The pause that the other side asked for, bounded."""
+    after = error.after if isinstance(error, Transient) else None
+    return None if after is None else min(after, LONGEST_RETRY_AFTER)
 
 
 def _given_up(message: Message, error: CegidDaemonError) -> CegidDaemonError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from datetime import datetime, timedelta
 
+from cegid_daemon.clock import is_within
 from cegid_daemon.errors import JournalUnavailable
 from cegid_daemon.journal import Journal
 
@@ -31,7 +32,7 @@ class Contacts:
 
     def _note(self, endpoint: str, error: str | None, now: datetime) -> None:
         before = self._noted.get(endpoint)
-        if before is not None and before[0] == (error is None) and now - before[1] < _AT_MOST_EVERY:
+        if before is not None and before[0] == (error is None) and is_within(before[1], _AT_MOST_EVERY, now):
             return
         with contextlib.suppress(JournalUnavailable):  # a full disk is told where it stops messages
             self._journal.places.contact(endpoint, error, now)

@@ -13,12 +13,13 @@ from datetime import datetime, timedelta
 
 from ulid import ULID
 
+from cegid_daemon.clock import age
 from cegid_daemon.endpoints.protocol import Endpoint, Poster
 from cegid_daemon.errors import BadInput, CegidDaemonError, EndpointError, Permanent, Place, Refused, TemplateFault
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.answers import FollowUp
 from cegid_daemon.journal.rows import Delivery, Message
-from cegid_daemon.model import Fault, Route, answer_route
+from cegid_daemon.model import Fault, RetryPolicy, Route, answer_route
 from cegid_daemon.pipeline.answering import FIRST_REPORT, Answering, ReportPending
 from cegid_daemon.pipeline.envelopes import method_of
 from cegid_daemon.rewrite.recipe import Templates
@@ -53,7 +54,7 @@ class Following:
     def follow(self, route: Route, now: datetime, *, patient: bool) -> Followed:
         """Asks for what is due on a route; `patient=False`: for all it owes."""
         followed = Followed()
-        for owed in self._journal.answers.owed(route.name, now if patient else None):
+        for owed in self._journal.answers.owed(route.name, now if patient else None, _LONGEST_PAUSE):
             message = self._journal.ledger.message(owed.message)
             assert message is not None
             try:
@@ -89,9 +90,9 @@ class Following:
         self._journal.answers.keep(message.id, delivery.id, staged, "ok", "report", now)
 
     def _later(self, route: Route, message: Message, owed: FollowUp, now: datetime) -> None:
-        if now - owed.since < route.retry.give_up:
-            pause = min(_LONGEST_PAUSE, FIRST_REPORT * 2 ** min(owed.tries, 10))
-            self._journal.answers.ask_again(owed.delivery, now + pause)
+        retry = RetryPolicy(FIRST_REPORT, _LONGEST_PAUSE, route.retry.give_up)
+        if age(owed.since, now) < retry.give_up or not retry.has_tried_enough(owed.tries):
+            self._journal.answers.ask_again(owed, now, now + retry.pause(owed.tries + 1))
             return
         error = Permanent(
             "the API acknowledged the request and never answered it", where=Place(route=route.name),

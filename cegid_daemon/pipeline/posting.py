@@ -25,7 +25,7 @@ from cegid_daemon.errors import (
 )
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.rows import Delivery, Message
-from cegid_daemon.model import DeliveryState, Route, answer_route
+from cegid_daemon.model import LONGEST_RETRY_AFTER, DeliveryState, Route, answer_route
 from cegid_daemon.pipeline.answering import Answering
 from cegid_daemon.pipeline.envelopes import Verdict, summary_of
 from cegid_daemon.pipeline.rounds import Round
@@ -33,7 +33,6 @@ from cegid_daemon.pipeline.rounds import Round
 log = logging.getLogger(__name__)
 
 _BUSY = frozenset({408, 425, 429})
-_LONGEST_PAUSE = timedelta(hours=6)  # whatever Retry-After says
 _OVER = frozenset({DeliveryState.DELIVERED, DeliveryState.REFUSED, DeliveryState.CANCELLED})
 
 
@@ -237,7 +236,7 @@ def fault_of(status: int, after: timedelta | None, api: Poster, method: str) -> 
     if status in _BUSY or status >= 500:
         again = Transient("the API cannot take it now", where=place, why=f"HTTP {status}",
                           remedy="It is tried again by itself.")  # fmt: skip
-        return again if after is None else again.not_before(min(after, _LONGEST_PAUSE))
+        return again if after is None else again.not_before(min(after, LONGEST_RETRY_AFTER))
     if 300 <= status < 400:
         return Permanent("the API points elsewhere, and redirects are not followed", where=place, why=f"HTTP {status}",
                          remedy="Correct the endpoint's url.")  # fmt: skip

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from cegid_daemon import passwords
+from cegid_daemon.clock import age
 from cegid_daemon.logs import printable
 from cegid_daemon.model import SiteUser
 
@@ -48,7 +49,12 @@ class Attempts:
             self._failed.pop(address, None)
 
     def _recent(self, address: str, now: datetime) -> list[datetime]:
-        return [one for one in self._failed.get(address, ()) if now - one < self._lockout]
+        """A failure later than now counts as now, from now on: the clock was set back."""
+        known = self._failed.get(address)
+        if known is None:
+            return []
+        known[:] = [min(one, now) for one in known if age(one, now) < self._lockout]
+        return list(known)
 
 
 class Admission:
