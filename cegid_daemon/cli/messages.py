@@ -92,19 +92,22 @@ def _carried_by_daemon(
 
 def _replayed(desk: Desk, journal: Journal, ids: Sequence[int], reason: str) -> list[int]:
     """All of them or none."""
-    _warn_of_newer(journal, ids)
+    _warn_of_newer(journal, ids, "a replay sends")
     with journal.connection.transaction():
         return [desk.replay(message, reason=reason) for message in ids]
 
 
-def _warn_of_newer(journal: Journal, ids: Sequence[int]) -> None:
+def _warn_of_newer(journal: Journal, ids: Sequence[int], sends: str) -> dict[int, int]:
+    """Says which of these go behind newer ones of their route, and returns how many those are, by message."""
     from cegid_daemon.journal.overview import Overview
 
     overview = Overview(journal.connection)
-    for message in _messages(journal, ids):
-        if newer := overview.sent_since(message):
+    found = {message.id: (message, overview.sent_since(message)) for message in _messages(journal, ids)}
+    for message, newer in found.values():
+        if newer:
             note(f"warning: {plural(newer, 'newer message')} of route {message.route} went out since message "
-                 f"{message.id}: a replay sends its older numbers after them")  # fmt: skip
+                 f"{message.id}: {sends} its older numbers after them")  # fmt: skip
+    return {id_: newer for id_, (_, newer) in found.items()}
 
 
 def _messages(journal: Journal, ids: Sequence[int]) -> list[Message]:
@@ -150,9 +153,9 @@ def decision(command: Callable[..., None]) -> click.Command:
 def release(ctx: click.Context, ids: tuple[int, ...], reason: str, as_json: bool) -> None:
     """Let held or unsure messages go.
 
-    What is not known to have arrived is sent (again).
+    What is not known to have arrived is sent (again). Says how many newer messages of the route went out since.
     """
-    _decide(ctx, ids, lambda desk, message: desk.release(message, reason=reason), as_json)
+    _decide(ctx, ids, lambda desk, message: desk.release(message, reason=reason), as_json, sends="this sends")
 
 
 @decision
@@ -165,8 +168,10 @@ def discard(ctx: click.Context, ids: tuple[int, ...], reason: str, as_json: bool
     _decide(ctx, ids, lambda desk, message: desk.discard(message, reason=reason), as_json)
 
 
-def _decide(ctx: click.Context, ids: Sequence[int], decide: Callable[[Desk, int], None], as_json: bool) -> None:
-    """Decides on all of them or none."""
+def _decide(
+    ctx: click.Context, ids: Sequence[int], decide: Callable[[Desk, int], None], as_json: bool, *, sends: str = ""
+) -> None:
+    """Decides on all of them or none. `sends`: how to say that they are sent, which is told where newer ones were."""
     invocation = ctx.ensure_object(Invocation)
     config = invocation.config()
     with invocation.reading(config) as found:
@@ -178,8 +183,13 @@ def _decide(ctx: click.Context, ids: Sequence[int], decide: Callable[[Desk, int]
             for message in ids:
                 decide(desk, message)
         messages = _messages(journal, ids)
+        newer = _warn_of_newer(journal, ids, sends) if sends else {}
     if as_json:
-        print_json([{"message": message.id, "route": message.route, "state": message.state} for message in messages])
+        print_json([
+            {"message": one.id, "route": one.route, "state": one.state}
+            | ({"newer_sent": newer[one.id]} if sends else {})
+            for one in messages
+        ])  # fmt: skip
         return
     for one in messages:
         say(f"message {one.id}: {one.state}")

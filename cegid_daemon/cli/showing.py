@@ -23,6 +23,7 @@ def show_message(known: Mapping[str, Any]) -> None:
         "replay of": f"message {known['replay_of']}, as {known['replay_as']}" if known["replay_of"] else "",
         "next try": known["next_try_at"] or "",
         "closed": known["closed_at"] or "",
+        "newer": _newer(known),
     }
     for name, text in facts.items():
         if text:
@@ -33,6 +34,13 @@ def show_message(known: Mapping[str, Any]) -> None:
         say(f"  {'':<10} {line}")
     _show_error(known["error"])
     _show_rows(known)
+
+
+def _newer(known: Mapping[str, Any]) -> str:
+    if not known["newer_sent"]:
+        return ""
+    newer = f"{plural(known['newer_sent'], 'newer message')} of the route went out"
+    return f"{newer} before it" if known["state"] == "done" else f"{newer} since it came: sent now, it goes after them"
 
 
 def _standing(known: Mapping[str, Any]) -> str:

@@ -91,7 +91,8 @@ def decide_form(visit: Visit) -> Response:
     number, what = _number(visit), _decision(visit)
     with visit.reading() as reading:
         known = _known(reading, number)
-        newer = _newer(reading, known) if what == "replay" else 0
+        message = reading.ledger.message(number) if what != "discard" else None
+        newer = reading.overview.sent_since(message) if message is not None else 0
     if what not in allowed(known["state"]):
         raise Refused(
             f"message {number} is {known['state']}", remedy="Look at the message: what can be done stands there."
@@ -105,14 +106,6 @@ def _decision(visit: Visit) -> str:
     if what not in _DECISIONS:
         raise NotThere(f"nothing is called {what!r} here", remedy="Open the message again.")
     return what
-
-
-def _newer(reading: Reading, known: Mapping[str, Any]) -> int:
-    row = reading.connection.one(
-        "SELECT count(*) FROM (SELECT 1 FROM message WHERE route = ? AND seq > ? AND state = 'done' LIMIT 1000)",
-        (known["route"], known["seq"]),
-    )
-    return int(row[0]) if row else 0
 
 
 def decide(visit: Visit) -> Response:

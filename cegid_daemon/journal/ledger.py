@@ -17,6 +17,7 @@ from ulid import ULID
 
 from cegid_daemon.journal import rows
 from cegid_daemon.journal.connection import Connection
+from cegid_daemon.journal.newer import WENT_OUT, age_of
 from cegid_daemon.journal.payloads import Payloads, Staged
 from cegid_daemon.journal.rows import Message
 from cegid_daemon.journal.sources import Taking
@@ -28,12 +29,6 @@ from cegid_daemon.model import (
     State,
     escape_name,
     utc_text,
-)
-
-_WENT_OUT = (  # wholly or in part; what feeds the buffers goes nowhere, and counts once it is done
-    "(EXISTS (SELECT 1 FROM delivery d WHERE d.message = m.id AND d.state IN ('uploaded', 'delivered', 'unsure')) "
-    "OR m.state IN ('delivered', 'done') AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.message = m.id) "
-    "AND json_extract(m.coverage, '$.sent') > 0)"
 )
 
 
@@ -82,7 +77,7 @@ class Ledger:
                     str(ULID()), route.name, route.store, self._next_seq(route.name), escape_name(original.folder),
                     escape_name(original.file_name), original.payload, original.sha256, original.size, logged, recipe,
                     original.id, replay_as, utc_text(now), redact_text(route) if logged else None,
-                    _age_of(original) if original.route == route.name else None,
+                    age_of(original) if original.route == route.name else None,
                 ),
             ).lastrowid  # fmt: skip
             assert message is not None
@@ -205,31 +200,10 @@ class Ledger:
             self._value(
                 "SELECT count(*) FROM message m WHERE m.id > ? AND coalesce(m.replay_of, m.id) > ? "
                 f"AND m.route IN ({_marks(routes)}) AND (m.closed_at IS NULL "
-                f"AND (m.state <> 'held' OR m.lets_pass = 0) OR {_WENT_OUT})",
+                f"AND (m.state <> 'held' OR m.lets_pass = 0) OR {WENT_OUT})",
                 (message, message, *routes),
             )
         )
-
-    def newer_sent(self, message: Message) -> int:
-        """How many messages of its route with newer values went out, at most 1,000: before it, if it went out itself.
-
-        A replay is as old as what it replays, a late file as old as when others overtook it.
-        """
-        age = _age_of(message)
-        end = message.seq if message.state in (State.DELIVERED, State.DONE) else None
-        return self._newer_sent(message.route, age, end)
-
-    def sent_since(self, message: Message) -> int:
-        """How many messages of its route with newer values went out, at most 1,000: what sending it now goes behind."""
-        return self._newer_sent(message.route, _age_of(message), None)
-
-    def _newer_sent(self, route: str, age: int, end: int | None) -> int:
-        found = self._db.query(
-            f"SELECT 1 FROM message m WHERE m.route = ? AND m.seq > ? AND (? IS NULL OR m.seq < ?) "
-            f"AND coalesce(m.age, m.seq) > ? AND {_WENT_OUT} LIMIT 1000",
-            (route, age, end, end, age),
-        )
-        return len(found)
 
     def of_source(self, source: int) -> list[Message]:
         """The messages made of one source file."""
@@ -376,11 +350,6 @@ class Ledger:
 def redact_text(route: Route) -> str | None:
     """A route's fields to mask, as a message keeps them; None: it has none."""
     return json.dumps(route.log.redact, ensure_ascii=False) if route.log.redact else None
-
-
-def _age_of(message: Message) -> int:
-    """Its place in the order of its route, by the age of its values."""
-    return message.seq if message.age is None else message.age
 
 
 def _marks(values: Collection[object]) -> str:

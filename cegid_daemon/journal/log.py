@@ -14,6 +14,7 @@ from typing import Any
 
 from cegid_daemon.errors import Refused
 from cegid_daemon.journal.connection import Connection
+from cegid_daemon.journal.newer import newer_sent
 from cegid_daemon.journal.payloads import Payloads
 from cegid_daemon.model import utc_text
 
@@ -115,7 +116,8 @@ class LogBook:
         """Everything known about a message, ready for JSON; None if there is none.
 
         The columns of the table, `coverage` and `error` as objects, `source` (with `filed_as`), and the lists `parts`,
-        `deliveries`, `attempts`, `decisions`, `answers`, `replays`, `entries` (ids).
+        `deliveries`, `attempts`, `decisions`, `answers`, `replays`, `entries` (ids); `newer_sent`: how many messages of
+        its route with newer values went out since (of one that is done: before it).
         """
         row = self._connection.one(_MESSAGE, (message,))
         if row is None:
@@ -126,8 +128,16 @@ class LogBook:
         known["source"] = _source(known)
         for name, sql in _ROWS_OF_MESSAGE.items():
             known[name] = [dict(found) for found in self._connection.query(sql, (message,))]
+        known["newer_sent"] = self._newer_sent(known)
         known["entries"] = [entry.id for entry in self.of_message(message)]
         return known
+
+    def _newer_sent(self, known: Mapping[str, Any]) -> int:
+        """Of one that is over: how many newer ones went out before it. Else how many did since it came."""
+        age = known["seq"] if known["age"] is None else known["age"]
+        return newer_sent(
+            self._connection, known["route"], age, known["seq"] if known["state"] in ("delivered", "done") else None
+        )
 
     def payload_of(self, entry: LogEntry) -> Iterator[bytes]:
         """The exact bytes of an entry, at most 1 MiB at a time. Raises Refused if they are no longer kept."""

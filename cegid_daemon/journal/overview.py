@@ -11,6 +11,7 @@ from datetime import datetime
 
 from cegid_daemon.journal import rows
 from cegid_daemon.journal.connection import Connection
+from cegid_daemon.journal.newer import age_of, newer_sent
 from cegid_daemon.journal.rows import Message
 from cegid_daemon.model import unescape_name, utc_text
 
@@ -107,12 +108,8 @@ class Overview:
         return {str(route): int(count) for route, count in found}
 
     def sent_since(self, message: Message) -> int:
-        """How many newer messages of its route were delivered since a message was: what a replay of it goes back on."""
-        row = self._connection.one(
-            "SELECT count(*) FROM message WHERE route = ? AND seq > ? AND state IN ('delivered', 'done')",
-            (message.route, message.seq),
-        )
-        return int(row[0]) if row else 0
+        """How many messages of its route with newer values went out (at most 1,000): what sending it goes behind."""
+        return newer_sent(self._connection, message.route, age_of(message))
 
     def contacts(self) -> Sequence[Contact]:
         """What is known of each endpoint."""

@@ -17,6 +17,7 @@ from cegid_daemon.clock import age
 from cegid_daemon.endpoints.protocol import Endpoint, Poster
 from cegid_daemon.errors import CegidDaemonError, EndpointError, Permanent, Transient, Unsure
 from cegid_daemon.journal import Journal
+from cegid_daemon.journal.newer import overtaken_by
 from cegid_daemon.journal.rows import Message
 from cegid_daemon.model import CLOSED, LONGEST_RETRY_AFTER, Route, State, escape_name
 from cegid_daemon.pipeline.answering import log_refusal
@@ -156,11 +157,20 @@ class Pipeline:
             self._journal.ledger.close([message.id for message in arrived if message.source is None], State.DONE, now)
         for message in sent.delivered:
             log.info("message %d: %s delivered", message.id, escape_name(message.file_name), extra=_fields(message))
+            self._tell_if_late(message)
         for message, error in carried.refused:
             log_refusal(message, error)
         if not self._posts(route):
             self._delivering.take_back(fates, now)
         return arrived
+
+    def _tell_if_late(self, message: Message) -> None:
+        newer = overtaken_by(self._journal.connection, message)
+        if newer:
+            log.warning(
+                "message %d: %s went out after %d newer message(s) of route %s: its numbers may be older than theirs",
+                message.id, escape_name(message.file_name), newer, message.route, extra=_fields(message),
+            )  # fmt: skip
 
     def _give_up(self, route: Route, carried: Carried, now: datetime) -> None:
         """A message that waited for longer than the route allows fails, and no longer blocks those behind it.

@@ -31,7 +31,9 @@ def claim(journal: Journal, name: str = "inventory") -> int:
     staged = journal.payloads.stage_bytes([b"x"])
     taking = Taking("inbox", "file:/in", name, f"{name}.csv", Identity(1), staged, None)
     message = journal.ledger.claim(taking, [route(name)], {"main": True}, NOW)[0]
-    journal.sources.move_of(message, SourceState.FILED, "processed", "x")
+    claimed = journal.ledger.message(message)
+    assert claimed is not None and claimed.source is not None
+    journal.sources.move(claimed.source, SourceState.FILED, "processed", "x")
     return message
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from cegid_daemon.endpoints.protocol import Abilities
 from cegid_daemon.errors import EndpointError, JournalUnavailable, Permanent, Transient
+from cegid_daemon.journal.overview import Overview
 from cegid_daemon.model import RetryPolicy, WaitReason
 from cegid_daemon.once import once
 from tests.unit.spine import Failing, Spine, route
@@ -139,10 +140,11 @@ def test_after_its_time_it_is_passed_and_held_when_it_is_read(
     drop(spine, "c")
     assert spine.look().delivered == 1, "it holds up nobody"
     held = next(message for message, _ in passed.held.values())
-    assert spine.journal.ledger.sent_since(held) == 2
+    assert Overview(spine.journal.connection).sent_since(held) == 2
     spine.desk().release(held.id)
     spine.look()
     assert spine.states() == ["done", "done", "done"]
+    assert "a.csv went out after 1 newer message(s) of route inventory" in caplog.text
 
 
 def test_one_that_nothing_overtook_goes_out_by_itself_however_late(spine: Spine, broken: Broken) -> None:
