@@ -17,11 +17,9 @@ from cegid_daemon.journal.notices import Notices
 from cegid_daemon.journal.waiting_files import WaitingFile
 from cegid_daemon.model import Identity, Listed, Route, WaitReason, escape_name
 from cegid_daemon.trouble import Troubles
-from cegid_daemon.waiting import WaitingList
+from cegid_daemon.waiting import UNREADABLE, WaitingList
 
 log = logging.getLogger(__name__)
-
-NOTICE = "unreadable"  # the kind of its notices
 
 
 class UnreadableFiles:
@@ -81,7 +79,7 @@ class UnreadableFiles:
         text = f"{subject} cannot be read: {file.detail} {then}"
         if self._reported.get(file.name) != text:  # else nothing is written: it is looked at every few seconds
             self._reported[file.name] = text
-            if self._notices.report(NOTICE, subject, text, now):
+            if self._notices.report(UNREADABLE, subject, text, now):
                 log.warning("%s cannot be read. %s", subject, then)
 
     def blocks(self, name: str, now: datetime) -> bool:
@@ -99,7 +97,7 @@ class UnreadableFiles:
     def forget(self, names: Collection[str]) -> None:
         """These files were taken, or are gone. Joins the caller's transaction."""
         for name in filter(self.is_known, names):
-            self._notices.clear(NOTICE, self._subject(name))
+            self._notices.clear(UNREADABLE, self._subject(name))
             self._troubles.forget(self._subject(name))
             self._patience.pop(name, None)
             self._reported.pop(name, None)

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 LONG_OPEN = timedelta(minutes=10)  # a file that is open for longer is reported
 _NOTICE = "open file"
+UNREADABLE = "unreadable"  # the kind of the notices of files that cannot be read
 _CAN_BE_LATE = frozenset({WaitReason.EMPTY, WaitReason.UNREADABLE, WaitReason.OPEN})
 
 
@@ -141,3 +142,12 @@ class WaitingList:
             found = self._journal.waiting_files.of_folder(self._place, self._folder)
             self._known = {name: file for name, file in found.items() if self._accepts(name)}
         return self._known
+
+
+def forget_elsewhere(journal: Journal, folders: Collection[tuple[str, str]]) -> None:
+    """Forgets the files that waited in places and folders nothing is taken from any more, and what was said of them."""
+    for file in journal.waiting_files.all():
+        if (file.place, file.folder) not in folders:
+            journal.waiting_files.forget(file.place, file.folder, [file.name])
+            for kind in (_NOTICE, UNREADABLE):
+                journal.notices.clear(kind, location(file.place, file.folder, file.name))

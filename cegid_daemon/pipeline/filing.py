@@ -220,16 +220,14 @@ class Filing:
         return [file for file in ready if markers.get(file.id) not in failed]
 
     def _part_with(self, ended: Sequence[_Ended], errors: list[CegidDaemonError]) -> tuple[list[_Ended], set[int]]:
-        """Removes the files that are not kept, where it is proven that their senders have closed them.
+        """Removes the files that are not kept, and unchanged; on this machine where nobody has them open.
 
         Returns all that need no further try, and the ids of those removed; the others are removed after the last look.
         """
         parting = {
             _filed(file): file
             for file, state in ended
-            if state is SourceState.FILED
-            and self._destinations.parts_with(file)
-            and self.recheck.is_proven_closed(file)
+            if state is SourceState.FILED and self._destinations.parts_with(file) and self.recheck.may_be_deleted(file)
         }
         looks = self._places.look(parting)  # after the proof: nobody can open it under a name of ours
         same = [

@@ -1,8 +1,8 @@
 """Files that were filed away a moment ago, looked at again: a sender may still hold them open and write.
 
 Owns the times of these looks, kept in the journal for as long as they last so that a restart goes on with them, and
-the claim of what such a file says now. A file that is to be deleted is kept under a name of ours until the last look,
-unless it is proven that nobody writes to it.
+the claim of what such a file says now. A file of this machine that is to be deleted is kept under a name of ours until
+the last look, unless it is proven that nobody writes to it.
 """
 
 from __future__ import annotations
@@ -196,9 +196,13 @@ class ArchiveRecheck:
             return None
         return endpoint.has_writer(file.filed_folder, file.filed_name)
 
-    def is_proven_closed(self, file: SourceFile) -> bool:
-        """Whether nobody writes to the file under its new name, which nobody else knows."""
-        return self._has_writer(file) is False
+    def may_be_deleted(self, file: SourceFile) -> bool:
+        """Whether a file that is not kept can be deleted without a further look.
+
+        On this machine, where it is proven that nobody writes to it under its new name, which nobody else knows. On a
+        server nothing can be proven, and its folder is not littered with hidden files for that.
+        """
+        return self._places.endpoint(file.place).abilities.remote or self._has_writer(file) is False
 
     # -- what it says now -------------------------------------------------------------------------------------------
 
@@ -223,6 +227,7 @@ class ArchiveRecheck:
         hold = hold_for_change(self._journal, file, messages, routes, identity)
         taking = Taking(
             file.endpoint, file.place, file.folder, file.name, identity, staged, None, hold,
+            after_message=messages[-1].id if hold else None,
             filed_as=(file.filed_folder, file.filed_name), recheck_until=now + RECHECK_FOR,
         )  # fmt: skip
         logged = {message.store: message.logged for message in messages}

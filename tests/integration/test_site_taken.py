@@ -73,11 +73,11 @@ def daemon(folder: Path) -> Iterator[dict[str, int]]:
     assert PASSWORD not in log.read_text()
 
 
-def put_by_ftp(port: int, name: str) -> None:
+def put_by_ftp(port: int, name: str, body: bytes = STOCK) -> None:
     with ftplib.FTP(timeout=10) as ftp:
         ftp.connect(HOST, port)
         ftp.login("cegid", PASSWORD)
-        ftp.storbinary(f"STOR stock/{name}", io.BytesIO(STOCK))
+        ftp.storbinary(f"STOR stock/{name}", io.BytesIO(body))
 
 
 def put_by_sftp(port: int, name: str) -> None:
@@ -101,6 +101,12 @@ def test_what_is_put_by_ftp_and_sftp_is_taken_without_waiting_to_settle(tmp_path
         (tmp_path / "inbox" / "stock" / "local.csv").write_bytes(STOCK)
         time.sleep(2.5)
         assert not (tmp_path / "outbox" / "local.xml").exists()
+
+
+def test_an_empty_file_that_is_put_whole_is_taken_at_once(tmp_path: Path) -> None:
+    with daemon(shop(tmp_path, "0s")) as ports:
+        put_by_ftp(ports["FTP"], "EMPTY.csv", b"")
+        wait_until(lambda: len(list((tmp_path / "inbox" / "stock" / "processed").glob("*/EMPTY.csv"))) == 1, 10)
 
 
 def test_a_stop_in_the_middle_of_an_upload_is_clean_and_takes_nothing_half(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from datetime import timedelta
 import pytest
 
 from cegid_daemon.endpoints.protocol import Abilities
-from cegid_daemon.model import State, WaitReason
+from cegid_daemon.model import Identity, State, WaitReason
 from cegid_daemon.once import once
+from cegid_daemon.waiting import forget_elsewhere
 from tests.unit.spine import Spine, route
 
 Build = Callable[..., Spine]
@@ -184,3 +185,12 @@ def test_a_claim_that_is_rolled_back_forgets_nothing(spine: Spine, monkeypatch: 
     assert waiting(spine) == {"STOCK1.csv": WaitReason.EMPTY}
     spine.look()
     assert spine.journal.ledger.held_aside(["inventory"])[0].state is State.HELD
+
+
+def test_files_of_folders_that_nothing_is_taken_from_any_more_are_forgotten(spine: Spine) -> None:
+    spine.drop("STOCK.csv", b"")
+    spine.look()
+    gone = spine.journal.waiting_files.see("file:/x", "old", "A.csv", Identity(0), WaitReason.OPEN, "", spine.now)
+    spine.journal.notices.report("open file", "file:/x/old/A.csv", "open", spine.now)
+    forget_elsewhere(spine.journal, {(spine.inbox.where, "in")})
+    assert (gone.name, set(waiting(spine)), spine.journal.notices.active()) == ("A.csv", {"STOCK.csv"}, [])
