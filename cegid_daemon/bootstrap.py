@@ -130,7 +130,10 @@ class Installation(AbstractContextManager["Installation"]):
         clear_other_places(self.journal, {f"{where}/{folder}".rstrip("/") for where, folder in folders})
         forget_elsewhere(self.journal, folders)
         marks = OldMarks(self.journal, endpoints, claims)
-        leftovers = Leftovers(self.journal, pipeline, config.routes, folders, self.clock, marks.remove)
+        leftovers = Leftovers(
+            self.journal, pipeline, config.routes, folders, self.clock, sources=[one.name for one in sources],
+            places={endpoint.where for endpoint in endpoints.values()}, remove_marks=marks.remove,
+        )  # fmt: skip
         return Crew({**endpoints, **apis}, sources, troubles, leftovers, self._alarm(config))
 
     def _alarm(self, config: Config) -> Vigil | None:

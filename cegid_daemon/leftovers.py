@@ -33,9 +33,15 @@ class Leftovers:
 
     def __init__(
         self, journal: Journal, pipeline: Pipeline, routes: Mapping[str, Route], folders: Collection[tuple[str, str]],
-        clock: Callable[[], datetime], remove_marks: Callable[[], None] = lambda: None,
+        clock: Callable[[], datetime], *, sources: Collection[str] = (), places: Collection[str] = (),
+        remove_marks: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
-        """`folders`: every place and folder that a route takes files from; `remove_marks`: from those no more ours."""
+        """`folders`: every place and folder that a route takes files from; `sources`: the names of all sources.
+
+        `places`: where endpoints lead; `remove_marks`: from folders that are no longer ours.
+        """
+        self._sources = sources
+        self._places = places
         self._remove_marks = remove_marks
         self._journal = journal
         self._pipeline = pipeline
@@ -44,6 +50,7 @@ class Leftovers:
         self._clock = clock
         self._troubles = Troubles()
         self._begun = False
+        self._watches = False  # whether files are to be looked at again
         self._settled_at: tuple[int, int] | None = None
 
     def run(self) -> datetime:
@@ -53,23 +60,42 @@ class Leftovers:
             return now + _LOOK_EVERY
         try:
             version = self._journal.connection.version()
-            if version != self._settled_at:
+            if self._watches or version != self._settled_at:
                 faults = self.look(now)
                 self._settled_at = version if not faults and self._journal.connection.version() == version else None
         except JournalUnavailable as error:
             return self._troubles.failed(self.name, error, _PAUSES, now)
-        return now + (_NOTHING_LEFT if self._settled_at is not None else _LOOK_EVERY)
+        rests = self._settled_at is not None and not self._watches
+        return now + (_NOTHING_LEFT if rests else _LOOK_EVERY)
 
-    def look(self, now: datetime) -> list[str]:
+    def look(self, now: datetime, *, patient: bool = True) -> list[str]:
         """One look; what is left and needs a person, a line each."""
         if not self._begun:
-            self._forget_waiting()
-            self._remove_marks()
+            self._forget()
         unfiled = self._pipeline.file_left_over(now)
         self._tell_unfiled(unfiled, now)
+        errors = [*unfiled, *self._recheck(now, patient)]
         gone = self._tell_gone(now)
         self._begun = True
-        return gone + [str(error) for error in unfiled]
+        return gone + [str(error) for error in errors]
+
+    def _recheck(self, now: datetime, patient: bool) -> list[CegidDaemonError]:
+        """Files that were filed away a moment ago where no source of today looks."""
+        self._watches = False
+        errors: list[CegidDaemonError] = []
+        for place, folder in self._journal.sources.recheck_folders():
+            if (place, folder) in self._folders or place not in self._places:
+                continue
+            rechecked = self._pipeline.recheck(place, folder, now, patient=patient)
+            errors += rechecked.errors
+            self._watches |= rechecked.next_at is not None
+        return errors
+
+    def _forget(self) -> None:
+        """What was told of folders and sources that are no more holds no longer."""
+        self._forget_waiting()
+        self._remove_marks()
+        self._journal.notices.clear_kind(UNFILED, {self.name, *self._sources})
 
     def _forget_waiting(self) -> None:
         """A file that waited in a folder nothing is taken from any more waits no longer."""

@@ -123,7 +123,7 @@ def pass_over(installation: Installation, config: Config, routes: set[str], stop
         sources = [one for one in crew.sources if any({route.name, route.log_route} & routes for route in one.routes)]
         outcome = passes.once(sources, clock=utc_now, wait=stop.wait)
         if len(sources) == len(crew.sources):
-            outcome.faults += crew.leftovers.look(utc_now())
+            outcome.faults += crew.leftovers.look(utc_now(), patient=False)
     finally:
         crew.close()
     if stop.is_set():

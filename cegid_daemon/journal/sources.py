@@ -107,6 +107,13 @@ class Sources:
         )
         return [(rows.source_file(row), utc_moment(row["recheck_until"])) for row in found]
 
+    def recheck_folders(self) -> list[tuple[str, str]]:
+        """Place and folder of all files that are to be looked at again."""
+        found = self._db.query(
+            "SELECT DISTINCT place, folder FROM source INDEXED BY source_recheck WHERE recheck_until IS NOT NULL"
+        )
+        return [(row["place"], unescape_name(row["folder"])) for row in found]
+
     def end_recheck(self, sources: Collection[int]) -> None:
         """These files are looked at no more."""
         self._db.executemany("UPDATE source SET recheck_until = NULL WHERE id = ?", [(id_,) for id_ in sources])

@@ -79,8 +79,16 @@ class FolderClaim:
                 return self._being_made(route)
             error = self._verdict(masks, route, now)
             told = error if isinstance(error, Permanent) else None
-            self._tell(OWNED, f"{self.address} ({', '.join(masks.match)})", told, now)
+            self._tell(OWNED, self._subject(masks), told, now)
             return error
+
+    @property
+    def subjects(self) -> list[str]:
+        """Those of its notices about other owners."""
+        return [self._subject(masks) for masks in self._sources]
+
+    def _subject(self, masks: Masks) -> str:
+        return f"{self.address} ({', '.join(masks.match)})"
 
     def _is_settled(self, listed: Listed | None) -> bool:
         """Whether the mark is the one that was looked into; on a server it is looked into each time."""

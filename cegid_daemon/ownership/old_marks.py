@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from cegid_daemon.endpoints.folder import FolderEndpoint
 from cegid_daemon.endpoints.owner_mark import OwnerMark
@@ -11,7 +11,7 @@ from cegid_daemon.endpoints.protocol import Endpoint
 from cegid_daemon.errors import Absent, EndpointError
 from cegid_daemon.journal import Journal
 from cegid_daemon.masks import OWNER_MARK
-from cegid_daemon.ownership.claims import TRIES, UNMARKED, address
+from cegid_daemon.ownership.claims import OWNED, TRIES, UNMARKED, FolderClaim, address
 from cegid_daemon.ownership.owners import read_owners, write_owners
 
 log = logging.getLogger(__name__)
@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 class OldMarks:
     """Our marks in folders that no source of ours uses any more."""
 
-    def __init__(self, journal: Journal, endpoints: Mapping[str, Endpoint], claims: Collection[str]) -> None:
-        """`claims`: the addresses of the folders that are still ours."""
+    def __init__(self, journal: Journal, endpoints: Mapping[str, Endpoint], claims: Mapping[str, FolderClaim]) -> None:
+        """`claims`: on the folders that are still ours, by address."""
         self._journal = journal
         self._at = {endpoint.where: endpoint for endpoint in endpoints.values()}
         self._claims = claims
@@ -30,8 +30,10 @@ class OldMarks:
         """Takes them away, as far as that is possible now."""
         for place, folder in self._journal.places.marks():
             if address(place, folder) not in self._claims and self._remove(place, folder):
-                self._journal.notices.clear(UNMARKED, address(place, folder))
                 self._journal.places.unmarked(place, folder)
+        self._journal.notices.clear_kind(UNMARKED, self._claims)
+        subjects = [subject for claim in self._claims.values() for subject in claim.subjects]
+        self._journal.notices.clear_kind(OWNED, subjects)
 
     def _remove(self, place: str, folder: str) -> bool:
         endpoint = self._at.get(place)

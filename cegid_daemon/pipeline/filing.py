@@ -278,12 +278,15 @@ class Filing:
         """Yet another file lies under the name by now: the swallowed one becomes a message from where it lies."""
         messages = self._journal.ledger.of_source(file.id)
         routes = [self._routes[message.route] for message in messages if message.route in self._routes]
+        if not routes:
+            self.recheck.report_unrouted(file, now)
+            return
         with self._places.endpoint(file.place).read(file.filed_folder, file.filed_name) as reading:
             start = StartDigest(reading, file.identity.size)
             staged = self._journal.payloads.stage_bytes(start)
             identity = reading.identity
         hold = hold_for_growth(self._journal, file, routes, identity, start)
-        logged = {message.store: message.logged for message in messages}
+        logged = {self._routes[one.route].store: one.logged for one in messages if one.route in self._routes}
         taking = Taking(
             file.endpoint, file.place, file.folder, file.name, identity, staged, None, hold,
             filed_as=(file.filed_folder, file.filed_name), recheck_until=now + RECHECK_FOR,

@@ -222,7 +222,7 @@ class ArchiveRecheck:
             self._journal.sources.update_identity(file.id, identity)
             one.file, one.changed = replace(file, identity=identity), None
             if not routes:
-                self._report_unrouted(file, now)
+                self.report_unrouted(file, now)
             return None
         hold = hold_for_change(self._journal, file, messages, routes, identity)
         taking = Taking(
@@ -230,7 +230,7 @@ class ArchiveRecheck:
             after_message=messages[-1].id if hold else None,
             filed_as=(file.filed_folder, file.filed_name), recheck_until=now + RECHECK_FOR,
         )  # fmt: skip
-        logged = {message.store: message.logged for message in messages}
+        logged = {self._routes[one.route].store: one.logged for one in messages if one.route in self._routes}
         text = (
             f"{_location(file)} changed after message {messages[0].id} was made of it "
             f"({file.identity.size} bytes then, {identity.size} now)"
@@ -249,7 +249,8 @@ class ArchiveRecheck:
                     ", held for a person" if hold else "")  # fmt: skip
         return None
 
-    def _report_unrouted(self, file: SourceFile, now: datetime) -> None:
+    def report_unrouted(self, file: SourceFile, now: datetime) -> None:
+        """What lies there now is no route's any more."""
         text = f"{_location(file)} changed after it was taken, and its routes are gone. Look at it."
         if self._journal.notices.report(_NOTICE, _location(file), text, now):
             log.warning("%s", text)

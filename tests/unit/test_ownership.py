@@ -260,18 +260,29 @@ def test_a_mark_is_changed_only_if_it_is_what_was_read(inbox: FolderEndpoint, lo
 
 def test_the_mark_goes_when_no_source_uses_the_folder(inbox: FolderEndpoint, journal: Journal) -> None:
     who = me(journal.ledger.instance())
-    Taker(inbox, who, journal, STOCK).look()
+    first = Taker(inbox, who, journal, STOCK)
+    first.look()
     Taker(inbox, me("bbbb"), journal, PRICES).look()
-    OldMarks(journal, {"inbox": inbox}, {f"file:{inbox.root}/in"}).remove()
+    OldMarks(journal, {"inbox": inbox}, {first.claim.address: first.claim}).remove()
     assert len(owners(inbox)) == 2
-    OldMarks(journal, {}, set()).remove()
+    OldMarks(journal, {}, {}).remove()
     assert owners(inbox) == ["bbbb"]
     assert journal.places.marks() == []
 
 
+def test_what_was_told_of_folders_that_are_no_longer_configured_is_cleared(
+    inbox: FolderEndpoint, journal: Journal
+) -> None:
+    Taker(inbox, me("aaaa"), journal).look()
+    Taker(inbox, me("bbbb"), journal).look()
+    assert len(journal.notices.active()) == 1
+    OldMarks(journal, {"inbox": inbox}, {}).remove()
+    assert journal.notices.active() == []
+
+
 def test_the_last_owner_takes_the_file_away(inbox: FolderEndpoint, journal: Journal) -> None:
     Taker(inbox, me(journal.ledger.instance()), journal).look()
-    OldMarks(journal, {}, set()).remove()
+    OldMarks(journal, {}, {}).remove()
     assert inbox.stat("in", OWNER_MARK) is None
 
 
@@ -306,7 +317,7 @@ def test_on_a_server_the_mark_is_a_folder(server: MemoryEndpoint, journal: Journ
     assert second.look() is None
     assert first.look() is not None
     first.claim.take(NOW)
-    OldMarks(journal, {"server": server}, set()).remove()
+    OldMarks(journal, {"server": server}, {}).remove()
     assert server.list("in") == []
 
 

@@ -26,7 +26,11 @@ class Moving(Spine):
     def start(self) -> None:
         super().start()
         folders = {(source.endpoint.where, source.spec.folder) for source in self.sources}
-        self.leftovers = Leftovers(self.journal, self.pipeline, self.routes, folders, lambda: self.now)
+        self.leftovers = Leftovers(
+            self.journal, self.pipeline, self.routes, folders, lambda: self.now,
+            sources=[source.name for source in self.sources],
+            places={endpoint.where for endpoint in self.endpoints.values()},
+        )  # fmt: skip
 
     def configure(self, *routes: Route) -> None:
         self.routes = {one.name: one for one in routes}
@@ -334,6 +338,28 @@ def test_a_message_discarded_long_after_its_source_moved_has_its_file_archived(s
     spine.desk().discard(1)
     spine.look()
     assert set(spine.filed()) == {"a.csv"}
+
+
+def test_what_is_to_be_deleted_is_deleted_where_the_source_was_before(spine: Moving) -> None:
+    spine.configure(route("stock", source_after="delete"))
+    waiting(spine, "a.csv")
+    spine.configure(route("stock", source_folder="new", source_after="delete"))
+    spine.look(patient=False)
+    assert spine.states() == ["done"]
+    for _ in range(5):
+        spine.left()
+        spine.after(minutes=2)
+    assert spine.inbox.list("in") == []
+
+
+def test_a_source_that_is_no_more_leaves_no_notice_behind(spine: Moving) -> None:
+    waiting(spine, "a.csv")
+    moved_away(spine)
+    spine.look(patient=False)
+    assert ("not filed away", "memory:elsewhere/in") in spine.notices()
+    spine.configure(route("stock", source_folder="new"))
+    spine.left()
+    assert spine.notices() == []
 
 
 def moved_away(spine: Moving) -> None:
