@@ -17,7 +17,10 @@ from datetime import date, datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal
 from typing import Any
 
+from jinja2.filters import do_float, do_int
+
 from cegid_daemon.errors import Place, TemplateFault
+from cegid_daemon.rewrite.nested import NestedText
 from cegid_daemon.rewrite.numbers import BLANKS, plain_text, reader
 from cegid_daemon.rewrite.record import AsItCame
 
@@ -33,16 +36,22 @@ _EAN_LENGTHS = (8, 12, 13, 14)
 class _Reading:
     number: Callable[[str], Decimal | None]
     note: Callable[[str], None]
+    no_number: Callable[[str, str], None]  # field, text
 
 
-_UNTOLD = _Reading(reader("."), lambda _: None)
+_UNTOLD = _Reading(reader("."), lambda _: None, lambda _field, _text: None)
 _current: ContextVar[_Reading | None] = ContextVar("reading", default=None)
 
 
 @contextmanager
-def reading(mark: str, note: Callable[[str], None]) -> Iterator[None]:
-    """While it lasts, numbers in text bear the decimal mark `mark`, and each value changed is told to `note`."""
-    token = _current.set(_Reading(reader(mark), note))
+def reading(
+    mark: str, note: Callable[[str], None], no_number: Callable[[str, str], None] = _UNTOLD.no_number
+) -> Iterator[None]:
+    """While it lasts, numbers in text bear the decimal mark `mark`, and each value changed is told to `note`.
+
+    `no_number` hears of texts that `int` and `float` take for 0.
+    """
+    token = _current.set(_Reading(reader(mark), note, no_number))
     try:
         yield
     finally:
@@ -158,7 +167,31 @@ def needed(value: Any, *, field: str = "") -> Any:
     return value
 
 
+def to_int(value: Any, default: Any = None, base: int = 10, *, field: str = "") -> Any:
+    """Jinja's `int`: a text that is no number is `default`; where none is given it is 0, with a remark."""
+    return _or_default(do_int(_readable(value), None, base), value, default, 0, field)  # type: ignore[arg-type]
+
+
+def to_float(value: Any, default: Any = None, *, field: str = "") -> Any:
+    """Jinja's `float`, as `int`."""
+    return _or_default(do_float(_readable(value), None), value, default, 0.0, field)  # type: ignore[arg-type]
+
+
+def _readable(value: Any) -> Any:
+    return value.refuse() if value.__class__ is NestedText else value
+
+
+def _or_default(number: Any, value: Any, default: Any, zero: float, field: str) -> Any:
+    if number is not None:
+        return number
+    if default is None and isinstance(value, str) and value.strip(BLANKS):
+        _here().no_number(field, value)
+    return zero if default is None else default
+
+
 FILTERS: dict[str, Callable[..., Any]] = {
+    "int": to_int,
+    "float": to_float,
     "needed": needed,
     "fit": fit,
     "decimal": decimal,

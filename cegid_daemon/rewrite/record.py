@@ -29,6 +29,8 @@ class Record(dict[str, Any]):
     number: int = 0  # from 1 in the file; 0 for inner records
     line: int = 0  # from 1; 0 = unknown
     parent: Record | None = None  # the record an inner record stands in
+    printed: bool | None = False  # whether a template printed one of its values; None: not while it was at it
+    noted: object = None  # the text in the making that one of them went into last
     _hidden: dict[str, str] | None = None  # fields that a computed name was set over
     _set: frozenset[str] = frozenset()  # the computed names that were set
     _inner: dict[str, Sequence[Record]] | None = None

@@ -19,6 +19,7 @@ from cegid_daemon.rewrite.keys import Block, columns_of, found
 from cegid_daemon.rewrite.numbers import BLANKS
 from cegid_daemon.rewrite.output import Outlet, pieces
 from cegid_daemon.rewrite.ports import Book, Job, PartMade, Rewritten, Sink
+from cegid_daemon.rewrite.provenance import PRINTED, Printed, counting
 from cegid_daemon.rewrite.recipe import Layout, Recipe
 from cegid_daemon.rewrite.record import Record
 from cegid_daemon.rewrite.remarks import refuse
@@ -28,6 +29,8 @@ from cegid_daemon.rewrite.tally import Tally
 DELIVERED = "already delivered"
 REPEATED = "repeated in this file"
 UNUSED = "not used by the template"
+UNPRINTED = "not printed by the template"
+IN_TOTAL = "summed by the template"
 MOST_KEYS = 5_000
 MOST_TOLD = 1_000  # ignored values of a buffer file that are told each by itself
 _BLOCK = 1_000  # keys asked of the book at once
@@ -60,7 +63,7 @@ def rewrite(
             done = _fed(found(recipe.layout, open_source, tally), recipe.layout, book, sink, tally)
         else:
             stocked = stock(recipe.layout, open_source, book, tally, belongs=sink.belongs, scratch=scratch)
-            with filters.reading(recipe.layout.decimal, lambda text: tally.notes.update((text,))):
+            with filters.reading(recipe.layout.decimal, lambda text: tally.notes.update((text,)), tally.no_number):
                 done = _Rewriting(recipe, job, sink, tally).run(keyed(stocked, recipe, book, tally))
         if recipe.remarks == "fail":
             refuse(done.coverage.remarks)
@@ -144,9 +147,12 @@ class SearchKeys:
 class PartRecords(OnePass, Iterator[Record]):
     """The records of one part as its template sees them: once, in order."""
 
-    def __init__(self, source: Iterator[Keyed], most: int, taken: Callable[[Record, str], None]) -> None:
+    def __init__(
+        self, source: Iterator[Keyed], most: int, taken: Callable[[Record, str], None], printed: Printed
+    ) -> None:
         self._source = islice(source, most if most >= 0 else None)
-        self._given = self._give(taken)
+        self._given = self._give(taken, printed)
+        self._passed = printed.pass_by
         self.read = 0
         self.recent: deque[Record] = deque(maxlen=_RECENT)
 
@@ -156,12 +162,17 @@ class PartRecords(OnePass, Iterator[Record]):
     def __next__(self) -> Record:
         return next(self._given)
 
-    def _give(self, taken: Callable[[Record, str], None]) -> Iterator[Record]:
-        remember = self.recent.append
+    def _give(self, taken: Callable[[Record, str], None], printed: Printed) -> Iterator[Record]:
+        remember, passed, levels = self.recent.append, printed.pass_by, printed.levels
         for self.read, (record, key) in enumerate(self._source, 1):  # noqa: B020  # counts as it goes
             remember(record)
             taken(record, key)
             yield record
+            if record.printed and record.number < len(levels) and not levels[record.number]:
+                levels[record.number] = PRINTED
+                printed.count += 1
+            else:
+                passed(record)
 
     def printed(self) -> None:
         """All but the last records are in the output: only the last may still be printed from."""
@@ -171,6 +182,8 @@ class PartRecords(OnePass, Iterator[Record]):
 
     def rest(self) -> int:
         """How many records the template left unread; they are gone then."""
+        if self.recent:
+            self._passed(self.recent[-1])
         return sum(1 for _ in self._source)
 
 
@@ -186,7 +199,9 @@ class _Rewriting:
         self._sink = sink
         self._tally = tally
         self._keys = SearchKeys()
+        self._printed = Printed()
         self._unique: list[str] = []
+        self._taken: list[tuple[int, str]] = []  # numbers and unique keys of the part at hand
         self._inner = [stocks.each for stocks in recipe.layout.stocks if stocks.each]
 
     def run(self, records: Iterator[Keyed]) -> Rewritten:
@@ -194,7 +209,9 @@ class _Rewriting:
         made: list[PartMade] = []
         names: set[str] = set()
         while (first := next(records, None)) is not None:
-            here = PartRecords(chain((first,), records), self._recipe.output.batch or _ENDLESS, self._take)
+            here = PartRecords(
+                chain((first,), records), self._recipe.output.batch or _ENDLESS, self._take, self._printed
+            )
             part = self._part(len(made) + 1, here)
             if part.name in names:
                 raise TemplateFault(
@@ -213,15 +230,28 @@ class _Rewriting:
             outlet = Outlet(
                 self._recipe.output, self._script.name, writer, note=self._note, recent=lambda: records.recent
             )
-            for piece in pieces(self._script.render({**seen, "records": records})):
-                outlet.write(piece)
-                records.printed()
+            with counting(self._printed):
+                for piece in pieces(self._script.render({**seen, "records": records})):
+                    outlet.write(piece)
+                    records.printed()
             outlet.finish()
         finally:
             writer.close()
-        self._tally.sent += records.read
-        self._tally.left_out[UNUSED] += records.rest()
-        return PartMade(no, name, records.read, outlet.size, outlet.sha256)
+        return PartMade(no, name, self._account(records), outlet.size, outlet.sha256)
+
+    def _account(self, records: PartRecords) -> int:
+        """Counts what became of the records of a part; gives how many of them were printed."""
+        tally, printed = self._tally, self._printed
+        unread = records.rest()
+        sent, in_total = printed.count, printed.in_total
+        printed.count = printed.in_total = 0
+        tally.sent += sent
+        tally.left_out[IN_TOTAL] += in_total
+        tally.left_out[UNPRINTED] += records.read - sent - in_total
+        tally.left_out[UNUSED] += unread
+        self._unique += [key for number, key in self._taken if printed.level(number)]
+        self._taken.clear()
+        return sent
 
     def _take(self, record: Record, key: str) -> None:
         self._keys.add_record(record)
@@ -230,7 +260,7 @@ class _Rewriting:
                 self._keys.add_record(one)
         if key:
             self._keys.add(key)
-            self._unique.append(key)
+            self._taken.append((record.number, key))
 
     def _note(self, text: str, times: int) -> None:
         self._tally.notes[text] += times

@@ -7,73 +7,24 @@ same message gives the same bytes again. Reads no file: templates come in as a f
 
 from __future__ import annotations
 
-import re
 from datetime import date
 from typing import Any
 
 from jinja2 import DictLoader, StrictUndefined, nodes
-from jinja2.compiler import CodeGenerator, Frame
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from markupsafe import escape
+from jinja2.utils import Namespace
 
 from cegid_daemon.errors import TemplateFault
-from cegid_daemon.rewrite.filters import FILTERS, plain
+from cegid_daemon.rewrite import carriers, printing, provenance
+from cegid_daemon.rewrite.codegen import RecordCodeGenerator
+from cegid_daemon.rewrite.filters import FILTERS
+from cegid_daemon.rewrite.flow import annotate
 from cegid_daemon.rewrite.recipe import Templates
 from cegid_daemon.rewrite.record import ATTRIBUTES, RawFields, Record
 from cegid_daemon.rewrite.seen import MessageSeen, SourceSeen
 
 _CLOCKS = frozenset({"now", "utcnow", "today"})
-_COUNTERS = frozenset({"first", "index", "index0", "last"})  # of a loop
 _SEEN: dict[type, str] = {RawFields: "the record as it came", SourceSeen: "source", MessageSeen: "message"}
-_MARKS = re.compile("[&<>\"']")
-
-
-def escaped(value: Any) -> str:
-    """A value as an XML template prints it, escaped: most of them hold nothing to escape."""
-    if value.__class__ is int:
-        return str(value)
-    shown = value if value.__class__ is str else plain(value)
-    return shown if shown.__class__ is str and (shown.isalnum() or not _MARKS.search(shown)) else escape(shown)
-
-
-class _Printing(CodeGenerator):
-    """Jinja's compiler, for records by the hundred thousand: what it asks of each value takes fewer steps.
-
-    Values are finalized and escaped by one call, a field of a record and a loop's counter are looked up in place. It
-    computes nothing while it compiles: `'x' * 9999999999` costs the worker that renders it, not who compiles it.
-    """
-
-    def visit_Getattr(self, node: nodes.Getattr, frame: Frame) -> None:  # noqa: N802  # named by Jinja
-        """Looks into a record, or asks a loop for its counter, before it asks the sandbox."""
-        if not isinstance(node.node, nodes.Name):
-            return super().visit_Getattr(node, frame)
-        name, attribute = frame.symbols.ref(node.node.name), repr(node.attr)
-        if node.node.name == "loop" and node.attr in _COUNTERS:
-            self.write(f"({name}.{node.attr} if {name}.__class__ is LoopContext else ")
-        else:
-            self.write(
-                f"({name}[{attribute}] if isinstance({name}, environment.record) and {attribute} in {name} else "
-            )
-        super().visit_Getattr(node, frame)
-        self.write(")")
-        return None
-
-    def _output_child_to_const(self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo) -> str:
-        if not isinstance(node, nodes.TemplateData):
-            raise nodes.Impossible
-        return super()._output_child_to_const(node, frame, finalize)
-
-    def _output_child_pre(self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo) -> None:
-        if frame.eval_ctx.autoescape and not frame.eval_ctx.volatile:
-            self.write("environment.escaped(")
-        else:
-            super()._output_child_pre(node, frame, finalize)
-
-    def _output_child_post(self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo) -> None:
-        if frame.eval_ctx.autoescape and not frame.eval_ctx.volatile:
-            self.write(")")
-        else:
-            super()._output_child_post(node, frame, finalize)
 
 
 class Lacking(StrictUndefined):
@@ -96,9 +47,18 @@ class Sandbox(ImmutableSandboxedEnvironment):
     at hand is an `.xml.j2`.
     """
 
-    code_generator_class = _Printing
-    escaped = staticmethod(escaped)
+    code_generator_class = RecordCodeGenerator
+    concat = staticmethod(provenance.joined)
     record = Record
+    intercepted_binops = frozenset(ImmutableSandboxedEnvironment.default_binop_table)
+    intercepted_unops = frozenset(ImmutableSandboxedEnvironment.default_unop_table)
+    mark, shown = staticmethod(provenance.mark), staticmethod(provenance.shown)
+    keep_field = staticmethod(provenance.keep_field)
+    plain, escaped = staticmethod(printing.printed_plain), staticmethod(printing.escaped)
+    Buffer = provenance.Buffer
+    Macro = printing.OriginMacro
+    Markup = staticmethod(printing.markup)
+    markup_join, str_join = staticmethod(printing.markup_join), staticmethod(printing.str_join)
 
     def __init__(self, bundle: Templates) -> None:
         xml = is_xml(bundle.main)
@@ -106,7 +66,6 @@ class Sandbox(ImmutableSandboxedEnvironment):
             loader=DictLoader(bundle.texts),
             autoescape=lambda name: xml or is_xml(name or ""),
             undefined=Lacking,
-            finalize=plain,
             trim_blocks=True,
             lstrip_blocks=True,
             keep_trailing_newline=True,
@@ -114,37 +73,60 @@ class Sandbox(ImmutableSandboxedEnvironment):
             extensions=["jinja2.ext.loopcontrols"],
             auto_reload=False,
             cache_size=-1,
-            optimized=False,  # see `_Printing`
+            optimized=False,  # see `RecordCodeGenerator`
         )
         self.filters.update(FILTERS)
         del self.filters["random"], self.globals["lipsum"]
         length = self.filters["length"]
         self.filters["length"] = self.filters["count"] = lambda value: length(_countable(value))
+        self.filters.update(carriers.carrying(self.filters))
 
     def compile(self, source: Any, name: str | None = None, *rest: Any, **options: Any) -> Any:
         """Compiles a template whose filters know the name of the field they are applied to."""
         if isinstance(source, str):
             source = self.parse(source, name)
             _name_fields(source)
+            annotate(source)
         return super().compile(source, name, *rest, **options)
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """`obj.attribute`; in a record the field comes first, then what every record has (`each`, `raw` …)."""
+        if type(obj) is Namespace and not attribute.startswith("_"):  # it holds only what the template put there
+            try:
+                return getattr(obj, attribute)
+            except AttributeError:
+                return super().getattr(obj, attribute)
         if not isinstance(obj, Record):
             return super().getattr(obj, attribute)
         try:
-            return obj[attribute]
+            return provenance.keep_field(obj, attribute)
         except KeyError:
             return getattr(obj, attribute) if attribute in ATTRIBUTES else self._lacking(obj, attribute)
 
     def getitem(self, obj: Any, argument: Any) -> Any:
         """`obj[argument]`; in a record only a field."""
+        if isinstance(obj, RawFields):
+            return provenance.keep(super().getitem(obj, argument), provenance.origin_of(obj))
         if not isinstance(obj, Record):
             return super().getitem(obj, argument)
         try:
-            return obj[argument]
+            return provenance.keep_field(obj, argument)
         except (KeyError, TypeError):
             return self._lacking(obj, argument)
+
+    def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805  # as Jinja has it
+        """What a call makes of values bears their origin."""
+        result = super().call(__context, __obj, *args, **kwargs)
+        return carriers.of_call(__obj, args, kwargs, result)
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        """What is computed of values, or joined, bears their origin."""
+        result = super().call_binop(context, operator, left, right)
+        return carriers.of_operation(result, (left, right))
+
+    def call_unop(self, context: Any, operator: str, arg: Any) -> Any:
+        """A number with another sign bears its origin."""
+        return carriers.of_operation(super().call_unop(context, operator, arg), (arg,))
 
     def _lacking(self, obj: Record, name: Any) -> Any:
         return self.undefined(f"the record has no field {name!r}", obj=obj, name=name)

@@ -1,4 +1,4 @@
-"""What can be told of a template without a message: names that it uses and that nothing gives it.
+"""What can be told of a template without a message: names that nothing gives it, and whether it keeps values.
 
 A guess, for warnings: a template may ask whether a name is defined. Owns no rule of rendering.
 """
@@ -45,3 +45,22 @@ def _given_by(tree: nodes.Template) -> Iterator[str]:
 
 def _first_line(tree: nodes.Template, name: str) -> int:
     return min(node.lineno for node in tree.find_all(nodes.Name) if node.name == name)
+
+
+def at_once(bundle: Templates) -> bool:
+    """Whether a record is printed before the next one is read, if at all: the templates keep no value of it."""
+    sandbox = Sandbox(bundle)
+    return all(_keeps_nothing(sandbox.parse(text, name)) for name, text in bundle.texts.items())
+
+
+def _keeps_nothing(tree: nodes.Template) -> bool:
+    looped = {id(loop.iter) for loop in tree.find_all(nodes.For)}
+    elsewhere = any(one.name == "records" and id(one) not in looped for one in tree.find_all(nodes.Name))
+    looks_around = any(one.attr in ("previtem", "nextitem") for one in tree.find_all(nodes.Getattr))
+    return not elsewhere and not looks_around and not any(map(_is_kept, tree.find_all(nodes.Assign)))
+
+
+def _is_kept(assign: nodes.Assign) -> bool:
+    """Whether a namespace gets more than what is computed of itself, as a count is."""
+    spaces = {space.name for space in assign.find_all(nodes.NSRef)}
+    return bool(spaces) and any(one.name not in spaces for one in assign.node.find_all(nodes.Name))

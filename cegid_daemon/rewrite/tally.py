@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from cegid_daemon.model import Coverage, SkippedLine
-from cegid_daemon.rewrite.remarks import Remarks, shortened
+from cegid_daemon.rewrite.remarks import NO_NUMBER, Remarks, shortened
 
 MOST_SKIPPED = 10  # lines whose text is kept
 LONGEST_LINE = 200  # characters of it
@@ -36,6 +36,10 @@ class Tally:
         """A line is no record; the first ones are kept for people to see."""
         if len(self.skipped) < MOST_SKIPPED:
             self.skipped.append(SkippedLine(line, taken_for, shortened(text, LONGEST_LINE)))
+
+    def no_number(self, field: str, text: str) -> None:
+        """A template took a text for 0."""
+        self.remarks.add(NO_NUMBER, field=field, value=text)
 
     def add(self, counted: Coverage) -> None:
         """Adds what was counted elsewhere."""

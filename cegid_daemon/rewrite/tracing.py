@@ -22,9 +22,11 @@ from cegid_daemon.rewrite import buffers, filters, layouts, templates
 from cegid_daemon.rewrite.expressions import compile_text
 from cegid_daemon.rewrite.keys import Keys
 from cegid_daemon.rewrite.ports import Book, Job, PartMade, Rewritten, Sink
-from cegid_daemon.rewrite.recipe import Layout, Recipe
+from cegid_daemon.rewrite.provenance import PASSED, Printed, counting
+from cegid_daemon.rewrite.recipe import Recipe
 from cegid_daemon.rewrite.record import AsItCame, Record
-from cegid_daemon.rewrite.rewriting import DELIVERED, UNUSED, PartRecords, keyed
+from cegid_daemon.rewrite.rewriting import DELIVERED, IN_TOTAL, UNPRINTED, UNUSED, PartRecords, keyed
+from cegid_daemon.rewrite.surmise import at_once
 from cegid_daemon.rewrite.tally import SUMMED, Tally
 
 _FIELDS = 60  # fields of a record that are shown
@@ -56,7 +58,7 @@ def trace(
     `whole`: the file was read to its end; `pieces`: the output of the template can be told apart by record; `fault`:
     why the rewriting failed, behind the records it came to.
     """
-    witness = _Witness(job, recipe.layout)
+    witness = _Witness(job, recipe)
     tally = Tally(left_out=_Reasons(witness.leaves_out))
     pieces, fault = False, ""
     try:
@@ -89,14 +91,13 @@ def _render(recipe: Recipe, job: Look, witness: _Witness, records: Iterator[tupl
     script, no = templates.compile(recipe.templates), 0
     apart = _tells_apart(recipe)
     names = templates.names(job)
-    with filters.reading(recipe.layout.decimal, lambda _text: None):
+    with filters.reading(recipe.layout.decimal, lambda _text: None), counting(witness.printed):
         while (first := next(records, None)) is not None:
             no += 1
-            here = _Followed(chain((first,), records), recipe.output.batch or -1, witness.takes)
+            here = _Followed(chain((first,), records), recipe.output.batch or -1, witness.takes, witness.printed)
             here.ended = witness.ends_part
             for text in script.render({**names, "part": no, "records": here}):
-                if apart:
-                    witness.prints(text)
+                witness.prints(text if apart else "")
             witness.ends_part()
             here.rest()
     return apart
@@ -107,8 +108,10 @@ class _Followed(PartRecords):
 
     ended: Callable[[], None]
 
-    def _give(self, taken: Callable[[Record, str], None]) -> Iterator[Record]:
-        yield from super()._give(taken)
+    def _give(self, taken: Callable[[Record, str], None], printed: Printed) -> Iterator[Record]:
+        for record in super()._give(taken, printed):
+            record.printed = PASSED  # so that every mark is told at once
+            yield record
         self.ended()
 
 
@@ -136,6 +139,7 @@ class _Row:
     values: list[dict[str, str]] = field(default_factory=list)
     key: str = ""
     left_out: str = ""
+    taken: bool = False  # by the template
     sent: bool = False
     piece: str = ""
 
@@ -143,12 +147,15 @@ class _Row:
 class _Witness:
     """Follows the records of a window."""
 
-    def __init__(self, job: Look, layout: Layout) -> None:
+    def __init__(self, job: Look, recipe: Recipe) -> None:
         self._job = job
-        self._layout = layout
+        self._layout = recipe.layout
+        self._prints_at_once = _tells_apart(recipe) and recipe.templates is not None and at_once(recipe.templates)
         self._at = 0
         self._rows: dict[int, _Row] = {}
+        self.printed = Printed(self._marks)
         self._printing: _Row | None = None
+        self._marked: dict[int, _Row | None] = {}  # records whose values stand in the text to come
         self._stocked: set[int] = set()
 
     def reads(self, records: Iterator[Record]) -> Iterator[Record]:
@@ -198,10 +205,19 @@ class _Witness:
     def takes(self, record: Record, key: str) -> None:
         self._printing = self._rows.get(record.number)
         if self._printing is not None:
-            self._printing.sent = True
+            self._printing.taken = True
             self._printing.key = key or self._printing.key
-        elif self._is_complete(record):
+        elif self._is_complete(record) and self._is_known():
             raise _Enough
+
+    def _is_known(self) -> bool:
+        """Whether nothing more can be learnt of the records of the window: none of them may be printed later."""
+        return self._prints_at_once or all(row.sent or not row.taken for row in self._rows.values())
+
+    def _marks(self, number: int) -> None:
+        row = self._marked[number] = self._rows.get(number)
+        if row is not None:
+            row.sent = True
 
     def _is_complete(self, record: Record) -> bool:
         job = self._job
@@ -210,9 +226,11 @@ class _Witness:
         return record.number >= job.first + job.count
 
     def prints(self, text: str) -> None:
-        row = self._printing
-        if row is not None and len(row.piece) < _PIECE:
-            row.piece = "".join((row.piece, text))  # plain text: adding to what is marked as safe would escape it
+        """A text belongs to the records whose values stand in it; where there are none, to the one at hand."""
+        for row in self._marked.values() if self._marked else (self._printing,):
+            if row is not None and len(row.piece) < _PIECE:
+                row.piece = "".join((row.piece, text))  # plain text: adding to what is marked as safe would escape it
+        self._marked.clear()
 
     def ends_part(self) -> None:
         self._printing = None
@@ -225,8 +243,14 @@ class _Witness:
         return [_as_json(row) for row in sorted(self._rows.values(), key=lambda row: row.number)]
 
     def _reason(self, row: _Row, whole: bool) -> str:
+        if row.taken and (whole or self._prints_at_once):
+            return IN_TOTAL if self.printed.level(row.number) else UNPRINTED
         if not whole:
-            return "not sent, as the file was not read to its end"
+            return (
+                "not known, as the file was not read to its end"
+                if row.taken
+                else ("not sent, as the file was not read to its end")
+            )
         if row.number in self._stocked:
             return "delivered before, repeated in this file, or not used by the template"
         return SUMMED

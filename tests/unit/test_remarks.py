@@ -23,6 +23,7 @@ from cegid_daemon.rewrite.remarks import (
     INVISIBLE_IN_KEY,
     MIXED_ENCODING,
     MOST_PLACES,
+    NO_NUMBER,
     QUOTED_KEY,
     REPEATED_ELEMENT,
     REPEATED_TITLES,
@@ -263,7 +264,8 @@ def test_a_value_that_holds_elements_is_a_fault_when_it_is_read(inside: str, who
 
 
 @pytest.mark.parametrize(
-    "expression", ["r.Qty", "r.Qty|upper", "1 if r.Qty else 0", "r['Qty']", "r.raw['Qty']",
+    "expression", ["r.Qty", "r.Qty ~ '-'", "r.Qty|int", "r.Qty|float",
+                   "r.Qty|upper", "1 if r.Qty else 0", "r['Qty']", "r.raw['Qty']",
                    "r.Qty == '1'", "r.Qty|fit(3)", "r.Qty[:1]", "'%s' % r.Qty", "r.Qty|join(',')", "r.Deep.x"],
 )  # fmt: skip
 @pytest.mark.parametrize("name", ["t.txt.j2", "t.xml.j2"])
@@ -307,6 +309,19 @@ def test_a_field_of_the_stock_that_stands_in_no_record_is_remarked_on() -> None:
     two = "<S><Item><Qty>1</Qty></Item><Item><Code>A</Code><Qty>1</Qty><Reservd>1</Reservd></Item></S>"
     assert made(layout, two)[0].remarks == ()
     assert made(replace(layout, stock="r.Qty - r.Reservd|default('0')"), item("<Qty>5</Qty>"))[0].remarks == ()
+
+
+@pytest.mark.parametrize(
+    ("filter_", "value", "out"), [("int", "12,5", "0"), ("float", "x", "0.0"), ("int", "1 000", "0")]
+)
+def test_a_text_that_the_template_takes_for_0_is_remarked_on(filter_: str, value: str, out: str) -> None:
+    template = f"{{% for r in records %}}{{{{ r.q | {filter_} }}}}{{% endfor %}}"
+    coverage, made_of_it = made(replace(ROWS, stock=""), f"ean;q\nA;{value}\n", template=template)
+    assert made_of_it == out
+    assert [(one.kind, one.places[0]) for one in coverage.remarks] == [(NO_NUMBER, RemarkPlace(field="q", value=value))]
+    for quiet in (f"r.q | {filter_}(7)", f"'' | {filter_}", f"'4' | {filter_}"):
+        template = f"{{% for r in records %}}{{{{ {quiet} }}}}{{% endfor %}}{{{{ '' }}}}"
+        assert made(replace(ROWS, stock=""), f"ean;q\nA;{value}\n", template=template)[0].remarks == ()
 
 
 # -- keeping ----------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from cegid_daemon.errors import BadInput, BadOutput, ConfigurationError, Templat
 from cegid_daemon.rewrite import rewrite
 from cegid_daemon.rewrite.ports import Job, Rewritten
 from cegid_daemon.rewrite.recipe import Layout, Output, Recipe, Stocks, Templates
+from cegid_daemon.rewrite.rewriting import UNPRINTED
 
 NOW = datetime(2026, 11, 23, 7, 42, tzinfo=UTC)
 ROWS = "{% for r in records %}\n{{ r.CODE }};{{ r.stock }}\n{% endfor %}\n"
@@ -162,8 +163,16 @@ def test_unique_keys_are_asked_for_in_blocks_of_a_thousand():
 
 
 def test_a_record_the_template_did_not_read_is_not_taken_for_delivered():
-    made, _ = run(recipe("{% for r in records %}{% break %}{% endfor %}", unique="r.CODE"), file_of("a", "b"))
+    template = "{% for r in records %}{{ r.CODE }}{% break %}{% endfor %}"
+    made, _ = run(recipe(template, unique="r.CODE"), file_of("a", "b"))
     assert made.unique_keys == ("a",)
+
+
+def test_a_record_the_template_did_not_print_is_not_taken_for_delivered():
+    template = "{% for r in records if r.CODE != 'a' %}{{ r.CODE }}{% endfor %}"
+    made, _ = run(recipe(template, unique="r.CODE"), file_of("a", "b"))
+    assert made.unique_keys == ("b",)
+    assert (made.coverage.sent, made.coverage.left_out) == (1, {UNPRINTED: 1})
 
 
 @pytest.mark.parametrize("unique", ["r.GONE", "r.CODE ~ '-' ~ r.GONE"])

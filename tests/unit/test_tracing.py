@@ -147,3 +147,45 @@ def test_a_record_that_was_read_ahead_is_followed_to_its_end_before_the_look_is(
     assert not told["whole"]
     assert [(one["key"], one["left_out"]) for one in told["records"]] == [("S300", "")]
     assert "<S>298</S>" in told["records"][0]["piece"]
+
+
+TEXT = "t.txt.j2"
+OPEN = "SKU;A;B;CLOSED\nA1;10;0;N\nA5;20;0;Y\nA6;30;0;N\n"
+LATER = (
+    "{% set n = namespace(l=[]) %}{% for r in records if r.CLOSED == 'N' %}{% set n.l = n.l + [r.sku] %}{% endfor %}"
+    "{% for s in n.l %}<{{ s }}>{% endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+    "template", ["{% for r in records if r.CLOSED == 'N' %}{{ r.sku }}={{ r.stock }};{% endfor %}", LATER]
+)
+def test_a_record_the_template_does_not_print_is_told_apart(template):
+    told = account(OPEN, template=template, name=TEXT)
+    assert [record["left_out"] for record in told["records"]] == ["", "not printed by the template", ""]
+    assert told["records"][1]["piece"].strip() == ""
+
+
+def test_what_is_printed_after_all_were_read_belongs_to_its_record():
+    assert [record["piece"] for record in account(OPEN, template=LATER, name=TEXT)["records"]] == ["A1", "", "A6"]
+
+
+def test_a_record_that_is_only_in_a_total_is_told_apart():
+    template = "{% set n = namespace(t=0) %}{% for r in records %}{% set n.t = n.t + r.stock %}{% endfor %}{{ n.t }}"
+    told = account(OPEN, template=template, name=TEXT)
+    assert {record["left_out"] for record in told["records"]} == {"summed by the template"}
+
+
+def test_a_template_that_prints_later_is_followed_to_the_end_of_the_file():
+    rows = "SKU;A;B;CLOSED\n" + "".join(f"K{number};9;0;{'YN'[number % 2]}\n" for number in range(1, 301))
+    told = account(rows, template=LATER, name=TEXT, first=11, count=3)
+    assert [record["left_out"] for record in told["records"]] == ["", "not printed by the template", ""]
+    assert told["whole"] is True
+
+
+def test_a_filter_template_is_read_no_further_than_its_window():
+    rows = "SKU;A;B;CLOSED\n" + "".join(f"K{number};9;0;{'YN'[number % 2]}\n" for number in range(1, 5_001))
+    template = "{% for r in records %}{% if r.CLOSED == 'N' %}{{ r.sku }}{% endif %}{% endfor %}"
+    told = account(rows, template=template, name=TEXT, first=11, count=3)
+    assert [record["left_out"] for record in told["records"]] == ["", "not printed by the template", ""]
+    assert told["whole"] is False
