@@ -111,7 +111,8 @@ def get(ctx: click.Context, key: str, store: str | None, level: str, at: datetim
 def set_(ctx: click.Context, key_and_value: tuple[str, ...], store: str | None, level: str) -> None:
     """Set a buffer. KEY is left out (or blank) at level store.
 
-    A VALUE that is not zero or a positive whole number defines nothing: it unsets, and its text is kept in the history.
+    VALUE is zero or a positive whole number, in digits alone; anything else is refused and changes nothing. `buffers
+    unset` removes a buffer.
     """
     most = 1 if level == "store" else 2
     if len(key_and_value) not in (most, 2) or (
@@ -119,11 +120,20 @@ def set_(ctx: click.Context, key_and_value: tuple[str, ...], store: str | None, 
     ):
         raise click.UsageError("give KEY VALUE, or at level store VALUE alone")
     key, value = ("", *key_and_value)[-2:]
-    found = _change(ctx, store, level, key, value)
-    if found.units is not None:
-        say(f"{found.units} held back")
-    else:
-        note(f"{value!r} defines no buffer: unset, the next level applies")
+    _refuse_no_value(value, level, key)
+    say(f"{_change(ctx, store, level, key, value).units} held back")
+
+
+def _refuse_no_value(value: str, level: str, key: str) -> None:
+    """Raises click.BadParameter for what defines no buffer: a slip of the finger must not unset one."""
+    from cegid_daemon.rewrite.buffers import parse
+
+    if parse(value) is None:
+        unset = " ".join(filter(None, ("cegid-daemon buffers unset --level", level, key)))
+        raise click.BadParameter(
+            f"{value!r} is not zero or a positive whole number; nothing was changed. To remove the buffer: {unset}",
+            param_hint="VALUE",
+        )
 
 
 @buffers.command()

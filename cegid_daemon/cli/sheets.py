@@ -126,14 +126,16 @@ def account_of(report: ImportReport) -> dict[str, Any]:
     return {
         "rows": report.read, "written": report.written, "revision": report.revision,
         "ignored_count": report.ignored_count, "malformed_count": report.malformed_count,
-        "ignored": report.ignored, "malformed": report.malformed,
+        "ignored": report.ignored, "malformed": report.malformed, "unset": report.unset,
     }  # fmt: skip
 
 
 def tell_import(file: Path, report: ImportReport, ragged: Sequence[int] = ()) -> None:
     """Says what an import did, each remark with its line."""
     for remark in sorted([*report.ignored, *report.malformed], key=lambda one: one.line):
-        note(one_line(f"{file}:{remark.line}: {remark.key}: {remark.value!r}: {remark.reason}"))
+        note(one_line(f"{file}:{remark.line}: {remark}"))
+    for remark in report.unset:
+        note(one_line(f"{file}: {remark}"))
     for line in ragged:
         note(f"{file}:{line}: not as many columns as the title row")
     revision = f", revision {report.revision}" if report.revision else ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count, islice
 from typing import TypeVar
 
@@ -32,6 +32,11 @@ _BUFFERS = (
     "FROM temp.{table} n WHERE n.value <> coalesce((SELECT o.value FROM buffer o WHERE o.store = n.store "
     "AND o.level = n.level AND o.key = n.key ORDER BY o.revision DESC LIMIT 1), '')",
 )
+_UNSETTING = (  # staged values that define no buffer, where another value applies
+    "SELECT n.store, n.level, n.key, n.value, (SELECT o.value FROM buffer o WHERE o.store = n.store "
+    "AND o.level = n.level AND o.key = n.key ORDER BY o.revision DESC LIMIT 1) AS was FROM temp.{table} n "
+    "WHERE (n.value = '' OR n.value GLOB '*[^0-9]*') AND was <> n.value"
+)
 _CATALOGUE = (
     "CREATE TEMP TABLE {table} (store TEXT, variation TEXT, product TEXT, PRIMARY KEY (store, variation)) "
     "WITHOUT ROWID",
@@ -50,11 +55,18 @@ class Remark:
     key: str
     value: str
     reason: str
+    store: str = ""
+    level: str = ""
+    unsets: str = ""  # the buffer that applied there until this import
+
+    def __str__(self) -> str:
+        what = f"{self.key}: {self.value!r}: {self.reason}" if self.reason else f"{self.key or self.level}: blank"
+        return f"{what}; unsets {self.unsets}" if self.unsets else what
 
 
 @dataclass(slots=True)
 class ImportReport:
-    """What an import did. `ignored` values unset theirs; `malformed` rows did nothing; both hold the first thousand."""
+    """What an import did. `ignored` values unset theirs; `malformed` rows did nothing; all hold the first thousand."""
 
     read: int = 0
     written: int = 0
@@ -63,6 +75,7 @@ class ImportReport:
     revision: int | None = None  # None: nothing changed
     ignored: list[Remark] = field(default_factory=list)
     malformed: list[Remark] = field(default_factory=list)
+    unset: list[Remark] = field(default_factory=list)  # buffers that a blank value unset, without a line
 
     def __str__(self) -> str:
         return (
@@ -80,6 +93,14 @@ class ImportReport:
         self.malformed_count += 1
         if len(self.malformed) < _REPORTED:
             self.malformed.append(remark)
+
+
+@dataclass(frozen=True, slots=True)
+class _Applying:
+    """The statement that applies staged rows, and for buffers the one that names what they unset."""
+
+    sql: str
+    unsetting: str
 
 
 class Intake:
@@ -122,17 +143,34 @@ class Intake:
             self._apply(author, (apply, report))
         return report
 
-    def _apply(self, author: Author, *staged: tuple[str, ImportReport]) -> None:
+    def _apply(self, author: Author, *staged: tuple[_Applying, ImportReport]) -> None:
         with self._connection.transaction():
             revision = self._revisions.begin(author)
             for apply, report in staged:
-                report.written = self._connection.execute(apply, (revision,)).rowcount
+                if apply.unsetting:
+                    self._name_unset(apply.unsetting, report)
+                report.written = self._connection.execute(apply.sql, (revision,)).rowcount
                 report.revision = revision if report.written else None
             if not any(report.written for _, report in staged):
                 self._revisions.take_back(revision)
 
+    def _name_unset(self, unsetting: str, report: ImportReport) -> None:
+        """Names the buffers that no longer apply, beside the values that define none."""
+        was = {
+            (row["store"], row["level"], row["key"], row["value"]): row["was"]
+            for row in self._connection.query(unsetting)
+            if parse(row["was"]) is not None and parse(row["value"]) is None
+        }
+        report.ignored = [
+            replace(one, unsets=was.get((one.store, one.level, one.key, one.value), "")) for one in report.ignored
+        ]
+        report.unset = [
+            Remark(0, key, "", "", store, level, before)
+            for (store, level, key, value), before in was.items() if not value
+        ][:_REPORTED]  # fmt: skip
+
     @contextmanager
-    def _staged(self, statements: tuple[str, str, str], rows: Iterator[tuple[str, ...]]) -> Iterator[str]:
+    def _staged(self, statements: tuple[str, str, str], rows: Iterator[tuple[str, ...]]) -> Iterator[_Applying]:
         """Every row in a table of its own; the statement that applies them."""
         with self._table(statements) as (insert, apply):
             while block := list(islice(rows, _BLOCK)):
@@ -140,13 +178,14 @@ class Intake:
             yield apply
 
     @contextmanager
-    def _table(self, statements: tuple[str, str, str]) -> Iterator[tuple[str, str]]:
+    def _table(self, statements: tuple[str, str, str]) -> Iterator[tuple[str, _Applying]]:
         """Each import has a table of its own: two may run at once."""
         table = f"intake_{next(self._tables)}"
         create, insert, apply = (statement.format(table=table) for statement in statements)
         self._connection.stage(create)
         try:
-            yield insert, apply
+            unsetting = _UNSETTING.format(table=table) if statements is _BUFFERS else ""
+            yield insert, _Applying(apply, unsetting)
         finally:
             self._connection.stage(f"DROP TABLE IF EXISTS temp.{table}")
 
@@ -175,7 +214,7 @@ def fit_buffers(
             continue
         kept = or_blank(value)
         if kept and parse(kept) is None:
-            report.ignore(Remark(line, key, value, IGNORED))
+            report.ignore(Remark(line, key, value, IGNORED, store, level))
         yield store, level, key, kept
 
 

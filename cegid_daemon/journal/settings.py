@@ -12,7 +12,7 @@ from datetime import datetime
 
 from cegid_daemon.errors import Refused
 from cegid_daemon.journal.connection import Connection
-from cegid_daemon.journal.revisions import Author, Change, Revisions, or_blank, trimmed
+from cegid_daemon.journal.revisions import Author, Change, Revisions, trimmed
 from cegid_daemon.model import Store
 from cegid_daemon.rewrite.buffers import parse
 
@@ -133,7 +133,7 @@ def _place(key: str) -> tuple[str, str]:
 def _checked(key: str, value: str) -> str:
     _place(key)
     if key == "stock-buffer":
-        if or_blank(value) and parse(value) is None:
+        if value and parse(value) is None:  # blanks that were typed are a slip, only "" unsets
             raise Refused(
                 f"{value!r} is not a stock buffer", remedy='Give zero or a positive whole number, or "" for none.'
             )

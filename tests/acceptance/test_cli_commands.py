@@ -393,14 +393,46 @@ def test_a_waiting_message_can_be_discarded_and_no_longer_blocks(shop: Shop) -> 
 def test_buffers_are_set_got_listed_unset_and_remembered(shop: Shop) -> None:
     shop("buffers", "set", "A", "3", "--level", "variation")
     shop("buffers", "set", "--level", "store", "4")
-    assert "defines no buffer" in shop("buffers", "set", "A", "-1", "--level", "variation").stderr
-    assert shop.json("buffers", "get", "A", "--level", "variation")["units"] is None
-    assert [one["value"] for one in shop.json("buffers", "list")] == ["4", "-1"]
+    assert [one["value"] for one in shop.json("buffers", "list")] == ["4", "3"]
     shop("buffers", "unset", "A", "--level", "variation")
     history = shop.json("buffers", "history", "A", "--level", "variation")
-    assert [change["value"] for change in history] == ["3", "-1", ""]
+    assert [change["value"] for change in history] == ["3", ""]
     assert shop("settings", "get", "stock-buffer").stdout == "4\n"
     shop("buffers", "set", "A", "1", "--level", "store", code=2)
+
+
+def test_what_is_no_buffer_is_refused_and_the_command_that_unsets_is_named(shop: Shop) -> None:
+    shop("buffers", "set", "A", "5", "--level", "variation")
+    shop("buffers", "set", "--level", "store", "4")
+    for value in ("5O", "-1", "2.0", "2,0", "+2", "٣", "", "  ", "5 0", "1e3", "five"):
+        refused = shop("buffers", "set", "A", value, "--level", "variation", code=2)
+        assert "buffers unset --level variation A" in refused.stderr, value
+        assert "Traceback" not in refused.stderr
+        refused = shop("buffers", "set", "--level", "store", value, code=2)
+        assert "buffers unset --level store" in refused.stderr, value
+        if value:
+            refused = shop("settings", "set", "stock-buffer", value, code=1)
+            assert '"" for none' in refused.stderr, value
+    assert [one["value"] for one in shop.json("buffers", "list")] == ["4", "5"]
+    shop("buffers", "set", "A", " 007\u00a0", "--level", "variation")
+    assert shop.json("buffers", "get", "A", "--level", "variation")["units"] == 7
+    assert "(unset)" in shop("settings", "set", "stock-buffer", "").stdout
+    assert shop("settings", "get", "stock-buffer").stdout == "\n"
+
+
+def test_an_import_names_the_values_it_unsets(shop: Shop) -> None:
+    for key, value in (("A", "5"), ("B", "6"), ("C", "7"), ("D", "8")):
+        shop("buffers", "set", key, value, "--level", "variation")
+    rows = "main,variation,A,5O\nmain,variation,B,\nmain,variation,C,x\nmain,variation,C,9\nmain,variation,N,-1\n"
+    (shop.folder / "b.csv").write_text(f"store,level,key,value\n{rows}", "utf-8")
+    done = shop("buffers", "import", "b.csv")
+    assert "b.csv:2: A: '5O': not zero or a positive whole number: it unsets the buffer; unsets 5\n" in done.stderr
+    assert "b.csv: B: blank; unsets 6\n" in done.stderr
+    assert "unsets 7" not in done.stderr, "the last row of a key counts"
+    assert "b.csv:6: N: '-1': not zero or a positive whole number: it unsets the buffer\n" in done.stderr
+    again = shop.json("buffers", "import", "b.csv")
+    assert [one["unsets"] for one in again["ignored"]] == ["", "", ""]
+    assert again["unset"] == []
 
 
 def test_an_import_reports_ignored_values_and_does_not_fail_for_them(shop: Shop) -> None:
