@@ -13,6 +13,7 @@ from pathlib import Path
 from cegid_daemon import resources
 from cegid_daemon.config import Config, load
 from cegid_daemon.errors import Refused
+from cegid_daemon.files import write_atomically
 
 CONFIGURATION = "cegid-daemon.toml"
 _FILE = "file:"
@@ -86,7 +87,6 @@ def _copy(shipped: Path, copy: Path, made: list[Path], kept: list[Path]) -> None
             kept.append(copy)
         return
     copy.parent.mkdir(parents=True, exist_ok=True)
-    aside = copy.with_name(f".{copy.name}.part")
-    aside.write_bytes(content)
-    aside.replace(copy)
+    with write_atomically(copy, private=False) as opened:
+        opened.write(content)
     made.append(copy)

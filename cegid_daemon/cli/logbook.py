@@ -28,7 +28,8 @@ from cegid_daemon.cli.output import (
 )
 from cegid_daemon.cli.pairing import account_of, print_account_json, show_account
 from cegid_daemon.cli.showing import show_message
-from cegid_daemon.errors import Place, Refused
+from cegid_daemon.errors import Refused
+from cegid_daemon.files import write_atomically
 from cegid_daemon.model import OUTCOMES
 
 if TYPE_CHECKING:
@@ -190,18 +191,10 @@ def _file_name(entry: LogEntry) -> str:
 
 
 def _write(journal: Journal, entry: LogEntry, path: Path) -> None:
-    aside = path.with_name(f".{path.name[:200]}.part")
-    try:
-        with aside.open("wb") as file, progress(entry.size, f"Saving {path.name}") as bar:
-            for piece in journal.log.payload_of(entry):
-                file.write(piece)
-                bar.update(len(piece))
-        aside.replace(path)
-    except OSError as error:
-        raise Refused("the file cannot be written", where=Place(file=str(path)), why=error.strerror or "",
-                      remedy="Name another place with -o.") from error  # fmt: skip
-    finally:
-        aside.unlink(missing_ok=True)
+    with write_atomically(path) as file, progress(entry.size, f"Saving {path.name}") as bar:
+        for piece in journal.log.payload_of(entry):
+            file.write(piece)
+            bar.update(len(piece))
 
 
 @log.command()

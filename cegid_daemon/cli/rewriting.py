@@ -19,6 +19,7 @@ import click
 from cegid_daemon.cli.opening import Invocation, complete_routes, configured, known_routes
 from cegid_daemon.cli.output import json_option, note, plural, print_json, progress
 from cegid_daemon.errors import Place, Refused
+from cegid_daemon.files import write_atomically
 
 if TYPE_CHECKING:
     from cegid_daemon.config import Config
@@ -201,14 +202,8 @@ def _put(sink: FileSink, done: Rewritten, output: Path | None, *, to_stdout: boo
 
 
 def _placed(part: Path, path: Path) -> str:
-    aside = path.with_name(f".{path.name[:200]}.part")
-    try:
-        shutil.copyfile(part, aside)
-        aside.replace(path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise Refused("the result cannot be written", where=Place(file=str(path)), why=error.strerror or "",
-                      remedy="Name another place with -o.") from error  # fmt: skip
+    with part.open("rb") as made, write_atomically(path) as opened:
+        shutil.copyfileobj(made, opened)
     return str(path)
 
 

@@ -20,6 +20,7 @@ import click
 from cegid_daemon.cli.opening import Invocation, who
 from cegid_daemon.cli.output import note, one_line, plural, print_json, progress, say
 from cegid_daemon.errors import BadInput, Place, Refused
+from cegid_daemon.files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -151,18 +152,12 @@ def writing_csv(output: Path | None, columns: Sequence[str]) -> Iterator[Any]:
         writer.writerow(columns)
         yield writer
         return
-    aside = output.with_name(f".{output.name[:200]}.part")
-    try:
-        with aside.open("w", encoding="utf-8", newline="") as text:
-            writer = csv.writer(text, lineterminator="\n")
-            writer.writerow(columns)
-            yield writer
-        aside.replace(output)
-    except OSError as error:
-        raise Refused("the file cannot be written", where=Place(file=str(output)), why=error.strerror or "",
-                      remedy="Name another place with -o.") from error  # fmt: skip
-    finally:
-        aside.unlink(missing_ok=True)
+    with write_atomically(output, private=False) as opened:
+        text = io.TextIOWrapper(opened, encoding="utf-8", newline="", write_through=True)
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(columns)
+        yield writer
+        text.detach()
 
 
 def export(output: Path | None, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 from cegid_daemon.errors import JournalError, Place, Refused
+from cegid_daemon.files import fsync_dir, refuse_link
 from cegid_daemon.journal.connection import Connection
 from cegid_daemon.journal.marker import marker
 from cegid_daemon.journal.reader import connect
@@ -47,6 +48,7 @@ def _refuse_what_must_stay(path: Path, dest: Path) -> None:
     own = [path, marker(path), *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm", "-journal"))]
     if dest.resolve() in [one.resolve() for one in own]:
         raise Refused("the journal cannot be its own backup", remedy="Name another file.")
+    refuse_link(dest)
     if dest.exists() and not dest.is_file():
         raise Refused("the backup replaces nothing but a file", where=Place(file=str(dest)),
                       remedy="Name a file, or a name that is free.")  # fmt: skip
@@ -75,7 +77,7 @@ def _prove(aside: Path) -> None:
 def _give_name(aside: Path, dest: Path) -> None:
     _sync(aside)
     aside.replace(dest)
-    _sync(dest.parent)
+    fsync_dir(dest.parent)
 
 
 def _sync(path: Path) -> None:

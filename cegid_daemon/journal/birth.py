@@ -14,6 +14,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from cegid_daemon.errors import JournalDamaged, JournalError, JournalMissing, JournalNewer, JournalUnavailable, Place
+from cegid_daemon.files import fsync_dir
 from cegid_daemon.journal.marker import marker
 from cegid_daemon.journal.upgrades import migrations
 
@@ -46,7 +47,7 @@ def _make(path: Path) -> None:
             os.link(fresh, path)  # unlike a rename, never replaces one made by another process meanwhile
         except FileExistsError:
             return
-    _sync_folder(path.parent)
+    fsync_dir(path.parent)
 
 
 def _fill(fresh: Path) -> None:
@@ -105,14 +106,6 @@ def keep_from_others(path: Path) -> None:
         raise JournalUnavailable(
             "the state folder cannot be written", where=Place(file=str(path)), why=str(exc)
         ) from exc
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _missing(path: Path, trace: str) -> JournalError:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cegid_daemon.errors import JournalUnavailable, Place
+from cegid_daemon.files import fsync_dir
 
 _LINE = "journal {generation:26} commits {commits:012}\n"
 _LINE_BYTES = len(_LINE.format(generation="", commits=0))
@@ -71,7 +72,7 @@ class Marker:
             if os.geteuid() == 0:
                 owner = path.stat()
                 os.fchown(descriptor, owner.st_uid, owner.st_gid)
-            _sync_folder(path.parent)
+            fsync_dir(path.parent)
         return descriptor
 
     def progress(self) -> Progress | None:
@@ -105,11 +106,3 @@ class Marker:
 def _parse(line: bytes) -> Progress | None:
     found = _FORM.fullmatch(line)
     return Progress(found[1].decode(), int(found[2])) if found else None
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

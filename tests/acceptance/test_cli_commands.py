@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -586,3 +587,44 @@ def test_completion_knows_commands_and_routes(shop: Shop) -> None:
             command([]), cwd=shop.folder, env=environment, capture_output=True, text=True, check=False
         )
         assert expected in done.stdout
+
+
+# -- places of results ------------------------------------------------------------------------------------------------
+
+
+def into_pipe(shop: Shop, fifo: Path, *words: str) -> bytes:
+    read: list[bytes] = []
+    reader = threading.Thread(target=lambda: read.append(fifo.read_bytes()))
+    reader.start()
+    shop(*words, str(fifo))
+    reader.join(10)
+    return read[0]
+
+
+def test_results_are_written_through_pipes_and_never_over_links(shop: Shop) -> None:
+    shop.drop()
+    shop("once")
+    shop("buffers", "set", "A", "5", "--level", "variation")
+    fifo, link = shop.folder / "fifo", shop.folder / "link"
+    os.mkfifo(fifo)
+    link.symlink_to(shop.folder / "elsewhere")
+    sample = str(SAMPLES / "STOCK.csv")
+    commands = {
+        ("rewrite", "inventory", sample, "-o"): b"<?xml",
+        ("log", "save", "1", "-o"): b"",
+        ("buffers", "export", "-o"): b"store,level,key,value\n",
+        ("catalogue", "export", "-o"): b"store,variation,product\n",
+    }
+    for words, beginning in commands.items():
+        if words[0] == "catalogue" and "export" not in shop("catalogue", "--help").stdout:
+            continue
+        assert into_pipe(shop, fifo, *words).startswith(beginning), words
+        assert fifo.is_fifo(), words
+        assert "a link is not written to" in shop(*words, str(link), code=1).stderr, words
+    assert "a link is not written to" in shop("backup", str(link), code=1).stderr
+    assert link.is_symlink()
+    assert not link.exists()
+    for words in (("rewrite", "inventory", sample), ("log", "save", "1")):
+        shop(*words, "-o", "payload")
+        assert (shop.folder / "payload").stat().st_mode & 0o777 == 0o600, words
+    assert "does not exist" in shop("log", "save", "1", "-o", "no/such/folder", code=1).stderr
