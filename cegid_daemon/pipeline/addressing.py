@@ -17,7 +17,7 @@ from cegid_daemon.journal import Journal
 from cegid_daemon.journal.rows import Delivery, Message
 from cegid_daemon.model import DeliveryState, Route, TargetSpec
 from cegid_daemon.pipeline.aside import Aside
-from cegid_daemon.pipeline.targets import Targets, delivery_name
+from cegid_daemon.pipeline.targets import Targets, delivery_name, takes_requests
 from cegid_daemon.temporary import DIRECT, TemporaryPattern, upload_id
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class OpenDeliveries:
         """With the address that the configuration has now; stored where that is another one."""
         target = route.target
         endpoint = self._targets.named(target.endpoint) if target is not None else None
-        if target is None or endpoint is None:
+        if target is None or endpoint is None or takes_requests(one.place):
             return one
         at = replace(one, endpoint=target.endpoint, place=endpoint.where, folder=target.folder)
         same_place = (at.place, at.folder) == (one.place, one.folder)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from cegid_daemon.endpoints.protocol import Endpoint, Poster
@@ -29,6 +30,7 @@ from cegid_daemon.model import LONGEST_RETRY_AFTER, DeliveryState, Route, answer
 from cegid_daemon.pipeline.answering import Answering
 from cegid_daemon.pipeline.envelopes import Verdict, summary_of
 from cegid_daemon.pipeline.rounds import Round
+from cegid_daemon.pipeline.targets import delivery_name, takes_requests
 
 log = logging.getLogger(__name__)
 
@@ -83,18 +85,38 @@ class Posting:
         return self._answering.partly_accepted(message) if self._journal.answers.refusals(message.id) else None
 
     def _carry(self, route: Route, message: Message, delivery: Delivery, now: datetime) -> None:
+        if delivery.state is DeliveryState.DUE and takes_requests(delivery.place):
+            delivery = self._addressed(route, delivery)
         api = self._api(delivery)
         if delivery.state is not DeliveryState.UPLOADED:
             self._send(route, message, delivery, api, now)
         self._read(route, message, delivery, now)
 
+    def _addressed(self, route: Route, delivery: Delivery) -> Delivery:
+        """What was not sent yet goes to the API that is configured now."""
+        api = self._apis.get(route.target.endpoint) if route.target is not None else None
+        if (
+            route.target is None
+            or api is None
+            or (route.target.endpoint, api.where) == (delivery.endpoint, delivery.place)
+        ):
+            return delivery
+        now = replace(delivery, endpoint=route.target.endpoint, place=api.where)
+        self._journal.outgoing.redirect(now, delivery_name(route, api.where))
+        log.info(
+            "message %d: goes to %s, as configured now, instead of %s", delivery.message, now.place, delivery.place
+        )
+        return now
+
     def _api(self, delivery: Delivery) -> Poster:
         api = self._apis.get(delivery.endpoint)
         if api is None:
             raise Transient(
-                f"the endpoint {delivery.endpoint} is no longer an API", why=f"{delivery.name!r} is on its way to it",
-                remedy="Configure it again and reload, or `discard` the message.",
-            )  # fmt: skip
+                f"the endpoint {delivery.endpoint} is no API, or no longer configured",
+                why=f"{delivery.name!r} is on its way to {delivery.place}",
+                remedy="Configure it again and reload; or `discard` the message and `replay` it, which makes it anew "
+                "for the target of now.",
+            )
         return api
 
     # -- sending ----------------------------------------------------------------------------------------------------
@@ -103,8 +125,6 @@ class Posting:
         """Ends with a stored answer that is to be read, or raises."""
         if delivery.state in (DeliveryState.SENDING, DeliveryState.UNSURE):
             self._look_before_repeating(route, message, delivery, api, now)
-        elif api.where != delivery.place:
-            self._journal.outgoing.rename(delivery.id, delivery.name, api.where)
         if not self._journal.outgoing.begin_sending(delivery.id):
             raise Permanent(f"message {message.id} was discarded before it was sent")  # see `Withdrawal.sort_out`
         method = route.target.method if route.target is not None else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+from cegid_daemon.endpoints import API_SCHEMES
 from cegid_daemon.endpoints.protocol import Endpoint, Marking
 from cegid_daemon.errors import Transient
 from cegid_daemon.journal.rows import Delivery
@@ -38,7 +39,8 @@ class Targets:
             raise Transient(
                 f"{delivery.place} is no longer configured (endpoint {delivery.endpoint})",
                 why=f"{delivery.name!r} is on its way to it",
-                remedy="Configure the endpoint again and reload, or `discard` the message.",
+                remedy="Configure the endpoint again and reload; or `discard` the message and `replay` it, which makes "
+                "it anew for the target of now.",
             )
         return endpoint
 
@@ -60,6 +62,11 @@ class Targets:
                 folder = one.aside_folder if aside else one.folder
                 groups.setdefault((one.place, folder), ((endpoint, folder), []))[1].append(one)
         return list(groups.values())
+
+
+def takes_requests(place: str) -> bool:
+    """Whether a place is an API: what was made for it is no file, and the other way round."""
+    return place.partition(":")[0] in API_SCHEMES
 
 
 def mark_of(endpoint: Endpoint, folder: str) -> str:

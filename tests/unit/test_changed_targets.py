@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from cegid_daemon.endpoints.memory import MemoryEndpoint
+from cegid_daemon.endpoints.protocol import Abilities, Answer
 from cegid_daemon.errors import Transient
+from cegid_daemon.pipeline import Pipeline
 from tests.unit.spine import Failing, Spine, route
 
 Build = Callable[..., Spine]
@@ -116,3 +119,70 @@ def test_from_no_temporary_names_to_some(spine_of: Build) -> None:
     waiting(spine, "put")
     changed(spine)
     assert (spine.out(), spine.states()) == ({"S.xml": b"one"}, ["done"])
+
+
+# -- APIs --------------------------------------------------------------------------------------------------------------
+
+
+class Api:
+    """Refuses to be reached until it is told otherwise."""
+
+    abilities = Abilities(posts=True)
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.reachable = False
+        self.received: list[bytes] = []
+
+    @contextmanager
+    def post(self, method: str, body: Iterable[bytes], size: int, request_uid: str) -> Iterator[Answer]:
+        if not self.reachable:
+            raise Transient("busy")
+        self.received.append(b"".join(body))
+        yield Answer(200, iter([b"<Envelope><Response><ID>1</ID><Ack>Success</Ack></Response></Envelope>"]))
+
+
+def carried(spine: Spine, apis: dict[str, Any], **changes: Any) -> None:
+    """A start with these APIs and this target, and one look."""
+    spine.routes["inventory"] = route(**changes)
+    spine.restart()
+    spine.pipeline = Pipeline(
+        spine.journal,
+        spine.workshop,
+        spine.endpoints,
+        spine.routes,
+        spine.recipes,
+        lambda: None,
+        apis=apis,  # type: ignore[arg-type]
+    )
+    spine.sources = [spine._source(list(spine.routes.values()))]
+    spine.after(hours=1)
+    spine.look()
+
+
+def test_a_request_that_was_not_sent_goes_to_the_api_of_now(spine: Spine) -> None:
+    old, new = Api("https://old.example/1"), Api("https://new.example/1")
+    spine.drop("S.csv", b"one")
+    carried(spine, {"old": old}, target_endpoint="old", target_method="StockUpdate")
+    assert spine.states() == ["waiting"]
+    new.reachable = True
+    carried(spine, {"new": new}, target_endpoint="new", target_method="StockUpdate")
+    assert (old.received, new.received) == ([], [b"one"])
+    assert spine.sql("SELECT endpoint, place FROM delivery") == [("new", "https://new.example/1")]
+
+
+@pytest.mark.parametrize("was_file", [True, False])
+def test_a_file_is_not_posted_and_a_request_not_laid_as_a_file(spine: Spine, was_file: bool) -> None:
+    api = Api("https://api.example/1")
+    as_file, as_request = {}, {"target_endpoint": "api", "target_method": "StockUpdate"}
+    before, now = (as_file, as_request) if was_file else (as_request, as_file)
+    spine.drop("S.csv", b"one")
+    spine.outbox.drop_folder("out")
+    carried(spine, {"api": api}, **before)
+    assert spine.states() == ["waiting"]
+    spine.outbox.make_folder("out")
+    api.reachable = True
+    carried(spine, {"api": api}, **now)
+    assert (spine.states(), spine.out(), api.received) == (["waiting"], {}, [])
+    [(error,)] = spine.sql("SELECT error FROM message")
+    assert "which makes it anew for the target of now" in error
