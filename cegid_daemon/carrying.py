@@ -152,8 +152,8 @@ class Carrying:
         rechecked = self._pipeline.recheck(*here, now, patient=patient)
         passed.faults += rechecked.errors
         passed.settling += rechecked.settling
-        if rechecked.next_at is not None and (rechecked.settling or rechecked.next_at > now):
-            passed.next_look = min(passed.next_look, rechecked.next_at)
+        if rechecked.next_at is not None and rechecked.settling:
+            passed.next_look = min(passed.next_look, max(now, rechecked.next_at))
 
     def _settle(self, passed: Passed, now: datetime, patient: bool, here: tuple[str, str] | None) -> bool:
         """Files away and carries what is open; whether nothing is."""

@@ -32,6 +32,7 @@ _LOCAL_STEPS = tuple(timedelta(seconds=seconds) for seconds in (2, 10, 30, 70))
 _REMOTE_STEPS = tuple(timedelta(seconds=seconds) for seconds in (10, 70))
 _LEAST_QUIET = timedelta(seconds=1)
 _AGAIN = timedelta(seconds=30)  # after a look that was not possible, or while somebody writes
+_LATEST = timedelta(days=1)  # what is due later was set by a clock that was ahead
 _AT_ONCE = 2_000  # files of one check
 _NOTICE = "changed file"
 
@@ -71,7 +72,7 @@ class _Folder:
     def take(self, now: datetime | None) -> list[tuple[datetime, _Watched]]:
         """Those that are due at `now`; None: all."""
         taken: list[tuple[datetime, _Watched]] = []
-        while self.due and len(taken) < _AT_ONCE and (now is None or self.due[0][0] <= now):
+        while self.due and len(taken) < _AT_ONCE and (now is None or not now < self.due[0][0] < now + _LATEST):
             at, id_ = heapq.heappop(self.due)
             self.settling.discard(id_)
             taken.append((at, self.files.pop(id_)))
@@ -100,7 +101,7 @@ class ArchiveRecheck:
                     self._put(folder, _Watched(file, now + RECHECK_FOR), now)
 
     def reload(self, place: str, folder: str) -> None:
-        """The journal knows of files that `watch` was not told of."""
+        """What is to be looked at is asked of the journal anew."""
         with self._lock:
             self._folders.pop((place, folder), None)
 
@@ -111,7 +112,11 @@ class ArchiveRecheck:
             watched = self._load(place, folder, now)
             taken = watched.take(now if patient else None)
         if taken:
-            self._check(watched, taken, now, result)
+            try:
+                self._check(watched, taken, now, result)
+            except BaseException:
+                self.reload(place, folder)  # the journal knows them all
+                raise
         with self._lock:
             result.next_at = watched.due[0][0] if watched.due else None
             result.settling = len(watched.settling)
@@ -166,7 +171,9 @@ class ArchiveRecheck:
             return _OVER
         if look.identity.same_file(one.file.identity):
             one.changed = None
-            return _OVER if now >= one.until else None
+            if now < one.until:
+                return None
+            return now + _AGAIN if self._has_writer(one.file) else _OVER
         return self._changed(one, look.identity, now, result)
 
     def _changed(self, one: _Watched, here: Identity, now: datetime, result: Rechecked) -> datetime | None:
@@ -235,6 +242,22 @@ class ArchiveRecheck:
             f"{_location(file)} changed after message {messages[0].id} was made of it "
             f"({file.identity.size} bytes then, {identity.size} now)"
         )
+        try:
+            claimed, one.file = self._claim(file, taking, routes, logged, text, now)
+        except BaseException:
+            if staged is not None:
+                self._journal.payloads.discard(staged)
+            raise
+        one.until, one.changed = now + RECHECK_FOR, None
+        log.warning("%s; what it says now is message %s%s", text, ", ".join(map(str, claimed)),
+                    ", held for a person" if hold else "")  # fmt: skip
+        return None
+
+    def _claim(
+        self, file: SourceFile, taking: Taking, routes: Sequence[Route], logged: Mapping[str, bool], text: str,
+        now: datetime,
+    ) -> tuple[list[int], SourceFile]:  # fmt: skip
+        """The new messages, and the file as it is now."""
         with self._journal.connection.transaction():
             claimed = self._journal.ledger.claim(taking, routes, logged, now)
             for message in claimed:
@@ -243,11 +266,7 @@ class ArchiveRecheck:
             self._journal.notices.clear(_NOTICE, _location(file))
             found = self._journal.ledger.message(claimed[0])
             assert found is not None and found.source is not None
-            one.file = self._journal.sources.one(found.source)
-        one.until, one.changed = now + RECHECK_FOR, None
-        log.warning("%s; what it says now is message %s%s", text, ", ".join(map(str, claimed)),
-                    ", held for a person" if hold else "")  # fmt: skip
-        return None
+            return claimed, self._journal.sources.one(found.source)
 
     def report_unrouted(self, file: SourceFile, now: datetime) -> None:
         """What lies there now is no route's any more."""

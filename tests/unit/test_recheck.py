@@ -10,6 +10,7 @@ import pytest
 
 from cegid_daemon.endpoints.memory import _File
 from cegid_daemon.endpoints.protocol import Abilities
+from cegid_daemon.errors import JournalUnavailable
 from cegid_daemon.model import Direction, Route
 from cegid_daemon.once import once
 from tests.unit.spine import Spine, route
@@ -230,17 +231,41 @@ def test_a_left_export_that_grows_is_held(spine_of: Build) -> None:
     assert (bodies(spine), spine.states()) == ([b"1", b"9"], ["done", "held", "held", "done"])
 
 
-@pytest.mark.parametrize("known", [None, True], ids=["not known", "open"])
-def test_a_file_to_be_deleted_is_kept_until_it_is_proven_closed_or_a_minute_has_passed(
-    spine_of: Build, known: bool | None, monkeypatch: pytest.MonkeyPatch
+def test_a_file_to_be_deleted_is_kept_for_a_minute_where_nobody_can_tell_who_writes(
+    spine_of: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spine = spine_of(route(source_after="delete"))
-    monkeypatch.setattr(spine.inbox, "has_writer", lambda _, name: None if name == "S.csv" else known)
+    monkeypatch.setattr(spine.inbox, "has_writer", lambda *_: None)
     spine.drop("S.csv", b"1")
     spine.look()
     (name,) = spine.lying()
     assert (spine.states(), name.endswith(".gone")) == (["done"], True)
     spine.after(seconds=71)
+    spine.look()
+    assert (spine.lying(), watched(spine)) == ({}, 0)
+
+
+def test_a_file_to_be_deleted_is_kept_until_it_is_closed(spine_of: Build) -> None:
+    spine = spine_of(route(source_after="delete", source_settle_open=False))
+    spine.drop("S.csv", b"1")
+    endpoint = spine.inbox
+    endpoint.has_writer = lambda *_: True
+    spine.look()
+    spine.after(minutes=5)
+    spine.look()
+    assert len(spine.lying()) == 1
+    endpoint.has_writer = lambda *_: False
+    spine.after(minutes=1)
+    spine.look()
+    assert spine.lying() == {}
+
+
+def test_a_file_on_a_server_is_deleted_at_once(spine_of: Build) -> None:
+    spine = spine_of(route(source_after="delete"))
+    spine.inbox.abilities = Abilities(remote=True)
+    spine.inbox.has_writer = lambda *_: None
+    spine.restart()
+    spine.drop("S.csv", b"1")
     spine.look()
     assert (spine.lying(), watched(spine)) == ({}, 0)
 
@@ -306,3 +331,42 @@ def test_a_change_of_a_file_whose_routes_are_gone_is_reported(spine: Spine, capl
     settle(spine)
     assert "S.csv changed after it was taken, and its routes are gone" in caplog.text
     assert [notice.kind for notice in spine.journal.notices.active()] == ["changed file"]
+
+
+def test_a_file_that_is_still_open_is_looked_at_until_it_is_closed(spine: Spine) -> None:
+    spine.drop("S.csv", b"1")
+    spine.look()
+    spine.inbox.being_written.add("S.csv")
+    spine.after(minutes=10)
+    spine.look()
+    assert watched(spine) == 1
+    write_on(spine, DAY, "S.csv", b"12")
+    spine.inbox.being_written.clear()
+    settle(spine, 40)
+    assert bodies(spine) == [b"1", b"12"]
+
+
+def test_a_clock_that_was_ahead_does_not_put_it_off(spine: Spine) -> None:
+    spine.after(days=900)
+    spine.drop("S.csv", b"1")
+    spine.look()
+    spine.after(days=-900)
+    write_on(spine, "in/processed/2029-05-11", "S.csv", b"12")
+    settle(spine)
+    assert bodies(spine) == [b"1", b"12"]
+
+
+def test_a_check_that_cannot_be_written_down_is_made_again(spine: Spine, monkeypatch: pytest.MonkeyPatch) -> None:
+    spine.drop("S.csv", b"1")
+    spine.look()
+    write_on(spine, DAY, "S.csv", b"12")
+
+    def full(*_: object) -> None:
+        raise JournalUnavailable("disk full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(spine.journal.ledger.__class__, "claim", full)
+        settle(spine)
+    settle(spine)
+    assert bodies(spine) == [b"1", b"12"]
+    assert spine.sql("SELECT count(*) FROM payload WHERE sealed = 0") == [(0,)]
