@@ -13,7 +13,7 @@ from cegid_daemon.errors import Refused
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.moves import ROUTE_GONE
 from cegid_daemon.journal.rows import Message
-from cegid_daemon.model import CLOSED, DeliveryState, Fault, Route, SourceState, State, Store
+from cegid_daemon.model import CLOSED, DeliveryState, Fault, Route, SourceState, State, Store, answer_route
 from cegid_daemon.rewrite.recipe import Recipe
 
 _UNDECIDED = frozenset({State.HELD, State.UNSURE})
@@ -124,9 +124,10 @@ class Desk:
         heir = (route for route in self._routes.values() if message.route in route.moved_from)
         if route := own or next(heir, None):
             return route
+        old = message.route.removesuffix(answer_route(""))
         raise Refused(
             f"route {message.route} of message {message.id} is no longer configured",
-            remedy=f'Write moved_from = "{message.route}" in the route that is to carry it, and reload'
+            remedy=f'Write moved_from = "{old}" in the route that is to carry it, and reload'
             f"{'' if message.state in CLOSED else f', or close it: cegid-daemon discard {message.id}'}.",
         )
 

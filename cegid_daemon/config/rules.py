@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import ipaddress
+import re
 from collections.abc import Iterator
 
 from cegid_daemon.config.answers import troubles_of_apis
@@ -17,6 +18,7 @@ from cegid_daemon.config.layouts import frozen, troubles_in
 from cegid_daemon.config.lines import KeyPath
 from cegid_daemon.config.names import names_in
 from cegid_daemon.config.schema import OPTIONS, ConsoleTable, EndpointTable, OutputTable, Root, RouteTable
+from cegid_daemon.config.values import NAME
 from cegid_daemon.rewrite.recipe import WITH_MARKS
 
 
@@ -82,7 +84,10 @@ def _moves(root: Root) -> Iterator[Trouble]:
     for name, route in root.route.items():
         path = ("route", name, "moved_from")
         for old in route.moved_from:
-            if old in root.route:
+            if not re.fullmatch(NAME, old):
+                remedy = "Write the name of the route; the answers of an API to it go with it."
+                yield Trouble(path, f"{old!r} is no name of a route", "", remedy)
+            elif old in root.route:
                 why = "its messages are its own" if old != name else "a route cannot move from itself"
                 remedy = f"Remove route {old!r}, or take its name out of moved_from."
                 yield Trouble(path, f"route {old!r} is still configured", why, remedy)

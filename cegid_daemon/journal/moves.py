@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cegid_daemon.journal.connection import Connection
-from cegid_daemon.model import Route, unescape_name, utc_text
+from cegid_daemon.model import Route, answer_route, unescape_name, utc_text
 
 ROUTE_GONE = "route gone"  # the kind of a notice; its subject is the route
 _NAMED = 5  # messages and files that a text names one by one
@@ -54,7 +54,8 @@ class GoneRoute:
         text += f"{'are' if count > 1 else 'is'} open ({_some(ids)})"
         if self.files:
             text += f", made of {_some(self.files)}"
-        text += f'. Write moved_from = "{self.name}" in the route that is to carry them, or close them: '
+        old = self.name.removesuffix(answer_route(""))
+        text += f'. Write moved_from = "{old}" in the route that is to carry them, or close them: '
         return f"{text}cegid-daemon discard {' '.join(ids[:_NAMED])}{' …' * (count > _NAMED)}"
 
 

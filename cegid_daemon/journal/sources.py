@@ -16,6 +16,8 @@ from cegid_daemon.journal.payloads import Staged
 from cegid_daemon.journal.rows import SourceFile
 from cegid_daemon.model import Fault, Identity, Listed, SourceState, escape_name, unescape_name, utc_moment, utc_text
 
+_OPEN = "m.closed_at IS NULL AND m.state <> 'delivered'"
+
 
 @dataclass(frozen=True, slots=True)
 class Taking:
@@ -180,7 +182,10 @@ class Sources:
     def give_up(
         self, known: Mapping[str, SourceFile], listing: Iterable[Listed], routes: Collection[str]
     ) -> list[SourceFile]:
-        """The known files that others have replaced and that no message of these routes has: their names are free."""
+        """The known files that others have replaced and that only messages of other routes still need.
+
+        Their names are free from now on.
+        """
         files = [
             known[one.name]
             for one in listing
@@ -192,8 +197,10 @@ class Sources:
             for file in files
             if self._db.execute(
                 "UPDATE source SET state = 'gone' WHERE id = ? AND state = 'lying' AND NOT EXISTS "
-                f"(SELECT 1 FROM message m WHERE m.source = source.id AND m.route IN ({marks}))",
-                (file.id, *routes),
+                f"(SELECT 1 FROM message m WHERE m.source = source.id AND m.route IN ({marks}) AND {_OPEN}) AND "
+                f"(EXISTS (SELECT 1 FROM message m WHERE m.source = source.id AND {_OPEN}) OR NOT EXISTS "
+                f"(SELECT 1 FROM message m WHERE m.source = source.id AND m.route IN ({marks})))",
+                (file.id, *routes, *routes),
             ).rowcount
         ]
 

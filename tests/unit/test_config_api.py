@@ -75,6 +75,13 @@ def test_a_route_to_an_api_has_a_route_for_its_answers(tmp_path: Path) -> None:
     assert "the-token" not in repr(found)
 
 
+def test_the_answers_of_a_route_that_moved_move_with_it(tmp_path: Path) -> None:
+    found = loaded(tmp_path, WHOLE.replace('title = "Inventory Import"', 'moved_from = ["old", "older"]'))
+    assert found.routes["stock/answer"].moved_from == ("old/answer", "older/answer")
+    ((field, what),) = faults(tmp_path, 'title = "Inventory Import"', 'moved_from = "old/answer"')
+    assert (field, what) == ("route.stock.moved_from", "'old/answer' is no name of a route")
+
+
 def test_a_reply_goes_where_it_says(tmp_path: Path) -> None:
     found = loaded(tmp_path, WHOLE.replace('method = "StockUpdate"', REPLY))
     target = found.routes["stock/answer"].target

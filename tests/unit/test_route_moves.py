@@ -243,6 +243,26 @@ def test_a_new_file_under_the_name_is_taken(spine: Moving) -> None:
     assert spine.states() == ["done", "done"]
 
 
+def test_a_new_file_is_taken_where_the_old_one_was_shared_with_a_route_that_is_gone(tmp_path: Path) -> None:
+    spine = Moving(tmp_path, route("stock"), route("levels", target_folder="other"))
+    try:
+        outbox = Failing(spine.outbox)
+        outbox.on["put"] = lambda folder, *_: spine.fail() if folder == "out" else None
+        spine.endpoints["outbox"] = outbox
+        spine.restart()
+        waiting(spine, "a.csv")
+        assert sorted(spine.states()) == ["delivered", "waiting"]
+        spine.configure(route("levels", target_folder="other"))
+        spine.look()
+        spine.drop("a.csv", b"newer")
+        spine.look()
+        assert spine.out("other") == {"a.xml": b"newer"}
+        spine.look()
+        assert sorted(spine.states()) == ["done", "done", "waiting"]
+    finally:
+        spine.close()
+
+
 def test_discard_frees_the_name_and_archives_the_file(spine: Moving) -> None:
     waiting(spine, "a.csv", "b.csv")
     spine.configure(OTHER)
