@@ -17,7 +17,7 @@ from cegid_daemon.model import Identity
 
 _GAP = rb"[ \t]{1,80}"
 _CLOCK = rb"\d{1,2}:\d\d(?::\d\d)?"
-_TIME = rb"\d{1,2}[:.h]\d\d(?:[:.]\d\d(?:[.,]\d{1,9})?(?: [+-]\d{4})?)?(?:[AaPp]\.?[Mm]\.?)?"
+_TIME = rb"\d{1,2}[:.h]\d\d(?:[:.]\d\d(?:[.,]\d{1,9}(?: [+-]\d{4})?)?)?(?:[AaPp]\.?[Mm]\.?)?"
 _YEAR = rb"(?:19|20)\d\d(?:" + _GAP + _CLOCK + rb")?"
 _MONTH = rb"(?:[A-Za-z\x80-\xff]{2,24}\.?\d{0,2}|\d{1,2}[\x80-\xff]{2,6})"  # a word of any language, or `11` and a sign
 _DAY = rb"\d{1,2}(?:\.|[\x80-\xff]{2,6})?,?"

@@ -118,3 +118,23 @@ def test_odd_things_and_unsayable_names_are_never_asked_for() -> None:
     odd = [Entry(b"d", Identity(0), False, b"x"), Entry(b"a\nb", Identity(1), True, b"x")]
     assert server.times.complete("in", odd, server.ask) == odd
     assert server.questions == 0
+
+
+def test_only_wanted_names_are_asked_for_and_what_another_source_learned_stays() -> None:
+    server = Server()
+    entries = [Entry(b"a", Identity(1), True, b"x"), Entry(b"b", Identity(1), True, b"x")]
+
+    def listing(*wanted: bytes) -> list[int]:
+        found = server.times.complete("in", entries, server.ask, lambda one: one.name in wanted)
+        return [one.identity.mtime_ns for one in found]
+
+    assert listing(b"a") == [7, 0]
+    assert server.questions == 1
+    assert listing(b"b") == [7, 7]
+    server.now += 200
+    assert listing(b"a") == [7, 7]
+    assert listing(b"b") == [7, 7]
+    before = server.questions
+    for wanted in (b"a", b"b", b"a"):
+        assert listing(wanted) == [7, 7]
+    assert server.questions == before
