@@ -20,7 +20,7 @@ from cegid_daemon import resources
 from cegid_daemon.config import crossing, later
 from cegid_daemon.config.answers import ANSWER_LAYOUT
 from cegid_daemon.config.build import Folders, config_of, crossings
-from cegid_daemon.config.faults import Trouble, placed, troubles_of
+from cegid_daemon.config.faults import Trouble, closest, placed, troubles_of
 from cegid_daemon.config.layouts import with_presets
 from cegid_daemon.config.lines import key_lines
 from cegid_daemon.config.rules import troubles_of_tables
@@ -29,6 +29,7 @@ from cegid_daemon.config.settings import Config
 from cegid_daemon.config.sites import troubles_of_sites
 from cegid_daemon.config.values import Surroundings
 from cegid_daemon.errors import ConfigurationError, Place
+from cegid_daemon.rewrite.surmise import unknown_types
 
 Document = dict[str, Any]
 
@@ -163,6 +164,22 @@ def _ruled(root: Root, folders: Folders) -> Iterator[Trouble]:
     yield from troubles_of_tables(root)
     yield from troubles_of_sites(root, folders.here)
     yield from crossing.troubles_between(crossings(root, folders))
+    yield from _troubles_of_types(root, folders)
+
+
+def _troubles_of_types(root: Root, folders: Folders) -> Iterator[Trouble]:
+    """A record type that a template asks for and no file can have: its rows would be left out without a word."""
+    for name, route in root.route.items():
+        layout = root.layout.get(route.layout)
+        if layout is None or layout.kind != "records" or route.template is None:
+            continue
+        inner = [kind for kind in layout.types if kind != (layout.head or next(iter(layout.types)))]
+        for asked, place in unknown_types(folders.freeze(route.template), inner):
+            remedy = closest(asked, inner, f"Record types inside a record: {', '.join(inner) or 'none'}.")
+            yield Trouble(
+                ("route", name, "template"), f"the template asks for each({asked!r})",
+                f"layout {route.layout!r} has no such record type inside a record ({place})", remedy,
+            )  # fmt: skip
 
 
 def _raise(path: Path, text: str, troubles: list[Trouble]) -> NoReturn:

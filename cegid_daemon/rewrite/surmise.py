@@ -1,11 +1,11 @@
-"""What can be told of a template without a message: names that nothing gives it, and whether it keeps values.
+"""What can be told of a template without a message: names nothing gives it, and whether it keeps values.
 
 A guess, for warnings: a template may ask whether a name is defined. Owns no rule of rendering.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from jinja2 import meta, nodes
 
@@ -29,6 +29,24 @@ def unknown_names(bundle: Templates) -> list[tuple[str, Place]]:
         for name, tree in trees.items()
         for unknown in sorted(meta.find_undeclared_variables(tree) - known)
     ]
+
+
+def unknown_types(bundle: Templates, types: Collection[str]) -> list[tuple[str, Place]]:
+    """The record types that `each` asks for by name and that the layout does not have, where each stands."""
+    sandbox = Sandbox(bundle)
+    return [
+        (asked, Place(file=name, line=call.lineno))
+        for name, text in bundle.texts.items()
+        for call in sandbox.parse(text, name).find_all(nodes.Call)
+        if (asked := _asked_for(call)) and asked not in types
+    ]
+
+
+def _asked_for(call: nodes.Call) -> str:
+    match call:
+        case nodes.Call(node=nodes.Getattr(attr="each"), args=[nodes.Const(value=str(path))]):
+            return path
+    return ""
 
 
 def _given_by(tree: nodes.Template) -> Iterator[str]:

@@ -393,6 +393,22 @@ def test_a_broken_template_is_named_with_its_own_line(tmp_path):
     assert "file 'own.j2', line 2" in found["route.stock.template"]
 
 
+@pytest.mark.parametrize(("asked", "known"), [("CLL", False), ("CCM", False), ("CCL", True)])
+def test_a_record_type_that_a_template_asks_for_and_the_layout_lacks_is_a_fault(tmp_path, asked, known):
+    (tmp_path / "templates").mkdir()
+    text = f"{{% for r in records %}}\n{{% for l in r.each('{asked}') %}}{{{{ l.B }}}}{{% endfor %}}{{% endfor %}}"
+    (tmp_path / "templates" / "own.j2").write_text(text)
+    layout = '[layout.x]\nkind = "records"\n[layout.x.types]\nCCM = ["A"]\nCCL = ["B"]\n'
+    route = ROUTE.replace("aurora/inventory-import.xml.j2", "own.j2").replace("y2-stock-csv", "x")
+    if known:
+        assert configured(tmp_path, BASE + route + layout)
+        return
+    found = faults(tmp_path, BASE + route + layout)["route.stock.template"]
+    assert f"each('{asked}')" in found
+    assert "file 'own.j2', line 2" in found
+    assert "CCL" in found
+
+
 def test_a_template_that_is_not_utf_8_is_a_fault(tmp_path):
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "own.j2").write_bytes(b"\xe9")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cegid_daemon.errors import BadInput
+from cegid_daemon.errors import BadInput, TemplateFault
 from cegid_daemon.rewrite import layouts
 from cegid_daemon.rewrite.layouts import rows
 from cegid_daemon.rewrite.recipe import Layout, Proof
@@ -147,6 +147,8 @@ def test_a_group_of_rows_is_one_record() -> None:
     assert first.each("CCL")[1].parent is first
     assert (second.number, second.line, list(second.each("CCL"))) == (2, 5, [])
     assert tally.read == 2
+    with pytest.raises(TemplateFault, match="no record type 'CLL'"):
+        first.each("CLL")
 
 
 @pytest.mark.parametrize(

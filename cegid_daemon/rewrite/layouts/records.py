@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from cegid_daemon.errors import BadInput, Place
+from cegid_daemon.errors import BadInput, Place, TemplateFault
 from cegid_daemon.rewrite.layouts.delimited import broken_row
 from cegid_daemon.rewrite.layouts.rows import cells, rows
 from cegid_daemon.rewrite.layouts.skipped import refuse_swallowed, remark_skipped
@@ -19,13 +19,28 @@ from cegid_daemon.rewrite.record import Record
 from cegid_daemon.rewrite.tally import Tally
 
 
+class Group(Record):
+    """The record of a group of rows."""
+
+    def each(self, path: str) -> Sequence[Record]:
+        """The rows of a type; raises `TemplateFault` for a type that the layout does not have inside a group."""
+        found = (self._inner or {}).get(path)
+        if found is None:
+            raise TemplateFault(
+                f"there is no record type {path!r} inside a record",
+                why=f"the layout has {', '.join(self._inner or ()) or 'none'}",
+                remedy="Correct the name in the template, or the layout's types.",
+            )
+        return found
+
+
 def read(layout: Layout, source: Source, tally: Tally) -> Iterator[Record]:
     """The groups of a multi-record file."""
     head = layout.head or next(iter(layout.types))
     group: Record | None = None
     for line, row in rows(layout, source, tally):
         kind = row[0].strip()
-        record = _row(layout, kind, line, row)
+        record = _row(layout, kind, line, row, Group if kind == head else Record)
         if kind == head:
             if group is not None:
                 yield group
@@ -51,14 +66,14 @@ def _is_row(layout: Layout, row: Sequence[str]) -> bool:
     return columns is not None and len(row) == len(columns) + 1
 
 
-def _row(layout: Layout, kind: str, line: int, row: Sequence[str]) -> Record:
+def _row(layout: Layout, kind: str, line: int, row: Sequence[str], kind_of_record: type[Record]) -> Record:
     columns = layout.types.get(kind)
     if columns is None:
         raise _misplaced(line, f"the record type {kind[:20]!r} is not one of {', '.join(layout.types)}")
     if len(row) != len(columns) + 1:
         raise broken_row(line, row, len(columns) + 1)
     values = ((name, text if name in layout.untrimmed else text.strip()) for name, text in zip(columns, row[1:]))  # noqa: B905  # counted above
-    record = Record(values)
+    record = kind_of_record(values)
     record.line = line
     return record
 
