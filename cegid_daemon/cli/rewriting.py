@@ -23,7 +23,7 @@ from cegid_daemon.files import write_atomically
 
 if TYPE_CHECKING:
     from cegid_daemon.config import Config
-    from cegid_daemon.model import Coverage
+    from cegid_daemon.coverage import Coverage
     from cegid_daemon.rewrite.ports import Book, Job, Rewritten
 
 _CHUNK = 256 << 10
@@ -223,7 +223,7 @@ def equation(known: Mapping[str, Any]) -> str:
 
 def remark_lines(coverage: Mapping[str, Any]) -> Iterator[str]:
     """What a coverage, as JSON, says beside its sum: the encoding `auto` chose, skipped lines, remarks."""
-    from cegid_daemon.model import RemarkPlace
+    from cegid_daemon.coverage import RemarkPlace
 
     if coverage.get("encoding"):
         yield f"encoding: {coverage['encoding']}"

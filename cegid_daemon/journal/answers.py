@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
+from cegid_daemon.coverage import Coverage
 from cegid_daemon.errors import Refused
 from cegid_daemon.journal import rows
 from cegid_daemon.journal.connection import Connection
 from cegid_daemon.journal.payloads import Payloads, Staged
 from cegid_daemon.journal.rows import Delivery
-from cegid_daemon.model import Coverage, Fault, Listed, RefusalExtent, escape_name, utc_moment, utc_text
+from cegid_daemon.model import Fault, Listed, RefusalExtent, escape_name, utc_moment, utc_text
 
 _SENT = (
     f"SELECT {rows.DELIVERY_COLUMNS} FROM delivery d JOIN part p ON p.id = d.part JOIN message m ON m.id = d.message "

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from cegid_daemon.model import Coverage
+from cegid_daemon.coverage import Coverage
 
 
 class Book(Protocol):

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from cegid_daemon.coverage import Remark, RemarkPlace
 from cegid_daemon.errors import BadInput, Place
-from cegid_daemon.model import Remark, RemarkPlace
 
 REPEATED_ELEMENT = "a repeated XML element was read once"
 REPEATED_TITLES = "the title row stands in the data again"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from cegid_daemon.model import Coverage, SkippedLine
+from cegid_daemon.coverage import Coverage, SkippedLine
 from cegid_daemon.rewrite.remarks import NO_NUMBER, Remarks, shortened
 
 MOST_SKIPPED = 10  # lines whose text is kept

@@ -17,8 +17,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
+from cegid_daemon.coverage import Coverage
 from cegid_daemon.errors import CegidDaemonError
-from cegid_daemon.model import Coverage
 from cegid_daemon.rewrite import columns, travel
 from cegid_daemon.rewrite.buffers import Belongs, Stocking
 from cegid_daemon.rewrite.layouts import Source, plain_xml

@@ -15,7 +15,7 @@ from typing import Any
 
 _HEAD = struct.Struct("!QB")
 _LARGEST = 1024 * 1024 * 1024
-_TRUSTED = ("cegid_daemon.errors", "cegid_daemon.model", "cegid_daemon.rewrite.ports", "cegid_daemon.workshop.orders")
+_TRUSTED = tuple(f"cegid_daemon.{room}" for room in ("coverage", "errors", "model", "rewrite.ports", "workshop.orders"))
 _PATHS = {("pathlib", "PosixPath"), ("pathlib._local", "PosixPath")}
 
 

@@ -8,8 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+from cegid_daemon.coverage import Coverage
 from cegid_daemon.errors import BadInput, ConfigurationError, TemplateFault
-from cegid_daemon.model import Coverage
 from cegid_daemon.rewrite.ports import PartMade, Rewritten
 
 

@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from cegid_daemon.coverage import Coverage, Remark, RemarkPlace
 from cegid_daemon.desk import Desk
 from cegid_daemon.endpoints.memory import MemoryEndpoint
 from cegid_daemon.errors import BadInput, Place
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.frames import compress_frames
-from cegid_daemon.model import Coverage, Direction, Remark, RemarkPlace, Route, SourceSpec, Store, TargetSpec
+from cegid_daemon.model import Direction, Route, SourceSpec, Store, TargetSpec
 from cegid_daemon.pipeline import Pipeline
 from cegid_daemon.rewrite.ports import PartMade, Rewritten
 from cegid_daemon.rewrite.recipe import Layout, Recipe, Templates

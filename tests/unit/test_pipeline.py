@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
+from cegid_daemon.coverage import Coverage
 from cegid_daemon.errors import Transient
 from cegid_daemon.journal.connection import Connection
 from cegid_daemon.journal.overview import Overview
-from cegid_daemon.model import Coverage, LogPolicy, RetryPolicy, Route
+from cegid_daemon.model import LogPolicy, RetryPolicy, Route
 from cegid_daemon.workshop import Order
 from tests.unit.spine import NOON, ODD, Failing, Spine, route
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from cegid_daemon.coverage import Coverage, Remark, RemarkPlace, SkippedLine
 from cegid_daemon.errors import BadInput
-from cegid_daemon.model import Coverage, Remark, RemarkPlace, SkippedLine
 from cegid_daemon.rewrite import key_remarks, rewrite
 from cegid_daemon.rewrite.masking import Fields
 from cegid_daemon.rewrite.masking.examples import masked_examples

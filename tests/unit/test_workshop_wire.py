@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cegid_daemon.coverage import Coverage
 from cegid_daemon.errors import BadInput, Place
 from cegid_daemon.journal.frames import FRAME_SIZE, expand_frame
-from cegid_daemon.model import Coverage
 from cegid_daemon.rewrite.ports import PartMade, Rewritten
 from cegid_daemon.workshop import Finished, Limits, PartFrames, Rows
 from cegid_daemon.workshop.hiring import Cause, WorkerDied, _cause, _environment

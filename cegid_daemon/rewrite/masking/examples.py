@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cegid_daemon.model import Coverage, RemarkPlace
+from cegid_daemon.coverage import Coverage, RemarkPlace
 from cegid_daemon.rewrite.masking.fields import Fields, starred
 
 _KEYS = ("sku", "product")
