@@ -55,7 +55,9 @@ class Printed:
 
     def mark(self, origin: Origin, level: int = PRINTED) -> None:
         """A value of this origin is in the output."""
-        waiting = [(origin, level)]
+        if isinstance(origin, int):
+            return self._set(origin, level)
+        waiting: list[tuple[Origin, int]] = [(origin, level)]
         while waiting:
             one, how = waiting.pop()
             if isinstance(one, int):
@@ -65,6 +67,7 @@ class Printed:
                 waiting += [(part, IN_TOTAL if one.total else how) for part in one.parts]
                 if how == PRINTED or one.total:
                     one.parts = ()
+        return None
 
     def pass_by(self, record: Record) -> None:
         """The template goes on to the next record; what is printed of this one from now on is marked by its number."""
