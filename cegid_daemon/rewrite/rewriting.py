@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import chain, islice
 from typing import IO
 
@@ -151,7 +151,7 @@ class PartRecords(OnePass, Iterator[Record]):
         self, source: Iterator[Keyed], most: int, taken: Callable[[Record, str], None], printed: Printed
     ) -> None:
         self._source = islice(source, most if most >= 0 else None)
-        self._given = self._give(taken, printed)
+        self._given: Generator[Record] = self._give(taken, printed)
         self._passed = printed.pass_by
         self.read = 0
         self.recent: deque[Record] = deque(maxlen=_RECENT)
@@ -162,17 +162,22 @@ class PartRecords(OnePass, Iterator[Record]):
     def __next__(self) -> Record:
         return next(self._given)
 
-    def _give(self, taken: Callable[[Record, str], None], printed: Printed) -> Iterator[Record]:
-        remember, passed, levels = self.recent.append, printed.pass_by, printed.levels
-        for self.read, (record, key) in enumerate(self._source, 1):  # noqa: B020  # counts as it goes
-            remember(record)
-            taken(record, key)
-            yield record
-            if record.printed and record.number < len(levels) and not levels[record.number]:
-                levels[record.number] = PRINTED
-                printed.count += 1
-            else:
-                passed(record)
+    def _give(self, taken: Callable[[Record, str], None], printed: Printed) -> Generator[Record]:
+        remember, passed, levels, room, at_once = self.recent.append, printed.pass_by, printed.levels, 0, 0
+        try:
+            for self.read, (record, key) in enumerate(self._source, 1):  # noqa: B020  # counts as it goes
+                remember(record)
+                taken(record, key)
+                yield record
+                number = record.number
+                if record.printed and number < room and not levels[number]:
+                    levels[number] = PRINTED
+                    at_once += 1
+                else:
+                    passed(record)
+                    room = len(levels)
+        finally:
+            printed.count += at_once
 
     def printed(self) -> None:
         """All but the last records are in the output: only the last may still be printed from."""
@@ -182,6 +187,7 @@ class PartRecords(OnePass, Iterator[Record]):
 
     def rest(self) -> int:
         """How many records the template left unread; they are gone then."""
+        self._given.close()
         if self.recent:
             self._passed(self.recent[-1])
         return sum(1 for _ in self._source)

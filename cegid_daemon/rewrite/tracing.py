@@ -11,7 +11,7 @@ import json
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -108,7 +108,7 @@ class _Followed(PartRecords):
 
     ended: Callable[[], None]
 
-    def _give(self, taken: Callable[[Record, str], None], printed: Printed) -> Iterator[Record]:
+    def _give(self, taken: Callable[[Record, str], None], printed: Printed) -> Generator[Record]:
         for record in super()._give(taken, printed):
             record.printed = PASSED  # so that every mark is told at once
             yield record
