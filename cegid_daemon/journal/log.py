@@ -123,7 +123,7 @@ class LogBook:
         if row is None:
             return None
         known = dict(row)
-        known["coverage"] = json.loads(known["coverage"]) if known["coverage"] else None
+        known["coverage"] = {**_SELDOM, **json.loads(known["coverage"])} if known["coverage"] else None
         known["error"] = json.loads(known["error"]) if known["error"] else None
         known["source"] = _source(known)
         for name, sql in _ROWS_OF_MESSAGE.items():
@@ -148,6 +148,9 @@ class LogBook:
                 remedy="Look for the file in processed/ or failed/ of its route, or lengthen `payload_days`.",
             )
         return self._payloads.read(entry.payload)
+
+
+_SELDOM: Mapping[str, Any] = {"remarks": [], "skipped": [], "encoding": ""}  # of a coverage; stored where there is some
 
 
 def _source(known: dict[str, Any]) -> dict[str, Any] | None:

@@ -240,6 +240,8 @@ class _Witness:
         for row in self._rows.values():
             if not row.sent and not row.left_out:
                 row.left_out = self._reason(row, whole)
+                if row.left_out != IN_TOTAL:
+                    row.values = []  # a number that was never sent is none of its
         return [_as_json(row) for row in sorted(self._rows.values(), key=lambda row: row.number)]
 
     def _reason(self, row: _Row, whole: bool) -> str:

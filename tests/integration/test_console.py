@@ -56,6 +56,18 @@ def message_of(browser: Browser, name: str) -> int:
     return next(int(row["message_id"]) for row in rows if name in row["file_name"])
 
 
+def test_a_message_shows_its_remarks_and_the_overview_counts_it(site, browser):
+    site.write(f"{STOCK}1;1,5E+12;1;5,000;;;-\n", "inventory", "ODD.csv")
+    eventually(lambda: "ODD.csv" in browser.get("/log/export.csv").text)
+    page = f"/message/{message_of(browser, 'ODD.csv')}"
+    eventually(lambda: "a key in scientific notation: 1" in browser.get(page).text)
+    assert "1,5E+12" in browser.get(page).text
+    assert "Files with remarks" in browser.get("/").text
+    figures = text_string_to_metric_families(browser.get("/metrics").text)
+    counted = {one.labels["route"]: one.value for family in figures for one in family.samples if "remarks" in one.name}
+    assert counted["inventory"] == 1
+
+
 PAGES = [
     "/",
     "/?part=live",

@@ -164,6 +164,7 @@ def test_a_record_the_template_does_not_print_is_told_apart(template):
     told = account(OPEN, template=template, name=TEXT)
     assert [record["left_out"] for record in told["records"]] == ["", "not printed by the template", ""]
     assert told["records"][1]["piece"].strip() == ""
+    assert [len(record["values"]) for record in told["records"]] == [1, 0, 1]  # no number that it never had
 
 
 def test_what_is_printed_after_all_were_read_belongs_to_its_record():
