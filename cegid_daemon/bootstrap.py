@@ -35,6 +35,7 @@ from cegid_daemon.listing_faults import clear_other_places
 from cegid_daemon.model import LogPolicy, Route
 from cegid_daemon.ownership import Identification, OldMarks, folder_claims
 from cegid_daemon.pipeline import Pipeline
+from cegid_daemon.restored import report_taken_back
 from cegid_daemon.scanner import Source
 from cegid_daemon.sources import Sourcing, marked
 from cegid_daemon.trouble import Troubles
@@ -91,6 +92,7 @@ class Installation(AbstractContextManager["Installation"]):
             self.journal = Journal.open(journal_path(config))
             undone.callback(self.journal.close)
             ClockWatch(self.journal, clock).check()
+            report_taken_back(self.journal, clock())
             self.workshop = Workshop(journal_path(config), self._spool)
             self.workshop.clear_spool()
             self.journal.payloads.drop_unsealed()

@@ -17,6 +17,7 @@ from cegid_daemon.journal import Journal
 from cegid_daemon.journal.retention_pace import PASS_EVERY, Pass, RetentionPace
 from cegid_daemon.model import LogPolicy, RetryPolicy
 from cegid_daemon.pipeline.redacting import Redacting
+from cegid_daemon.restored import expire_report, guard_log
 from cegid_daemon.trouble import Troubles
 
 log = logging.getLogger(__name__)
@@ -65,10 +66,12 @@ class Housekeeping:
         """Does a little of everything; whether there is more to do."""
         self._watch.check()
         now = self._clock()
+        guard_log(self._journal, now)
         masked = self._redacting.run(now)
         indexed = self._journal.search.index_slice() + self._journal.search.words.index_slice()
         if is_due(self._prune_at, now, PASS_EVERY) and not self._stopping():
             self._prune_at = now + PASS_EVERY
+            expire_report(self._journal, now)
             self._prune(Reading(now, self._boot_clock()))
         return bool(masked or indexed)
 

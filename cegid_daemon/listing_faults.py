@@ -57,6 +57,19 @@ class ListingFaults:
         self._tell_lines(lines, now)
         return errors
 
+    def report_irregular(self, entries: Sequence[Listed]) -> None:
+        """Says of links, pipes and folders whose names match that they are not taken; of many in one line."""
+        if len(entries) <= _MAX_SHOWN:
+            for entry in entries:
+                name = self._subject(entry.name)
+                log.warning("%s is no regular file (a link, pipe or folder) and stays where it lies", name)
+            return
+        names = ", ".join(escape_name(entry.name) for entry in entries[:_MAX_SHOWN])
+        log.warning(
+            "%s: %d entries match that are no regular files (links, pipes or folders); they stay where they lie: %s, …",
+            self._place, len(entries), names,
+        )  # fmt: skip
+
     def is_resting(self, name: str, now: datetime) -> bool:
         """Whether a denied name is not to be tried again yet."""
         return name in self._reported and not self._troubles.due(self._subject(name), now)

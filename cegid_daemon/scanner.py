@@ -130,10 +130,7 @@ class Source:
         if look.look_again is not None:
             passed.settling += look.settling
             passed.next_look = min(passed.next_look, look.look_again)
-        for odd in look.odd:
-            log.warning(
-                "%s is no regular file (a link, pipe or folder) and stays where it lies", self._subject(odd.name)
-            )
+        self._listing_faults.report_irregular(look.odd)
         ready = [one.file for one in look.ready if not self._listing_faults.is_resting(one.file.name, now)]
         files = self._in_line(ready, fresh)
         at_once = most_at_once(self.routes)

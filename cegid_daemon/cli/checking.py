@@ -133,6 +133,11 @@ def _look_at_journal(invocation: Invocation, config: Config, findings: Findings)
         findings.about["journal"] = (
             f"{journal.connection.path}, {plural(_size(journal.connection.path), 'byte')}, whole"
         )
+        if journal.continuity.is_behind():
+            findings.warnings.append(
+                "the journal lacks work that its marker remembers, or is a restored backup: the next start says what "
+                "may be missing or sent twice, and holds the messages that are open in it (docs/operations.md)"
+            )
         differences = journal.book.settings.differences(config.stores.values())
         findings.warnings += [str(difference) for difference in differences]
         findings.warnings += [str(route) for route in journal.moves.gone(config.routes)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,7 @@ def replay(ctx: click.Context, ids: tuple[int, ...], mode: str, reason: str, no_
     seconds. Where no daemon runs, it is carried here and now, in a pass over its route. Exit code 1: it is not (yet)
     delivered, or records of it were refused.
     """
+    ids = _once_each(ids)
     invocation = ctx.ensure_object(Invocation)
     config = invocation.config()
     with invocation.reading(config) as journal:
@@ -56,6 +58,14 @@ def replay(ctx: click.Context, ids: tuple[int, ...], mode: str, reason: str, no_
         told = []
     _tell(ids, outcome, told, as_json)
     ctx.exit(0 if no_wait or all(one.standing == "done" for one in outcome) else 1)
+
+
+def _once_each(ids: Sequence[int]) -> tuple[int, ...]:
+    """The ids without those that were named before; says so."""
+    for message, times in Counter(ids).items():
+        if times > 1:
+            note(f"message {message} is named {times} times: it counts once")
+    return tuple(dict.fromkeys(ids))
 
 
 def _carried_here(config: Config, ids: Sequence[int], reason: str) -> tuple[list[Message], list[str]]:
@@ -172,6 +182,7 @@ def _decide(
     ctx: click.Context, ids: Sequence[int], decide: Callable[[Desk, int], None], as_json: bool, *, sends: str = ""
 ) -> None:
     """Decides on all of them or none. `sends`: how to say that they are sent, which is told where newer ones were."""
+    ids = _once_each(ids)
     invocation = ctx.ensure_object(Invocation)
     config = invocation.config()
     with invocation.reading(config) as found:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cegid_daemon.journal.book import BufferBook
     from cegid_daemon.journal.cards import Cards
     from cegid_daemon.journal.connection import Connection
+    from cegid_daemon.journal.continuity import Continuity
     from cegid_daemon.journal.ledger import Ledger
     from cegid_daemon.journal.log import LogBook
     from cegid_daemon.journal.masking import Masking
@@ -42,6 +43,7 @@ class Journal:
     search: Search
     retention: Retention
     ledger: Ledger
+    continuity: Continuity
     sources: Sources
     recipes: Recipes
     moments: Moments
@@ -76,6 +78,7 @@ class Journal:
         from cegid_daemon.journal.answers import Answers
         from cegid_daemon.journal.book import BufferBook
         from cegid_daemon.journal.cards import Cards
+        from cegid_daemon.journal.continuity import Continuity
         from cegid_daemon.journal.ledger import Ledger
         from cegid_daemon.journal.log import LogBook
         from cegid_daemon.journal.masking import Masking
@@ -94,6 +97,7 @@ class Journal:
 
         payloads = Payloads(connection)
         search = Search(connection, payloads)
+        ledger = Ledger(connection, payloads)
         return cls(
             connection=connection,
             payloads=payloads,
@@ -101,7 +105,8 @@ class Journal:
             log=LogBook(connection, payloads),
             search=search,
             retention=Retention(connection, payloads, search),
-            ledger=Ledger(connection, payloads),
+            ledger=ledger,
+            continuity=Continuity(connection, ledger),
             sources=Sources(connection),
             recipes=Recipes(connection),
             moments=Moments(connection),

@@ -15,6 +15,7 @@ from pathlib import Path
 from cegid_daemon.errors import JournalError, Place, Refused
 from cegid_daemon.files import fsync_dir, refuse_link
 from cegid_daemon.journal.connection import Connection
+from cegid_daemon.journal.continuity import BACKUP_STAMP
 from cegid_daemon.journal.marker import marker
 from cegid_daemon.journal.reader import connect
 
@@ -60,6 +61,14 @@ def _copy(path: Path, aside: Path, progress: Progress) -> None:
         source.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # from here on, one state for the whole copy
         source.backup(copy, pages=_PAGES, progress=lambda _status, left, total: progress(total - left, total))
         copy.execute("PRAGMA journal_mode = DELETE").fetchone()  # so that the copy is one file
+        _stamp(copy)
+
+
+def _stamp(copy: sqlite3.Connection) -> None:
+    """So that a restored backup is known as one."""
+    sql = "INSERT OR REPLACE INTO about (key, value) VALUES (?, strftime('%Y-%m-%dT%H:%M:%f000Z'))"
+    with copy:
+        copy.execute(sql, (BACKUP_STAMP,))
 
 
 def _prove(aside: Path) -> None:

@@ -44,6 +44,7 @@ class Commits:
         self._since = 0  # commits since the last checkpoint
         self._wal_bytes = self.wal_bytes()  # at the last checkpoint
         self._cut_at = 0.0  # monotonic
+        self._has_log = False  # it is there from the first commit on until the last connection closes
         self._counted: Progress | None = None
         self._marker = Marker(path)
         self._lock = WalLock(self._marker.descriptor)
@@ -68,6 +69,7 @@ class Commits:
             self._marker.advance(self._counted)
         self._counted = None
         self._since += committed
+        self._has_log |= committed
         self._lock.release()
 
     # -- checkpoints ------------------------------------------------------------------------------------------------
@@ -116,6 +118,10 @@ class Commits:
             return self._wal.stat().st_size
         except FileNotFoundError:
             return 0
+
+    def log_is_missing(self) -> bool:
+        """Whether the write-ahead log was removed by somebody else."""
+        return self._has_log and not self._wal.exists()
 
     @contextlib.contextmanager
     def closing(self) -> Iterator[None]:

@@ -273,6 +273,10 @@ class Connection:
         """How large the write-ahead log is; 0 where this connection only reads."""
         return self._commits.wal_bytes() if self._commits is not None else 0
 
+    def log_is_missing(self) -> bool:
+        """Whether somebody removed the write-ahead log that this connection writes."""
+        return self._commits is not None and self._commits.log_is_missing()
+
     def close(self) -> None:
         """Closes the connection; the last one of all processes empties the write-ahead log."""
         with self._lock, self._commits.closing() if self._commits is not None else nullcontext(), _OPENING:
