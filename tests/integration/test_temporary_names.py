@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import asyncssh
 import pytest
 from click.testing import CliRunner
 
@@ -159,6 +161,36 @@ def test_a_server_that_takes_every_upload_at_once_gets_one_copy(
             for _ in range(3):
                 shop.call("once")
             assert ([body for _, body in taken].count(b"T\n"), shop.states()) == (1, ["discarded", "unsure"])
+
+
+class SftpMailbox(asyncssh.SFTPServer):
+    """Takes every file that was written the moment it is closed."""
+
+    taken: list[bytes]
+
+    def close(self, file_obj: Any) -> None:
+        asyncssh.SFTPServer.close(self, file_obj)
+        path = Path(os.fsdecode(file_obj.name))
+        self.taken.append(path.read_bytes())
+        path.unlink()
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_an_sftp_server_that_takes_every_upload_at_once_gets_one_copy(tmp_path: Path, pattern: str) -> None:
+    taken: list[bytes] = []
+    kind = type("Kind", (SftpMailbox,), {"taken": taken})
+    with sftp.in_process(tmp_path / "server", kind) as place:
+        shop = Shop(tmp_path, place, temporary=pattern)
+        for name in ("S.csv", "T.csv"):
+            shop.drop(name, name[0])
+        codes = [shop.call("once").exit_code for _ in range(3)]
+        live = shop.call("check", "--live")
+    if pattern == "none":
+        assert (codes[0], taken[:2], shop.states()) == (0, [b"S\n", b"T\n"], ["done", "done"])
+        assert live.exit_code == 0, live.output
+    else:
+        assert (taken.count(b"S\n"), taken.count(b"T\n") <= 1, shop.states()[0]) == (1, True, "unsure")
+        assert "was taken before it could be renamed); would work: none" in live.output
 
 
 def test_the_endpoint_itself_says_that_an_upload_was_taken(tmp_path: Path) -> None:

@@ -80,8 +80,8 @@ class _Login(asyncssh.SSHServer):
 
 
 @contextmanager
-def in_process(folder: Path, **options: Any) -> Iterator[Place]:
-    """asyncssh in a thread of its own; password login, the folder as the server's root."""
+def in_process(folder: Path, kind: type[asyncssh.SFTPServer] = asyncssh.SFTPServer, **options: Any) -> Iterator[Place]:
+    """asyncssh in a thread of its own; password login, the folder as the server's root; `kind` serves it."""
     root = folder / "root"
     root.mkdir(parents=True)
     host_key = make_key(folder / "host_key")
@@ -95,7 +95,7 @@ def in_process(folder: Path, **options: Any) -> Iterator[Place]:
     thread.start()
 
     def factory(channel: asyncssh.SSHServerChannel) -> asyncssh.SFTPServer:
-        return asyncssh.SFTPServer(channel, chroot=os.fsencode(root))
+        return kind(channel, chroot=os.fsencode(root))
 
     async def listen() -> asyncssh.SSHAcceptor:
         keys = options.pop("server_host_keys", [str(host_key)])
