@@ -66,6 +66,7 @@ class Settling:
         self._own = {"failed", (source.archive or "processed").split("/")[0]}
         self._seen: dict[str, _Seen] = {}
         self._recalled: dict[str, _Seen] = {}  # by an earlier process
+        self._closed: dict[str, Identity] = {}  # files that were quiet and not open, and may have to wait all the same
         self._vouched: dict[str, Identity] = {}  # files somebody knows to be whole
         self._vouched_before: set[str] = set()  # the names among them that the last look knew
         self._told: set[str] = set()
@@ -128,6 +129,7 @@ class Settling:
     ) -> Look:
         self._seen = {file.name: self._first_seen(file, now) for file in files}
         self._recalled = {}
+        self._closed = {name: identity for name, identity in self._closed.items() if name in self._seen}
         ready: list[Ready] = []
         waiting: list[NotWhole] = []
         due: list[datetime] = []  # when each of the others can be whole
@@ -140,7 +142,7 @@ class Settling:
             elif not file.identity.size and not self._is_quiet(file, self._source.settle_empty, now):
                 waiting.append(NotWhole(file, WaitReason.EMPTY, since))
                 due.append(since + self._source.settle_empty)
-            elif is_open(file.name):
+            elif self._is_open(file, is_open):
                 waiting.append(NotWhole(file, WaitReason.OPEN, since))
             else:
                 ready.append(Ready(file))
@@ -157,6 +159,15 @@ class Settling:
         if seen is None or seen.identity != file.identity or seen.since > now:
             return _Seen(file.identity, now)
         return seen
+
+    def _is_open(self, file: Listed, is_open: Callable[[str], bool]) -> bool:
+        """Asked once of a file as it is: thousands may lie here while one that cannot be read holds them up."""
+        if self._closed.get(file.name) == file.identity:
+            return False
+        if is_open(file.name):
+            return True
+        self._closed[file.name] = file.identity
+        return False
 
     def _is_vouched(self, file: Listed) -> bool:
         vouched = self._vouched.get(file.name)

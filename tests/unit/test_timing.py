@@ -180,3 +180,17 @@ def test_what_an_earlier_process_saw_counts_if_it_is_the_same_file() -> None:
     rule.recall({"a.csv": (file(size=0).identity, at(-600)), "b.csv": (file(size=0).identity, at(-600))})
     look = rule.look([file("a.csv", size=0), file("b.csv", size=0, touched=at(-1))], NOON)
     assert (names(look), look.settling) == (["a.csv"], 1)
+
+
+def test_whether_a_quiet_file_is_open_is_asked_until_it_is_not_and_again_when_it_changes() -> None:
+    rule, asked = settling(0), list[str]()
+    answers = [True, False, False]
+
+    def is_open(name: str) -> bool:
+        asked.append(name)
+        return answers.pop(0)
+
+    ready = [names(rule.look([file()], at(second), is_open=is_open)) for second in range(4)]
+    assert (ready, len(asked)) == ([[], ["a.csv"], ["a.csv"], ["a.csv"]], 2)
+    rule.look([file(size=11)], at(5), is_open=is_open)
+    assert len(asked) == 3
