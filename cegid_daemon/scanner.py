@@ -31,7 +31,7 @@ from cegid_daemon.journal import Journal
 from cegid_daemon.journal.rows import SourceFile
 from cegid_daemon.journal.sources import Taking
 from cegid_daemon.listing_faults import ListingFaults
-from cegid_daemon.masks import Masks
+from cegid_daemon.masks import OWNER_MARK, Masks
 from cegid_daemon.model import Identity, Listed, Route, SourceSpec, State, Store, WaitReason, escape_name
 from cegid_daemon.ownership import FolderClaim
 from cegid_daemon.pipeline import Pipeline, Prepared
@@ -118,6 +118,7 @@ class Source:
         ):
             passed.faults.append(refusal)
             return
+        listing = [one for one in listing if not one.name.startswith(OWNER_MARK)]
         passed.faults += self._listing_faults.examine(listing, now)
         self._unreadable.begin_look(listing)
         self._passed_over.clear()

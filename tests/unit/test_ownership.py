@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from spine import Failing
+from spine import Failing, Spine
 
 from cegid_daemon.endpoints.folder import FolderEndpoint
 from cegid_daemon.endpoints.memory import MemoryEndpoint
@@ -22,6 +22,7 @@ from cegid_daemon.journal import Journal
 from cegid_daemon.masks import OWNER_MARK, Masks
 from cegid_daemon.ownership import Identification, MarkedSource, OldMarks, folder_claims, look_into
 from cegid_daemon.ownership.owners import read_owners
+from cegid_daemon.scanner import Source
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ALL = Masks()
@@ -110,6 +111,27 @@ def test_a_look_at_a_folder_whose_mark_is_as_it_was_asks_for_nothing(inbox: Fold
     asked.clear()
     assert [taker.look() for _ in range(3)] == [None, None, None]
     assert asked == []
+
+
+def test_an_idle_folder_that_bears_a_mark_asks_the_journal_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(Spine(tmp_path)) as spine:
+        marked = MarkedSource("inventory", spine.inbox, "in", ALL)
+        (claim,) = folder_claims([marked], me(), spine.journal).values()
+        source = Source(
+            tuple(spine.routes.values()), spine.stores, spine.inbox, spine.journal, spine.pipeline, spine.troubles,
+            lambda: spine.now, lambda: False, claim,
+        )  # fmt: skip
+        for _ in range(4):
+            source.look()
+        asked: list[str] = []
+        connection = spine.journal.connection
+        query = connection.query
+        monkeypatch.setattr(connection, "query", lambda sql, *more: asked.append(sql) or query(sql, *more))
+        source.look()
+        assert asked == []
+        assert set(spine.lying()) == {OWNER_MARK}
 
 
 def test_a_mark_that_was_removed_is_made_again(inbox: FolderEndpoint, journal: Journal) -> None:
