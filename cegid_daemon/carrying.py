@@ -264,6 +264,7 @@ class Carrying:
         passed.delivered += carried.delivered
         passed.failed += carried.failed
         passed.refused += carried.refused
+        passed.held.update((message.id, (message, error)) for message, error in carried.held)
         self.note_unfiled(carried, passed)
         subject = f"route {route.name}"
         if carried.stopped:

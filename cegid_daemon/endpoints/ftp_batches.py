@@ -84,10 +84,40 @@ class FtpBatches:
         except Permanent:  # a name that cannot be said
             return one_by_one(moves)
         except EndpointError as error:
-            return [*_of_pairs(replies, moves, one_by_one), *[error] * (len(moves) - len(replies) // 2)]
+            answered = self._of_pairs(folder, to_folder, moves[: len(replies) // 2], replies, replace=replace)
+            return [*answered, *[error] * (len(moves) - len(answered))]
         self._site.forget(folder, [move.name for move in moves])
         self._site.forget(to_folder, [move.to_name for move in moves])
-        return _of_pairs(replies, moves, one_by_one) if lines else one_by_one(moves)
+        if not lines:
+            return one_by_one(moves)
+        return self._of_pairs(folder, to_folder, moves, replies, replace=replace)
+
+    def _of_pairs(
+        self, folder: str, to_folder: str, moves: Sequence[Move], replies: Sequence[Reply], *, replace: bool
+    ) -> list[EndpointError | None]:
+        """What two replies a file come to. What was refused is tried again where nothing behind it was renamed yet."""
+        refused = [_refusal(first, second) for first, second in zip(replies[::2], replies[1::2], strict=False)]
+        last = max((at for at, refusal in enumerate(refused) if refusal is None), default=-1)
+        outcomes: list[EndpointError | None] = []
+        for at, (move, refusal) in enumerate(zip(moves, refused, strict=True)):
+            if refusal is None:
+                outcomes.append(None)
+            elif at < last:  # or it would come after them
+                outcomes.append(self._reason(folder, to_folder, move, refusal))
+            else:
+                outcomes.append(rename_one(self._single, folder, to_folder, move, replace=replace))
+        return outcomes
+
+    def _reason(self, folder: str, to_folder: str, move: Move, refusal: Refusal) -> EndpointError:
+        """Why a rename was refused, as far as a look can tell."""
+        what = f"cannot rename the file to {self._site.text(to_folder, move.to_name)}"
+        try:
+            with self._pool.lend() as link:
+                to = self._site.path(link, to_folder, move.to_name)
+                with self._site.explaining(link, what, folder, move.name, to=to):
+                    raise refusal
+        except EndpointError as error:
+            return error
 
     def stat_many(self, folder: str, names: Sequence[str]) -> Sequence[Looked]:
         """Looks with all commands under way at once, and lists the folder once where that leaves something open."""
@@ -159,12 +189,6 @@ def _not_begun(reason: EndpointError) -> EndpointError:
                      remedy="It is tried again by itself.")  # fmt: skip
 
 
-def _of_pairs(
-    replies: Sequence[Reply], moves: Sequence[Move], again: Callable[[Sequence[Move]], list[EndpointError | None]]
-) -> list[EndpointError | None]:
-    """What two replies a file come to, as far as they came; what was refused is asked for again, to learn why."""
-    pairs = zip(replies[::2], replies[1::2], moves, strict=False)
-    return [
-        again([move])[0] if isinstance(first, Refusal) or isinstance(second, Refusal) else None
-        for first, second, move in pairs
-    ]
+def _refusal(first: Reply, second: Reply) -> Refusal | None:
+    """The refusal of a rename, of its first command or of its second."""
+    return first if isinstance(first, Refusal) else second if isinstance(second, Refusal) else None

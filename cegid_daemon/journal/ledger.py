@@ -274,6 +274,11 @@ class Ledger:
         """The message needs a person: `unsure` or `held`; it stays open and blocks those behind it."""
         self._aside(message, state, fault)
 
+    def hold_overtaken(self, message: int, fault: Fault) -> None:
+        """Newer ones went out before this one, through no decision: a person decides, and those behind it go on."""
+        self._aside(message, State.HELD, fault)
+        self._db.execute("UPDATE message SET lets_pass = 1, next_try_at = NULL WHERE id = ?", (message,))
+
     def fail(self, message: int, fault: Fault, now: datetime, coverage: str | None = None) -> None:
         """A person repairs, then replays; the message is closed and blocks nobody."""
         self._aside(message, State.FAILED, fault)

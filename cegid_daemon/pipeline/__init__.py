@@ -45,12 +45,14 @@ class Carried:
     failed: list[tuple[Message, CegidDaemonError]] = field(default_factory=list)
     refused: list[tuple[Message, CegidDaemonError]] = field(default_factory=list)  # arrived, and taken over in part
     stopped: tuple[Message, CegidDaemonError] | None = None  # waits or is unsure; blocks the route
+    held: list[tuple[Message, CegidDaemonError]] = field(default_factory=list)  # overtaken; a person decides
     unfiled: list[CegidDaemonError] = field(default_factory=list)  # delivered, but the original could not be filed yet
 
     def leave_out(self, decided: Collection[int]) -> None:
         """Says nothing of messages that a person closed meanwhile."""
         self.failed = [(message, error) for message, error in self.failed if message.id not in decided]
         self.refused = [(message, error) for message, error in self.refused if message.id not in decided]
+        self.held = [(message, error) for message, error in self.held if message.id not in decided]
         if self.stopped is not None and self.stopped[0].id in decided:
             self.stopped = None
 
@@ -109,6 +111,7 @@ class Pipeline:
         carried.failed += sent.failed
         carried.refused = list(sent.refused)
         carried.stopped = sent.stopped
+        carried.held = [(message, _overtaken(message, error)) for message, error in sent.overtaken]
         self._give_up(route, carried, now)
         arrived = self._commit(route, carried, sent, alive, now)
         self._file_away([*arrived, *(message for message, _ in carried.failed)], carried, now)
@@ -150,6 +153,8 @@ class Pipeline:
             for message, error in carried.failed:
                 self._fail(route, message, error, now)
                 self._journal.answers.sum_up_refusals(message.id)
+            for message, error in carried.held:
+                self._hold(route, message, error, now)
             if carried.stopped:
                 self._stop(route, *carried.stopped, now)
             if sent.delivered and route.target is not None:
@@ -195,6 +200,12 @@ class Pipeline:
             message.id, "rewrite" if message.made_at is None else "deliver", "failed", str(fault), now
         )
         log.error("message %d failed: %s", message.id, fault, extra=_fields(message))
+
+    def _hold(self, route: Route, message: Message, error: CegidDaemonError, now: datetime) -> None:
+        fault = failure_fault(error, route, message)
+        self._journal.ledger.hold_overtaken(message.id, fault)
+        self._journal.ledger.note(message.id, "deliver", "held", str(fault), now)
+        log.warning("message %d is held: %s", message.id, fault, extra=_fields(message))
 
     def _stop(self, route: Route, message: Message, error: CegidDaemonError, now: datetime) -> None:
         fault = failure_fault(error, route, message)
@@ -260,6 +271,16 @@ def _asked(error: CegidDaemonError) -> timedelta | None:
     """The pause that the other side asked for, bounded."""
     after = error.after if isinstance(error, Transient) else None
     return None if after is None else min(after, LONGEST_RETRY_AFTER)
+
+
+def _overtaken(message: Message, error: CegidDaemonError) -> CegidDaemonError:
+    """The same error for a person, where those behind arrived first: sent by itself, it would put older over newer."""
+    return Transient(
+        error.what,
+        where=error.where,
+        why=f"{error.why or 'it could not be renamed'}; newer messages of its route arrived meanwhile",
+        remedy=f"Compare: `cegid-daemon release {message.id}` sends it after them, `discard {message.id}` does not.",
+    )
 
 
 def _given_up(message: Message, error: CegidDaemonError) -> CegidDaemonError:

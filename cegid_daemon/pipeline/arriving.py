@@ -93,12 +93,12 @@ class Arriving:
         return outcomes
 
     def _doubtful(self, route: Route, deliveries: Sequence[Delivery]) -> set[int]:
-        """Those that may be kept from their names by something that is no file: none behind them goes before them."""
+        """Those whose names something has already: a folder, or a file that its reader holds. None goes before them."""
         doubtful: set[int] = set()
         for (endpoint, folder), some in self._targets.by_folder(deliveries):
             if endpoint.abilities.together and self._replaces(route, some[0]):
                 looks = zip(some, stat_many(endpoint, folder, [one.name for one in some]), strict=True)
-                doubtful |= {one.id for one, look in looks if isinstance(look, Listed) and not look.regular}
+                doubtful |= {one.id for one, look in looks if isinstance(look, Listed)}
         return doubtful
 
     def _rename_run(
@@ -116,6 +116,8 @@ class Arriving:
             if isinstance(told, _NotRenamed):
                 untouched[one.id] = one
             outcomes[one.id] = told
+        if None in outcomes.values():  # the line lives, so what became of the others can be asked
+            outcomes |= dict.fromkeys([one.id for one in run if _has_arrived(endpoint, one, outcomes[one.id])], None)
         return outcomes
 
     def _missing(self, endpoint: Endpoint, one: Delivery, told: _Gone, now: datetime) -> EndpointError:
@@ -163,6 +165,13 @@ class Arriving:
         move = Move(delivery.aside_name, name)
         failed = rename_one(endpoint, delivery.aside_folder, delivery.folder, move, replace=False)
         return failed and self._explained(route, delivery, failed)
+
+
+def _has_arrived(endpoint: Endpoint, one: Delivery, error: EndpointError | None) -> bool:
+    """Whether it was renamed though an error came back: its temporary is gone."""
+    if error is None or isinstance(error, Permanent | Unsure | _NotRenamed):
+        return False
+    return stat_one(endpoint, one.aside_folder, one.aside_name) is None
 
 
 class _Gone(Transient):

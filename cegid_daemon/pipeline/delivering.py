@@ -14,7 +14,7 @@ from datetime import datetime
 from itertools import groupby
 
 from cegid_daemon.endpoints.protocol import Endpoint
-from cegid_daemon.errors import Absent, CegidDaemonError, EndpointError, Permanent, Taken
+from cegid_daemon.errors import Absent, CegidDaemonError, EndpointError, Permanent, Taken, Transient, Unsure
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.rows import Delivery, Message
 from cegid_daemon.model import DeliveryState, Route
@@ -124,7 +124,7 @@ class Delivering:
     # -- rename -----------------------------------------------------------------------------------------------------
 
     def _rename_in_order(self, route: Route, aside: Sequence[Parts], outcome: Round, now: datetime) -> None:
-        waiting = self._still_aside(aside, outcome, now)
+        waiting = self._without_overtaken(self._still_aside(aside, outcome, now), outcome)
         outcomes = self._arriving.rename(route, [one for _, some in waiting for one in some], outcome.untouched, now)
         deliveries = {message.id: some for message, some in aside}
         stopped: list[tuple[Message, CegidDaemonError]] = []
@@ -135,12 +135,21 @@ class Delivering:
             elif all(one.id in outcomes for one in some):
                 outcome.delivered.append(message)
                 outcome.arrived += deliveries[message.id]
+        outcome.overtaken += _overtaken(stopped, outcome.delivered)
+        stopped = [one for one in stopped if one not in outcome.overtaken]
         outcome.stopped = stopped[0] if stopped else outcome.stopped  # one noted before is of a message further behind
         untouched = set(outcome.untouched)
         if any(isinstance(error, Taken) for error in outcomes.values()):
             untouched -= self._aside.doubt_missing(outcome.untouched.values(), now)
         if untouched:  # were they left `uploaded`, a temporary that goes missing would pass for delivered
             self._journal.outgoing.set_back(untouched)
+
+    def _without_overtaken(self, waiting: Sequence[Parts], outcome: Round) -> list[Parts]:
+        """Leaves out what a kill left put aside, though what was behind it had been renamed."""
+        last = max((message.seq for message, some in waiting if not some), default=0)
+        late = Transient("it was put aside, and not renamed when the daemon was ended")
+        outcome.overtaken += [(message, late) for message, some in waiting if some and message.seq < last]
+        return [(message, some) for message, some in waiting if not some or message.seq > last]
 
     def _still_aside(self, aside: Sequence[Parts], outcome: Round, now: datetime) -> list[Parts]:
         """The messages, as far as it can be told of them, with the parts that are to be renamed.
@@ -233,6 +242,14 @@ def _raise_first(outcomes: Mapping[int, EndpointError | None], deliveries: Itera
 
 def _fresh(parts: Iterable[Parts]) -> list[Delivery]:
     return [one for _, deliveries in parts for one in deliveries if is_fresh(one)]
+
+
+def _overtaken(
+    stopped: Sequence[tuple[Message, CegidDaemonError]], delivered: Sequence[Message]
+) -> list[tuple[Message, CegidDaemonError]]:
+    """Those that would go out after newer ones. An unsure one holds up the others, and a person decides as it is."""
+    last = max((message.seq for message in delivered), default=0)
+    return [(message, error) for message, error in stopped if message.seq < last and not isinstance(error, Unsure)]
 
 
 def _is_direct(parts: Parts) -> bool:

@@ -15,13 +15,15 @@ Parts = tuple[Message, Sequence[Delivery]]  # a message and those of its deliver
 class Round:
     """What came of one try to deliver a batch: the messages that arrived, and the first that did not.
 
-    Of a group that goes together, messages behind the one that stopped may have arrived too.
+    Of a group that goes together, messages behind one that could not be renamed may have arrived: it is overtaken then,
+    and must not go after them by itself.
     """
 
     delivered: list[Message] = field(default_factory=list)
     failed: list[tuple[Message, CegidDaemonError]] = field(default_factory=list)
     refused: list[tuple[Message, CegidDaemonError]] = field(default_factory=list)  # in part, of `delivered`
     stopped: tuple[Message, CegidDaemonError] | None = None  # it must wait, and all behind it
+    overtaken: list[tuple[Message, CegidDaemonError]] = field(default_factory=list)  # a person decides
     arrived: list[Delivery] = field(default_factory=list)  # the deliveries of `delivered`
     untouched: dict[int, Delivery] = field(default_factory=dict)  # put aside in this round, and not renamed yet
 
@@ -30,5 +32,6 @@ class Round:
         self.delivered += other.delivered
         self.failed += other.failed
         self.refused += other.refused
+        self.overtaken += other.overtaken
         self.arrived += other.arrived
         self.stopped = self.stopped or other.stopped

@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from cegid_daemon.endpoints.memory import MemoryEndpoint
+from cegid_daemon.endpoints.protocol import Abilities
 from cegid_daemon.errors import Absent, Barred, Permanent, Refused, Transient, Unsure
 from cegid_daemon.model import RetryPolicy
 from tests.unit.spine import Failing, Spine, route
@@ -148,7 +149,7 @@ def test_nothing_goes_before_a_message_that_a_folder_keeps_from_its_name(spine: 
 
 
 @pytest.mark.parametrize("error", [Transient("busy"), Unsure("the answer was lost")])
-def test_a_rename_that_fails_among_others_is_made_up_for_and_none_is_sent_twice(
+def test_a_rename_that_fails_among_others_is_made_up_for_and_none_is_sent_twice_or_after_newer_ones(
     spine: Spine, together: bool, error: Exception
 ) -> None:
     drop_three(spine)
@@ -159,17 +160,64 @@ def test_a_rename_that_fails_among_others_is_made_up_for_and_none_is_sent_twice(
             raise error
 
     endpoint.on["rename"] = fail_second
-    spine.look()
-    assert spine.states() == ["done", "waiting", "done" if together else "rewritten"]
-    assert set(spine.lying()) == ({"1.csv"} if together else {"1.csv", "2.csv"}), "what arrived is filed away"
+    passed = spine.look()
+    assert spine.states() == (["done", "held", "done"] if together else ["done", "waiting", "rewritten"])
+    assert [one.id for one, _ in passed.held.values()] == ([2] if together else [])
     for name in ("0.xml", "2.xml"):
         if name in spine.out():
             spine.outbox.remove("out", name)
     endpoint.on.clear()
     spine.after(minutes=1)
+    spine.drop("3.csv", b"3")
+    spine.look()
+    assert spine.states() == (["done", "held", "done", "done"] if together else ["done"] * 4)
+    if together:
+        assert "1.xml" not in spine.out(), "it would put older over newer"
+        spine.desk().release(2)
+        spine.look()
+    assert spine.states() == ["done"] * 4
+    assert spine.out()["1.xml"] == b"1"
+    assert set(spine.lying()) == set()
+
+
+def test_a_rename_whose_answer_alone_is_lost_has_arrived_where_its_temporary_is_gone(spine_of: Build) -> None:
+    spine = spine_of()
+    spine.outbox.abilities = Abilities(together=True)
+    drop_three(spine)
+    endpoint = failing(spine)
+
+    def lose_answer(*args: object, **_: object) -> None:
+        if args[3] == "1.xml":
+            raise Unsure("the answer was lost")
+
+    endpoint.after["rename"] = lose_answer
     spine.look()
     assert spine.states() == ["done"] * 3
-    assert spine.out() == ({"1.xml": b"1"} if together else {"1.xml": b"1", "2.xml": b"2"})
+
+
+def test_what_a_kill_left_aside_behind_newer_ones_is_held_too(spine_of: Build) -> None:
+    spine = spine_of()
+    spine.outbox.abilities = Abilities(together=True)
+    drop_three(spine)
+    endpoint = failing(spine)
+
+    def fail_second(*args: object, **_: object) -> None:
+        if args[3] == "1.xml":
+            raise Transient("busy")
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    endpoint.on["rename"] = fail_second
+    endpoint.after["sync"] = lambda *_: killed() if "2.xml" in spine.out() else None
+    with pytest.raises(KeyboardInterrupt):
+        spine.look()
+    endpoint.on.clear()
+    endpoint.after.clear()
+    spine.restart()
+    spine.look()
+    assert spine.states() == ["done", "held", "done"]
+    assert "1.xml" not in spine.out()
 
 
 def test_of_two_that_replace_the_same_file_the_later_never_goes_first(spine_of: Build) -> None:
