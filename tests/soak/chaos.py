@@ -63,7 +63,7 @@ class LineTrouble(Trouble):
         self._server = server
 
     def act(self) -> None:
-        what = self.chance.choices([self._cut, self._stall, self._delay, self._kill], [60, 16, 12, 4])[0]
+        what = self.chance.choices([self._cut, self._stall, self._delay, self._kill], [60, 20, 10, 4])[0]
         what()
 
     def _cut(self) -> None:

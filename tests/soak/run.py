@@ -92,7 +92,7 @@ def _troubles(around: World, chance: random.Random, left_out: list[str]) -> tupl
         return random.Random(chance.random())
 
     troubles: list[Trouble] = [
-        LineTrouble(kind, site.line, site.server, seeded(), around.counts, (0.05, 0.9))
+        LineTrouble(kind, site.line, site.server, seeded(), around.counts, (0.1, 2.6))
         for kind, site in around.sites.items()
     ]
     if around.small_disk is not None:
