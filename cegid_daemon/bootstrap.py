@@ -259,8 +259,9 @@ def works(
         ]
         policies = installation.policies(config)
         housekeeping = Housekeeping(
-            installation.journal, policies, installation.clock, daemon.stopping, beat=daemon.pulse.beat
-        )
+            installation.journal, policies, installation.clock, daemon.stopping, beat=daemon.pulse.beat,
+            recipes=config.recipes,
+        )  # fmt: skip
         tasks: list[Task] = [*sources, housekeeping, crew.leftovers, *([crew.alarm] if crew.alarm else [])]
         services: list[Service] = [FolderHints(sources, daemon.wake), *face(installation, config, crew, daemon)]
         tasks += _acquaintances(crew, {task.lane for task in sources}, installation)

@@ -19,6 +19,7 @@ from cegid_daemon.cli.opening import NO_JOURNAL, Invocation, complete_routes, co
 from cegid_daemon.cli.output import (
     json_option,
     note,
+    one_line,
     plural,
     print_json,
     print_json_rows,
@@ -35,6 +36,7 @@ from cegid_daemon.model import OUTCOMES
 if TYPE_CHECKING:
     from cegid_daemon.journal import Journal
     from cegid_daemon.journal.log import LogEntry
+    from cegid_daemon.journal.queue import Queue
     from cegid_daemon.journal.search import Hit
 
 _PAGE = 500
@@ -213,11 +215,11 @@ def search(ctx: click.Context, text: str, content: bool, limit: int, as_json: bo
         raise click.BadParameter("is blank", param_hint="TEXT")
     with _journal(ctx) as journal:
         hits = _hits(journal, text, content, limit) if journal else []
-        rows = [_hit_row(journal, hit) for hit in hits] if journal else []
+        rows = [_hit_row(journal, hit, _queue(ctx, journal)) for hit in hits] if journal else []
     if as_json:
         print_json_rows(rows)
         return
-    columns = ("message", "route", "state", "received_at", "file_name", "found", "how")
+    columns = ("message", "route", "outcome", "received_at", "file_name", "found", "how", "waits_for")
     print_table([name.upper() for name in columns], [[row[name] for name in columns] for row in rows])
     if journal is None:
         note(NO_JOURNAL)
@@ -248,15 +250,22 @@ def _scanned(journal: Journal, text: str) -> Iterator[Hit]:
         note(f"Ended after {_SCAN_SECONDS:.0f} s: older contents were not looked through.")
 
 
-def _hit_row(journal: Journal, hit: Hit) -> dict[str, Any]:
+def _queue(ctx: click.Context, journal: Journal) -> Queue:
+    from cegid_daemon.journal.queue import Queue
+
+    stores = ctx.ensure_object(Invocation).config().stores
+    return Queue(journal.connection, lambda name: name not in stores or journal.book.settings.enabled(stores[name]))
+
+
+def _hit_row(journal: Journal, hit: Hit, queue: Queue) -> dict[str, Any]:
     from cegid_daemon.model import escape_name, utc_text
 
     message = journal.ledger.message(hit.message)
     assert message is not None  # messages are never removed
     return {
-        "message": hit.message, "route": message.route, "state": message.state,
+        "message": hit.message, "route": message.route, "state": message.state, "outcome": message.standing,
         "received_at": utc_text(message.received_at), "file_name": escape_name(message.file_name),
-        "found": hit.key, "how": hit.how,
+        "found": hit.key, "how": hit.how, "waits_for": one_line(queue.reason(message)),
     }  # fmt: skip
 
 

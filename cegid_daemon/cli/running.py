@@ -136,7 +136,8 @@ def _keep_house(installation: Installation, config: Config, stop: threading.Even
     from cegid_daemon.bootstrap import utc_now
     from cegid_daemon.housekeeping import Housekeeping
 
-    house = Housekeeping(installation.journal, installation.policies(config), utc_now, stop.is_set)
+    policies = installation.policies(config)
+    house = Housekeeping(installation.journal, policies, utc_now, stop.is_set, recipes=config.recipes)
     began = utc_now()
     while house.turn() and not stop.is_set():
         if (utc_now() - began).total_seconds() > _UPKEEP:

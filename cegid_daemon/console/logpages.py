@@ -19,6 +19,8 @@ from cegid_daemon.console.rendering import query
 from cegid_daemon.console.visit import Visit
 from cegid_daemon.journal.log import LogEntry
 from cegid_daemon.journal.paging import Page, Wanted
+from cegid_daemon.journal.queue import Queue
+from cegid_daemon.journal.rows import Message
 from cegid_daemon.journal.search import Hit
 from cegid_daemon.model import OUTCOMES
 
@@ -29,6 +31,7 @@ ORDERS = {  # what it is called in an address: the column, whether downwards, an
     "largest": ("size", True, "largest first"), "smallest": ("size", False, "smallest first"),
     "a-z": ("name", False, "file name, a to z"), "z-a": ("name", True, "file name, z to a"),
 }  # fmt: skip
+_QUEUED = 20  # messages found of which it is said what they wait for
 _HITS = 500  # messages that a search goes on with
 _LIST_SECONDS = 0.08
 _SCAN_SECONDS = 1.5
@@ -125,17 +128,26 @@ def listing(visit: Visit) -> Response:
         keys = _keys(found or (), page.entries)
         named = {one.store for one in page.entries if one.kind == "Request" and keys.get(one.message_id) == chosen.q}
         stores = visit.ground.config.stores if chosen.q else {}
+        queued = _queued(visit, reading, found or ())
         known_to = [one for one in stores if one in named or reading.book.knows(one, chosen.q)]
     return visit.page(
         "log.html", chosen=chosen, entries=page.entries, page=page, behind=behind, hits=hits, routes=routes,
         stores=list(visit.ground.config.stores), sizes=SIZES, outcomes=OUTCOMES, orders=ORDERS, most_hits=_HITS,
-        keys=keys, known_to=known_to,
+        keys=keys, known_to=known_to, queued=queued,
     )  # fmt: skip
 
 
 def _found(reading: Reading, chosen: Filter) -> Sequence[Hit] | None:
     """What a search found by key, name or word; None: nothing is searched for."""
     return reading.search.find(chosen.q, limit=_HITS) if chosen.q else None
+
+
+def _queued(visit: Visit, reading: Reading, found: Sequence[Hit]) -> list[tuple[Message, str]]:
+    """Of what was found, the newest that are on their way, and what they wait for."""
+    stores, settings = visit.ground.config.stores, reading.book.settings
+    queue = Queue(reading.connection, lambda name: name not in stores or settings.enabled(stores[name]))
+    messages = reading.ledger.messages([hit.message for hit in found[:_QUEUED]]) if found else []
+    return [(message, queue.reason(message)) for message in messages]
 
 
 def _messages(found: Sequence[Hit] | None) -> tuple[int, ...] | None:

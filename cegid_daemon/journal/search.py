@@ -14,12 +14,13 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 
 from cegid_daemon.errors import Refused
 from cegid_daemon.journal.connection import Connection
 from cegid_daemon.journal.payloads import Payloads
 from cegid_daemon.journal.word_index import WordIndex
-from cegid_daemon.model import escape_name
+from cegid_daemon.model import escape_name, utc_moment
 
 _TRIGRAM = 3  # characters: shorter texts are found whole or as a beginning only
 _KEYS_MATCHED = 500
@@ -34,6 +35,12 @@ _KEYS = """
 _PARTS_OF_KEYS = """
     SELECT k.id, k.key, 'part' FROM search_key_fts f JOIN search_key k ON k.id = f.rowid
     WHERE search_key_fts MATCH :phrase LIMIT :limit
+"""
+_UNREAD = """
+    SELECT id, route, payload, recipe, received_at FROM message INDEXED BY message_due
+    WHERE closed_at IS NULL AND made_at IS NULL AND logged = 1 AND id > ?
+    AND NOT EXISTS (SELECT 1 FROM search_posting p WHERE p.message = message.id)
+    AND NOT EXISTS (SELECT 1 FROM search_due d WHERE d.message = message.id) ORDER BY id LIMIT ?
 """
 _NAMES = """
     SELECT file_name FROM message WHERE id = :message UNION SELECT name FROM delivery WHERE message = :message
@@ -58,6 +65,17 @@ class Hit:
     how: str
 
 
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """An open message whose keys nobody has read yet."""
+
+    id: int
+    route: str
+    payload: int | None
+    recipe: int | None
+    received_at: datetime
+
+
 class Search:
     """The search room of the journal."""
 
@@ -77,6 +95,25 @@ class Search:
         self._connection.execute(
             "INSERT OR REPLACE INTO search_due (message, keys) VALUES (?, ?)", (message, _packed(list(keys)))
         )
+
+    def newest_message(self) -> int:
+        """The largest id of a message; 0: there is none."""
+        return int(self._connection.query("SELECT coalesce(max(id), 0) FROM message")[0][0])
+
+    def unread(self, after: int, limit: int) -> list[Unread]:
+        """The first open messages behind `after` that are logged, not rewritten, and not to be found yet."""
+        found = self._connection.query(_UNREAD, (after, limit))
+        return [
+            Unread(row["id"], row["route"], row["payload"], row["recipe"], utc_moment(row["received_at"]))
+            for row in found
+        ]
+
+    def note_early(self, message: int, keys: Iterable[str]) -> None:
+        """Notes what a message is to be found by before it is rewritten; once it is, this does nothing."""
+        self._connection.execute(
+            "INSERT OR IGNORE INTO search_due (message, keys) SELECT id, ? FROM message WHERE id = ? "
+            "AND made_at IS NULL AND closed_at IS NULL", (_packed(list(keys)), message),
+        )  # fmt: skip
 
     def index_slice(self, limit: int = 200) -> int:
         """Indexes about `limit` keys in one short transaction. How many it were; 0: nothing is due."""

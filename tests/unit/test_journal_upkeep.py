@@ -56,7 +56,9 @@ class Room:
         closed = when if state in ("done", "failed", "discarded") else None
         with self.connection.transaction():
             self.connection.execute(
-                "INSERT INTO source VALUES (?, 'inbox', 'file:/in', 'f', ?, 2, 0, 0, 0, 'filed', 'f/processed', ?, ?)",
+                "INSERT INTO source (id, endpoint, place, folder, name, size, mtime_ns, inode, ctime_ns, state, "
+                "filed_folder, filed_name, taken_at) "
+                "VALUES (?, 'inbox', 'file:/in', 'f', ?, 2, 0, 0, 0, 'filed', 'f/processed', ?, ?)",
                 (number, name, name, when),
             )
             self.connection.execute(

@@ -1,0 +1,140 @@
+"""Queued messages are found by their keys before they are rewritten, and say what they wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cegid_daemon.errors import Transient
+from cegid_daemon.housekeeping import Housekeeping
+from cegid_daemon.journal.queue import Queue
+from cegid_daemon.model import Fault, LogPolicy, State, Store
+from cegid_daemon.rewrite.recipe import Layout, Recipe, Templates
+from tests.unit.spine import Failing, Spine, route
+
+LAYOUT = Layout("orders", "delimited", sku="r.SKU")
+RECIPE = Recipe(LAYOUT, Templates("a.xml.j2", {"a.xml.j2": "…"}), target_name="{{ x }}", unique="r.Order")
+
+
+def csv(order: str, *skus: str) -> bytes:
+    return "".join(["Order;SKU\n", *(f"{order};{sku}\n" for sku in skus)]).encode()
+
+
+@pytest.fixture
+def blocked(tmp_path: Path) -> Iterator[Spine]:
+    """A route whose first message waits for its target; what comes behind it is claimed and not rewritten."""
+    spine = Spine(tmp_path, route())
+    endpoint = spine.endpoints["outbox"] = Failing(spine.outbox)
+    spine.restart()
+
+    def away(*_: object, **__: object) -> None:
+        raise Transient("SFTP cegid.example unreachable")
+
+    endpoint.on["put"] = away
+    spine.drop("STOCK_0800.csv", csv("WEB1", "SKU-FIRST"))
+    spine.look()
+    yield spine
+    spine.close()
+
+
+def turn(spine: Spine, policy: LogPolicy | None = None, recipe: Recipe = RECIPE) -> None:
+    policies = {"inventory": policy or LogPolicy()}
+    Housekeeping(spine.journal, policies, lambda: spine.now, lambda: False, recipes={"inventory": recipe}).turn()
+
+
+def found(spine: Spine, text: str) -> list[int]:
+    return [hit.message for hit in spine.journal.search.find(text) if hit.how in ("exact", "beginning", "part")]
+
+
+def test_a_message_behind_one_that_waits_is_found_by_its_keys_and_name(blocked: Spine) -> None:
+    blocked.drop("ORDER_2.csv", csv("WEB2002", "SKU-SECOND", "SKU-THIRD"))
+    blocked.look()
+    assert blocked.states() == ["waiting", "received"]
+    turn(blocked)
+    assert found(blocked, "SKU-SECOND") == [], "the rewriting of most finds them within a second"
+    blocked.after(seconds=2)
+    turn(blocked)
+    for text in ("SKU-SECOND", "SKU-THIRD", "WEB2002", "ORDER_2.csv"):
+        assert found(blocked, text) == [2], text
+    blocked.endpoints["outbox"].on.clear()
+    blocked.after(minutes=20)
+    blocked.look()
+    assert blocked.states() == ["done", "done"]
+    turn(blocked)
+    assert found(blocked, "SKU-SECOND") == [2]
+
+
+def test_a_message_of_a_disabled_store_is_found_and_says_so(blocked: Spine) -> None:
+    blocked.drop("ORDER_2.csv", csv("WEB2", "SKU-SECOND"))
+    blocked.look()
+    blocked.journal.book.settings.set("main", "enabled", "false", who="anna", origin="cli", now=blocked.now)
+    blocked.after(seconds=2)
+    turn(blocked)
+    assert found(blocked, "SKU-SECOND") == [2]
+    message = blocked.journal.ledger.message(2)
+    assert message is not None
+    enabled = blocked.journal.book.settings.enabled(Store("main"))
+    assert Queue(blocked.journal.connection, lambda _: enabled).reason(message) == "waits: store main is disabled"
+
+
+def test_keys_made_of_a_masked_field_are_not_found(blocked: Spine) -> None:
+    blocked.drop("ORDER_2.csv", csv("WEB2", "SKU-SECOND"))
+    blocked.look()
+    blocked.after(seconds=2)
+    turn(blocked, LogPolicy(redact=("SKU",)))
+    assert found(blocked, "SKU-SECOND") == []
+    assert found(blocked, "ORDER_2.csv") == [2], "its name is no secret"
+
+
+@pytest.mark.parametrize(
+    ("body", "keys"),
+    [
+        (b"Order;SKU\nWEB2;SKU-SECOND\nWEB2\n", True),  # a line that breaks its rewriting later
+        (b"no such columns\n", False),
+        (csv("WEB2", *(f"S{number}" for number in range(6_000))), False),  # as many as are never indexed
+    ],
+    ids=["broken further down", "broken", "too many"],
+)
+def test_what_cannot_be_read_whole_is_found_by_its_name(body: bytes, keys: bool, blocked: Spine) -> None:
+    blocked.drop("ORDER_2.csv", body)
+    blocked.look()
+    blocked.after(seconds=2)
+    turn(blocked)
+    assert found(blocked, "ORDER_2.csv") == [2]
+    assert bool(found(blocked, "SKU-SECOND")) in {keys, False}
+
+
+def test_each_message_is_read_once_however_many_turns_there_are(blocked: Spine) -> None:
+    blocked.drop("ORDER_2.csv", csv("WEB2", "SKU-SECOND"))
+    blocked.look()
+    policies = {"inventory": LogPolicy()}
+    house = Housekeeping(blocked.journal, policies, lambda: blocked.now, lambda: False, recipes={"inventory": RECIPE})
+    blocked.after(seconds=2)
+    reads: list[int] = []
+    read = blocked.journal.payloads.read
+    blocked.journal.payloads.read = lambda payload: [reads.append(payload), read(payload)][1]  # type: ignore
+    house.turn()
+    once = len(reads)  # for its keys, and for its words
+    for _ in range(3):
+        blocked.after(seconds=2)
+        house.turn()
+    turn(blocked)
+    assert 0 < len(reads) == once
+
+
+def test_it_says_behind_which_message_it_waits_since_when_and_why(blocked: Spine) -> None:
+    blocked.drop("ORDER_2.csv", csv("WEB2", "SKU-SECOND"))
+    blocked.look()
+    first, second = (blocked.journal.ledger.message(number) for number in (1, 2))
+    assert first is not None
+    assert second is not None
+    queue = Queue(blocked.journal.connection)
+    since = "since 2026-11-23 12:00 UTC: SFTP cegid.example unreachable"
+    assert queue.reason(second).startswith(f"waits behind message 1 (STOCK_0800.csv), which waits {since}")
+    assert queue.reason(first).startswith("waits since 2026-11-23 12:00 UTC: SFTP cegid.example unreachable")
+    assert queue.reason(replace(second, state=State.DONE)) == ""
+    blocked.journal.ledger.stop(1, State.HELD, Fault("", "half of the stock is zero"))
+    assert "which is held, for a person to decide, since" in queue.reason(second)
