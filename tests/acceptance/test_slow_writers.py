@@ -54,10 +54,12 @@ def test_a_row_a_pause_and_a_row_are_one_file(own: bool, shop: Shop) -> None:
 
 
 def test_a_writer_from_before_the_start_is_seen_too(shop: Shop) -> None:
-    with write(shop, r"(printf 'ID;N\na;1\n'; sleep 4; printf 'a;2\n') > $F"):
-        time.sleep(0.5)
+    with (shop.inbox / "STOCK.csv").open("wb", buffering=0) as file:
+        file.write(b"ID;N\na;1\n")
         with shop.run() as daemon:
-            daemon.wait_for(lambda: shop.sql(WAITING), "waiting", 3.5)
+            daemon.wait_for(lambda: shop.sql(WAITING) == [("STOCK.csv", "open for writing")], "waiting")
+            file.write(b"a;2\n")
+            file.close()
             daemon.wait_for(lambda: shop.states()["done"], "done")
             assert shop.out() == {"STOCK.txt": b"a;1\na;2\n"}
 
