@@ -26,7 +26,7 @@ NAMES = st.one_of(
 
 
 @pytest.mark.parametrize("line", HABITS)
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(name=NAMES)
 def test_a_name_is_among_those_its_line_may_mean(line: bytes, name: bytes) -> None:
     parsed = parse_list(line.replace(b"STOCK.csv", name) + b"\r\n")
@@ -36,6 +36,7 @@ def test_a_name_is_among_those_its_line_may_mean(line: bytes, name: bytes) -> No
     assert (entry.identity.size, entry.regular) == (309, True)
 
 
+@settings(deadline=None)
 @given(name=NAMES)
 def test_a_usual_line_means_the_name_that_stands_there(name: bytes) -> None:
     plain = b"-rw-r--r--    1 0        0             309 Nov 18 10:26 "
