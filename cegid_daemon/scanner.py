@@ -118,8 +118,8 @@ class Source:
         ):
             passed.faults.append(refusal)
             return
+        passed.faults += self._listing_faults.examine(listing, now)  # before anything is left out of it: see Listing
         listing = [one for one in listing if not one.name.startswith(OWNER_MARK)]
-        passed.faults += self._listing_faults.examine(listing, now)
         self._unreadable.begin_look(listing)
         self._passed_over.clear()
         self._overtaken.clear()
