@@ -70,7 +70,8 @@ def check(shop: Shop, sender: Sender, receiver: Receiver, routes: int) -> None:
     bad = sum(b"bad" in body for body in bodies.values())
     failed = shop.sql("SELECT file_name, error FROM message WHERE state = 'failed'")
     assert len(failed) == bad * routes, failed
-    assert receiver.lines() == expected_lines(bodies, routes)
+    got, want = receiver.lines(), expected_lines(bodies, routes)
+    assert got == want, (got - want, want - got)
     assert shop.states().get("done", 0) == (len(bodies) - bad) * routes
     assert sum(shop.states().values()) == len(bodies) * routes, shop.states()
     left = [path for path in shop.outbox.rglob("*") if not path.is_dir()]

@@ -64,7 +64,7 @@ def test_killed_at_every_step_each_message_arrives_exactly_once(case: str, tmp_p
 
 @pytest.mark.timeout(600)
 def test_killed_at_random_each_message_arrives_exactly_once(tmp_path: Path) -> None:
-    shop = Shop(tmp_path, route_table("a", extra=RETRY))
+    shop = Shop(tmp_path, route_table("a", target=', name = "{{ source.stem }}-{{ message.id }}.txt"', extra=RETRY))
     zygote = Zygote(shop)
     chance = random.Random(20261123)
     with (
