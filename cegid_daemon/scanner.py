@@ -183,9 +183,8 @@ class Source:
     def _note_waiting(self, look: Look, listing: Sequence[Listed], passed: Passed, now: datetime) -> None:
         """Writes down and reports the files that are quiet and do not count as whole all the same."""
         self._waiting.forget_missing({one.name for one in listing})
-        for one in look.waiting:
-            self._waiting.note(one.file, one.reason, self._remedy(one.reason), now)
-            passed.faults.append(self._waiting.error(one.file.name))
+        self._waiting.note_all([(one.file, one.reason, self._remedy(one.reason)) for one in look.waiting], now)
+        passed.faults += [self._waiting.error(one.file.name) for one in look.waiting]
 
     def _remedy(self, reason: WaitReason) -> str:
         if reason is WaitReason.EMPTY:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -44,22 +45,40 @@ class WaitingList:
         """Every file of the source that waits, by name."""
         return self._load()
 
-    def note(self, file: Listed, reason: WaitReason, detail: str, now: datetime) -> bool:
-        """Writes down that a file waits since now. True if that, or its reason, is new: then it is logged as well.
+    def note(self, file: Listed, reason: WaitReason, detail: str, now: datetime) -> None:
+        """Writes down that a file waits since now. Joins the caller's transaction: thousands may come at once."""
+        if self.is_noted(file, reason, detail):
+            return
+        self._load()[file.name] = self._journal.waiting_files.see(
+            self._place, self._folder, file.name, file.identity, reason, detail, now
+        )
 
-        The caller logs what cannot be read: that comes and goes.
-        """
+    def is_noted(self, file: Listed, reason: WaitReason, detail: str) -> bool:
+        """Whether it is written down that this file waits for this reason."""
         known = self._load().get(file.name)
-        same = known is not None and known.reason is reason and known.detail == detail
-        if known is None or not same or not known.identity.same_file(file.identity):
-            self._load()[file.name] = self._journal.waiting_files.see(
-                self._place, self._folder, file.name, file.identity, reason, detail, now
-            )
-        if not same and reason is not WaitReason.UNREADABLE:
-            log.warning("%s: %s: %s", self._location(file.name), reason, detail)
-        elif reason is WaitReason.OPEN:
-            self._report_long_open(file.name, now)
-        return not same
+        return known is not None and self._says(known, reason, detail) and known.identity.same_file(file.identity)
+
+    def note_all(self, files: Sequence[tuple[Listed, WaitReason, str]], now: datetime) -> None:
+        """Writes down that these files wait, each with its reason and detail, and logs what is new of them."""
+        before = {file.name: self._load().get(file.name) for file, _, _ in files}
+        news = [one for one in files if not self.is_noted(*one)]
+        try:
+            with self._journal.connection.transaction() if news else nullcontext():
+                for file, reason, detail in news:
+                    self.note(file, reason, detail, now)
+        except BaseException:
+            self.reload()
+            raise
+        for file, reason, detail in files:
+            known = before[file.name]
+            if known is None or not self._says(known, reason, detail):
+                log.warning("%s: %s: %s", self._location(file.name), reason, detail)
+            elif reason is WaitReason.OPEN:
+                self._report_long_open(file.name, now)
+
+    @staticmethod
+    def _says(known: WaitingFile, reason: WaitReason, detail: str) -> bool:
+        return known.reason is reason and known.detail == detail
 
     def _report_long_open(self, name: str, now: datetime) -> None:
         since = self._load()[name].first_seen
@@ -84,8 +103,9 @@ class WaitingList:
 
     def forget_missing(self, listed: Collection[str]) -> None:
         """Files that are not listed any more wait no longer."""
-        if self._load():
-            self.forget(self._load().keys() - set(listed))
+        if gone := self._load().keys() - set(listed):
+            with self._journal.connection.transaction():
+                self.forget(gone)
 
     def overtake(self, names: Collection[str]) -> None:
         """A file behind these is claimed next. Joins the caller's transaction."""

@@ -51,7 +51,7 @@ class WaitingFiles:
                 reason, detail.encode("utf-8", "backslashreplace").decode(), utc_text(now),
             ),
         )  # fmt: skip
-        return self.of_folder(place, folder)[name]
+        return self._one(place, folder, name)
 
     def overtake(self, place: str, folder: str, name: str) -> WaitingFile:
         """Notes that a file behind this one in the order of their source is claimed now, for the first time."""
@@ -60,7 +60,7 @@ class WaitingFiles:
             "WHERE place = ? AND folder = ? AND name = ? AND overtaken = 0",
             (place, escape_name(folder), escape_name(name)),
         )
-        return self.of_folder(place, folder)[name]
+        return self._one(place, folder, name)
 
     def forget(self, place: str, folder: str, names: Collection[str]) -> None:
         """These files wait no longer: they were taken, or are gone."""
@@ -73,6 +73,12 @@ class WaitingFiles:
     def of_folder(self, place: str, folder: str) -> dict[str, WaitingFile]:
         """The waiting files of a folder, by name."""
         return {file.name: file for file in self._files("WHERE place = ? AND folder = ?", place, escape_name(folder))}
+
+    def _one(self, place: str, folder: str, name: str) -> WaitingFile:
+        """Of thousands that may wait in a folder, this one."""
+        return self._files(
+            "WHERE place = ? AND folder = ? AND name = ?", place, escape_name(folder), escape_name(name)
+        )[0]
 
     def all(self) -> list[WaitingFile]:
         """Every waiting file, the longest waiting first."""

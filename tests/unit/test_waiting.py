@@ -194,3 +194,20 @@ def test_files_of_folders_that_nothing_is_taken_from_any_more_are_forgotten(spin
     spine.journal.notices.report("open file", "file:/x/old/A.csv", "open", spine.now)
     forget_elsewhere(spine.journal, {(spine.inbox.where, "in")})
     assert (gone.name, set(waiting(spine)), spine.journal.notices.active()) == ("A.csv", {"STOCK.csv"}, [])
+
+
+def test_many_files_that_come_empty_and_go_again_are_written_down_in_a_few_transactions(spine: Spine) -> None:
+    names = [f"S{number:03}.csv" for number in range(300)]
+    for name in names:
+        spine.drop(name, b"")
+    statements: list[str] = []
+    spine.journal.connection._raw.set_trace_callback(statements.append)
+    spine.look()
+    assert len(waiting(spine)) == 300
+    for name in names:
+        spine.inbox.remove("in", name)
+    spine.look()
+    assert waiting(spine) == {}
+    assert sum(one.startswith("COMMIT") for one in statements) < 20
+    whole_folder = [one for one in statements if "FROM waiting_file WHERE" in one and "name =" not in one]
+    assert len(whole_folder) < 5  # each of them reads as many rows as files wait
