@@ -343,8 +343,10 @@ class Source:
             for taking in takings:
                 self._intake.discard(taking)
             raise
-        for ids in claimed:
+        for ids, taking in zip(claimed, takings, strict=True):
             self._pipeline.rewriting.began(ids)
+            if taking.hold is not None:
+                log.warning("message %s is held for a person: %s", ", ".join(map(str, ids)), taking.hold)
         return claimed
 
     def _claim_one(self, taking: Taking, logged: Mapping[str, bool], now: datetime) -> list[int]:

@@ -115,8 +115,8 @@ class WaitingList:
                 self._load()[name] = self._journal.waiting_files.overtake(self._place, self._folder, name)
 
     def judge(self, taking: Taking) -> Taking:
-        """The same, to be held for a person where it comes late."""
-        hold = self.hold_for(taking.name)
+        """The same, to be held for a person where it comes late. A file that stayed empty says nothing that is old."""
+        hold = self.hold_for(taking.name) if taking.identity.size else None
         if hold is None:
             return taking
         return replace(taking, hold=hold, after_message=self.files()[taking.name].after_message)

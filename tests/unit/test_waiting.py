@@ -125,6 +125,25 @@ def test_an_empty_file_with_its_marker_or_vouched_for_is_whole(spine_of: Build) 
     assert [source.look().claimed for source in spine.sources] == [1, 1]
 
 
+def test_a_file_that_stayed_empty_while_newer_ones_went_out_is_not_held(spine: Spine) -> None:
+    spine.drop("STOCK1.csv", b"")
+    spine.drop("STOCK2.csv", b"newer")
+    spine.look()
+    spine.after(minutes=10)
+    assert spine.look().claimed == 1
+    assert spine.states() == ["done", "done"]
+
+
+def test_that_a_late_file_is_held_stands_in_the_log(spine: Spine, caplog: pytest.LogCaptureFixture) -> None:
+    spine.drop("STOCK1.csv", b"")
+    spine.drop("STOCK2.csv", b"newer")
+    spine.look()
+    spine.drop("STOCK1.csv", b"older")
+    spine.look()
+    told = [record.getMessage() for record in caplog.records if "is held for a person" in record.getMessage()]
+    assert [("message 2" in one, "STOCK1.csv" in one, "release" in one) for one in told] == [(True, True, True)]
+
+
 def test_routes_that_share_a_source_are_all_held(spine_of: Build) -> None:
     spine = spine_of(route("a"), route("b"))
     spine.drop("STOCK1.csv", b"")
