@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import socket
+from contextlib import suppress
 from typing import Any
 
 from cegid_daemon.logs import printable
@@ -87,17 +88,24 @@ class Data(DTPHandler):  # type: ignore[misc]
 
     def _begin_grace(self) -> None:
         self.in_grace = True
+        self._hold_back()
         self.ioloop.unregister(self._fileno)
         if self._idler is not None and not self._idler.cancelled:
             self._idler.cancel()
         self._commands_wait = bool(self._pending_commands())
         self.call_later(self.grace, self.end_grace)
 
+    def _hold_back(self) -> None:
+        """A client that died behind its last byte, and resumes, goes by sizes: it would take the file for arrived."""
+        with suppress(OSError):  # nothing can be written any more: what becomes of it is told at its end
+            self.file_obj.hold_back()
+
     def _is_announced_size(self) -> bool | None:
-        """Whether as much came as the client said the file has; None if it said nothing."""
+        """Whether as much came as the client said the file has; None if it said nothing, or of a file that grew."""
         if self._announced is None or not isinstance(self.file_obj, Upload):
             return None
-        return self._announced in {self.file_obj.size, self.tot_bytes_received}
+        came = {self.file_obj.size, self.tot_bytes_received}
+        return True if self._announced in came else False if self._announced > max(came) else None
 
     # -- what becomes of an upload ----------------------------------------------------------------------------------
 
@@ -123,6 +131,8 @@ class Data(DTPHandler):  # type: ignore[misc]
             upload.discard()
             self._resp = ("552 The file is larger than this site takes.", log.debug)
             return
+        if self._client_may_be_done():
+            self._hold_back()
         upload.keep()
         log.warning("An upload of %s broke off and can be resumed: %s", printable(upload.name), why)
         if not (self._resp and self._resp[0][0] == "4"):
@@ -137,6 +147,12 @@ class Data(DTPHandler):  # type: ignore[misc]
         """Whether the sender said that it is done: a reset, which loses bytes, looks the same to pyftpdlib."""
         if isinstance(self.socket, SSL.Connection):
             return bool(self.socket.get_shutdown() & SSL.RECEIVED_SHUTDOWN)
+        return _state(self.socket) == _CLOSE_WAIT
+
+    def _client_may_be_done(self) -> bool:
+        """Whether the data came to an end, of which nobody can tell whether it is the file's."""
+        if not self.receive or isinstance(self.socket, SSL.Connection) or self._is_announced_size() is False:
+            return False  # over TLS, clients that say no close_notify go on behind their last byte
         return _state(self.socket) == _CLOSE_WAIT
 
     def _why_broken(self) -> str:

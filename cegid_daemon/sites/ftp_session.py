@@ -127,7 +127,7 @@ class Session:
         """The client says how large the next file is. In a text transfer the number may count other bytes."""
         found = re.match(r"\s*(\d{1,18})", line)
         self._announced_size = int(found[1]) if found and self._counts_bytes else None
-        super().ftp_ALLO(line)  # type: ignore[misc]
+        self.respond("200 Noted.")  # after 202, superfluous, clients announce nothing any more
 
     def take_announced_size(self: Any) -> int | None:
         """What ALLO said of the upload that begins now."""

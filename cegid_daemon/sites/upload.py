@@ -73,6 +73,7 @@ class Upload:
         self._position = 0
         self.closed = False
         self.too_large = False
+        self._last_byte = b""  # held back from the file
         self.appends = False  # every write goes to the end, whatever its place
         self._revoked = False
         self._file = opened(where, resume=resume)
@@ -174,6 +175,15 @@ class Upload:
             self._refuse_over()
             os.fsync(self._file)
 
+    def hold_back(self) -> None:
+        """Until `commit` the file lacks its last byte: who resumes by sizes must not find it complete."""
+        with self._lock:
+            self._refuse_over()
+            if self._solid and not self._last_byte:
+                last = self._solid - 1
+                self._last_byte = os.pread(self._file, 1, last)
+                os.ftruncate(self._file, last)
+
     def commit(self) -> None:
         """The transfer ended well: the file, durable, gets its name in one step. Else OSError, and it is kept."""
         try:
@@ -189,6 +199,8 @@ class Upload:
         self._refuse_over()
         if self._ahead:
             raise OSError(errno.EIO, "a part of the file did not come")
+        if self._last_byte:
+            self._put(self._solid - 1, self._last_byte)
         os.fsync(self._file)
         status = os.fstat(self._file)
         name, folder, aside = self._where.name, self._where.folder, self._where.aside

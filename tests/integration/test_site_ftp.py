@@ -86,12 +86,11 @@ def test_a_broken_upload_is_resumed(site: Running, how: str) -> None:
     vanish(ftp, data)
     with login(site) as again:
         again.voidcmd("TYPE I")
-        wait_until(lambda: again.size("S.csv") == 4)
+        wait_until(lambda: again.size("S.csv") in {3, 4})  # one less if the end of the data came
         assert site.landed == []
-        if how == "REST":
-            again.storbinary("STOR S.csv", io.BytesIO(b" and half"), rest=4)
-        else:
-            again.storbinary("APPE S.csv", io.BytesIO(b" and half"))
+        come = again.size("S.csv") or 0
+        rest = io.BytesIO(b"half and half"[come:])
+        again.storbinary("STOR S.csv", rest, rest=come) if how == "REST" else again.storbinary("APPE S.csv", rest)
     assert (site.root / "S.csv").read_bytes() == b"half and half"
     assert site.names() == ["S.csv"]
 

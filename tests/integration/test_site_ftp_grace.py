@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import ftplib
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
 from tests.integration.test_site_ftp import begin, login, reset, tls
 from tests.servers.dropsite import PASSWORD, Running, dropsite
+from tests.servers.places import program
 
 BODY = b"a;b\r\n1;2\r\n"
 LONG, SHORT = timedelta(seconds=20), timedelta(milliseconds=600)
@@ -61,11 +64,59 @@ def test_a_control_connection_that_ends_in_the_grace_breaks_the_upload(site: Run
     time.sleep(1)
     assert is_kept(site)
     with login(site) as again:  # and is resumed
-        assert again.size("S.csv") == len(BODY)
-        data = begin(again, "STOR S.csv", b"3;4\r\n", rest=len(BODY))
+        again.voidcmd("TYPE I")
+        come = again.size("S.csv")
+        assert come == len(BODY) - 1  # who goes by sizes does not take the file for arrived
+        data = begin(again, "STOR S.csv", BODY[come:], rest=come)
         data.close()
         again.voidresp()
-    assert (site.root / "S.csv").read_bytes() == BODY + b"3;4\r\n"
+    assert (site.root / "S.csv").read_bytes() == BODY
+
+
+@pytest.mark.parametrize("resume", ["curl", "lftp"])
+def test_a_client_that_was_killed_behind_its_last_byte_resumes_by_the_size(
+    site: Running, tmp_path: Path, resume: str
+) -> None:
+    (tmp_path / "S.csv").write_bytes(BODY)
+    ftp = login(site)
+    begin(ftp, "STOR S.csv", BODY).close()
+    time.sleep(0.2)
+    ftp.close()
+    time.sleep(0.3)
+    assert is_kept(site)
+    where = f"ftp://cegid:{quote(PASSWORD)}@127.0.0.1:{site.port}/"
+    words = {
+        "curl": ["curl", "-sS", "-C", "-", "-T", str(tmp_path / "S.csv"), where],
+        "lftp": ["lftp", "-e", f"put -c {tmp_path}/S.csv; bye", where],
+    }[resume]
+    subprocess.run([program(words[0], words[0]), *words[1:]], check=True, timeout=30)
+    assert site.names() == ["S.csv"]
+    assert (site.root / "S.csv").read_bytes() == BODY
+
+
+def test_lftp_announces_the_length_of_every_file(patient: Running, tmp_path: Path) -> None:
+    files = [tmp_path / f"{number}.csv" for number in range(3)]
+    for file in files:
+        file.write_bytes(BODY)
+    began = time.monotonic()
+    puts = "; ".join(f"put {file}" for file in files)
+    where = f"ftp://cegid:{quote(PASSWORD)}@127.0.0.1:{patient.port}/"
+    words = [program("lftp", "lftp"), "-e", f"set ftp:use-allo yes; {puts}; bye", where]
+    subprocess.run(words, check=True, timeout=60)
+    assert time.monotonic() - began < 15
+    assert patient.names() == [file.name for file in files]
+
+
+@pytest.mark.parametrize("announced", [0, len(BODY) - 1])
+def test_more_than_was_announced_is_judged_by_the_grace(site: Running, announced: int) -> None:
+    with login(site) as ftp:
+        ftp.voidcmd("TYPE I")
+        ftp.voidcmd(f"ALLO {announced}")
+        begin(ftp, "STOR S.csv", BODY).close()
+        time.sleep(0.2)
+        assert site.landed == []
+        assert ftp.voidresp().startswith("226")
+    assert (site.root / "S.csv").read_bytes() == BODY
 
 
 @pytest.mark.parametrize("farewell", [b"ABOR\r\n", b"QUIT\r\n"])
