@@ -57,7 +57,16 @@ def refuse_link(path: Path) -> None:
 
 def fsync_dir(folder: Path) -> None:
     """Makes the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    _fsync(folder, os.O_DIRECTORY)
+
+
+def fsync_file(path: Path) -> None:
+    """Makes the content of a file durable."""
+    _fsync(path, 0)
+
+
+def _fsync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
     try:
         os.fsync(descriptor)
     finally:

@@ -13,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 from cegid_daemon.errors import JournalError, Place, Refused
-from cegid_daemon.files import fsync_dir, refuse_link
+from cegid_daemon.files import fsync_dir, fsync_file, refuse_link
 from cegid_daemon.journal.connection import Connection
 from cegid_daemon.journal.continuity import BACKUP_STAMP
 from cegid_daemon.journal.marker import marker
@@ -84,14 +84,6 @@ def _prove(aside: Path) -> None:
 
 
 def _give_name(aside: Path, dest: Path) -> None:
-    _sync(aside)
+    fsync_file(aside)
     aside.replace(dest)
     fsync_dir(dest.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from cegid_daemon.errors import JournalDamaged, JournalError, JournalMissing, JournalNewer, JournalUnavailable, Place
-from cegid_daemon.files import fsync_dir
+from cegid_daemon.files import fsync_dir, fsync_file
 from cegid_daemon.journal.marker import marker
 from cegid_daemon.journal.upgrades import migrations
 
@@ -43,6 +43,7 @@ def _make(path: Path) -> None:
         fresh = Path(aside) / path.name
         os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         _fill(fresh)
+        fsync_file(fresh)
         try:
             os.link(fresh, path)  # unlike a rename, never replaces one made by another process meanwhile
         except FileExistsError:
@@ -55,8 +56,10 @@ def _fill(fresh: Path) -> None:
     try:
         raw.execute("PRAGMA page_size = 8192")
         raw.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        raw.execute("PRAGMA synchronous = FULL")
+        raw.execute("PRAGMA synchronous = OFF")  # nobody knows the file yet: it is made durable once, as a whole
+        raw.execute("BEGIN IMMEDIATE")
         migrations.apply(Database(raw, execute_plugins=False))
+        raw.execute("COMMIT")
         raw.execute("PRAGMA journal_mode = WAL").fetchone()
     finally:
         raw.close()
