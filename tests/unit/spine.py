@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Sequence
+import itertools
+import os
+import shutil
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,7 @@ from cegid_daemon.trouble import Troubles
 from cegid_daemon.workshop import Finished, Order
 from cegid_daemon.workshop.orders import PartFrames, Rows
 
+EFFORT = int(os.environ.get("CEGID_DAEMON_TEST_EFFORT", "1"))
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ODD = Remark("an odd key", 3, (RemarkPlace(2, 1, "sku", "1E+12"), RemarkPlace(4, 3, "MAIL", "a@b")))
 RECIPE = Recipe(Layout("y2-stock-csv", "delimited"), Templates("a.xml.j2", {"a.xml.j2": "…"}), target_name="{{ x }}")
@@ -164,6 +168,20 @@ class Spine:
         return Desk(
             self.journal, self.routes, self.stores, self.recipes, who="anna", clock=lambda: self.now, places=places
         )
+
+
+def fresh_folders(
+    tmp_path: Path, routes: Sequence[Route], stores: Sequence[Store] = (Store("main"),)
+) -> Iterator[tuple[int, Path]]:
+    """Numbered folders without end, each with a new journal and gone when the next one comes."""
+    start = tmp_path / "start"
+    start.mkdir()
+    Spine(start, *routes, stores=stores).close()
+    for number in itertools.count(1):
+        folder = tmp_path / str(number)
+        shutil.copytree(start, folder)
+        yield number, folder
+        shutil.rmtree(folder)
 
 
 class Failing:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -21,9 +20,11 @@ from cegid_daemon.journal import Journal
 from cegid_daemon.journal.connection import Connection
 from cegid_daemon.model import LogPolicy, Route, Store
 from cegid_daemon.pipeline import Pipeline
-from tests.unit.spine import Failing, Spine, route
+from tests.unit.spine import EFFORT, Failing, Spine, fresh_folders, route
 
-CALLS = ("put", "rename", "remove", "sync", "stat", "list", "make_folder", "read")
+CHANGES = ("put", "rename", "remove", "make_folder")
+READS = ("sync", "stat", "list", "read")
+CALLS = (*CHANGES, *READS)
 Act = Callable[["Beside"], None]
 
 
@@ -35,13 +36,15 @@ class Killed(BaseException):
 class Beside:
     """A daemon in memory whose every commit and call of an endpoint is a step; at one of them somebody else acts.
 
-    The receiver takes all it can see at each step.
+    The receiver takes all it can see at each step. Where the daemon neither read nor wrote anything since the last step
+    (for a kill: wrote), this moment is no step of its own unless CEGID_DAEMON_TEST_EFFORT is 2 or more.
     """
 
     spine: Spine
     act: Act
     act_at: int = 0
     steps: int = 0
+    worked: bool = True  # since the last step
     received: list[bytes] = field(default_factory=list)
     busy: bool = False
     refused: bool = False
@@ -52,12 +55,27 @@ class Beside:
         for name, plain in zip(("inbox", "outbox"), self.plain, strict=True):
             endpoint = self.spine.endpoints[name] = Failing(plain)
             for call in CALLS:
-                endpoint.on[call] = endpoint.after[call] = self.step
+                endpoint.on[call] = self.step
+                endpoint.after[call] = self.after_change if call in CHANGES else self.after_read
+
+    def after_change(self, *_: object, **__: object) -> None:
+        self.worked = True
+        self.step()
+
+    def after_read(self, *_: object, **__: object) -> None:
+        self.note_read()
+        self.step()
+
+    def note_read(self) -> None:
+        self.worked |= not self.kill_at
 
     def step(self, *_: object, **__: object) -> None:
         if self.busy:
             return
         self.receive()
+        if not self.worked and EFFORT < 2:
+            return
+        self.worked = False
         self.steps += 1
         if self.steps == self.kill_at:
             raise Killed
@@ -110,21 +128,29 @@ def every_commit_counts(beside: Beside) -> Iterator[None]:
         with transaction(self):
             yield
         if outermost:
-            beside.step()
+            beside.after_change()
 
     def executed(self: Connection, sql: str, params: Any = ()) -> Any:
         if self._depth:
             return execute(self, sql, params)
         beside.step()
         cursor = execute(self, sql, params)
-        beside.step()
+        beside.after_change()
         return cursor
 
-    Connection.transaction, Connection.execute = counted, executed  # type: ignore[method-assign]
-    try:
+    def reading(read: Any) -> Any:
+        def noted(*args: Any) -> Any:
+            beside.note_read()
+            return read(*args)
+
+        return noted
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Connection, "transaction", counted)
+        patch.setattr(Connection, "execute", executed)
+        for name in ("query", "one", "version"):
+            patch.setattr(Connection, name, reading(getattr(Connection, name)))
         yield
-    finally:
-        Connection.transaction, Connection.execute = transaction, execute  # type: ignore[method-assign]
 
 
 def at_every_step(
@@ -133,11 +159,7 @@ def at_every_step(
     watch: Callable[[Beside], None] = lambda _: None,
 ) -> Iterator[Beside]:  # fmt: skip
     """A pass for each of its steps, with `act` at that step, settled; ends when a pass has no such step."""
-    start = tmp_path / "start"
-    start.mkdir()
-    for at in itertools.count(1):
-        folder = tmp_path / str(at)
-        shutil.copytree(start, folder)
+    for at, folder in fresh_folders(tmp_path, routes, stores):
         spine = Spine(folder, *routes, stores=stores)
         prepare(spine)
         beside = Beside(spine, act, act_at=at)
@@ -246,9 +268,7 @@ def test_a_discard_at_any_step_of_an_upload_without_temporary_name_tells_what_ar
 @pytest.mark.parametrize("case", WAITING)
 def test_a_discard_after_a_kill_at_any_step_tells_what_arrived(case: str, tmp_path: Path) -> None:
     bodies = PARTED if "parts" in case else BODIES
-    for kill_at in itertools.count(1):
-        folder = tmp_path / str(kill_at)
-        folder.mkdir()
+    for kill_at, folder in fresh_folders(tmp_path, [route()]):
         spine = Spine(folder, route())
         WAITING[case](spine)
         beside = Beside(spine, discard, kill_at=kill_at)
