@@ -29,6 +29,15 @@ class BootTime:
 BootClock = Callable[[], BootTime]
 
 
+def duration_text(span: timedelta) -> str:
+    """A duration as the configuration writes it: `10m`, `90s`, `1.5s`."""
+    seconds = span.total_seconds()
+    for unit, length in (("h", 3600), ("m", 60)):
+        if seconds and seconds % length == 0:
+            return f"{seconds / length:.0f}{unit}"
+    return f"{seconds:g}s"
+
+
 def boot_time() -> BootTime:
     """The boot clock of this machine."""
     return BootTime(_boot_id(), time.clock_gettime(time.CLOCK_BOOTTIME))

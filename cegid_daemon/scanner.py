@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from cegid_daemon.carrying import SWEEP, Carrying, Passed, batches, blocked_in, most_at_once
-from cegid_daemon.clock import JumpDetector
+from cegid_daemon.clock import JumpDetector, duration_text
 from cegid_daemon.endpoints import many
 from cegid_daemon.endpoints.many import Fetched
 from cegid_daemon.endpoints.protocol import Endpoint, WriterCheck
@@ -188,7 +188,7 @@ class Source:
 
     def _remedy(self, reason: WaitReason) -> str:
         if reason is WaitReason.EMPTY:
-            quiet = self.spec.settle_empty
+            quiet = duration_text(self.spec.settle_empty)
             return f"It is taken when it has content, or once it was empty for {quiet} (`settle_empty`)."
         return "It is taken when its writer has closed it (`settle_open`)."
 

@@ -253,8 +253,13 @@ def _scanned(journal: Journal, text: str) -> Iterator[Hit]:
 def _queue(ctx: click.Context, journal: Journal) -> Queue:
     from cegid_daemon.journal.queue import Queue
 
-    stores = ctx.ensure_object(Invocation).config().stores
-    return Queue(journal.connection, lambda name: name not in stores or journal.book.settings.enabled(stores[name]))
+    config = ctx.ensure_object(Invocation).config()
+    stores, settings = config.stores, journal.book.settings
+    return Queue(
+        journal.connection,
+        lambda name: name not in stores or settings.enabled(stores[name]),
+        config.routes.__contains__,
+    )
 
 
 def _hit_row(journal: Journal, hit: Hit, queue: Queue) -> dict[str, Any]:

@@ -28,12 +28,16 @@ def show_message(known: Mapping[str, Any]) -> None:
     for name, text in facts.items():
         if text:
             say(f"  {name:<10} {text}")
-    for what, times in (known["coverage"] or {}).get("notes", {}).items():
-        say(f"  {'':<10} {what}: {times}")
-    for line in remark_lines(known["coverage"] or {}):
-        say(f"  {'':<10} {line}")
+        if name == "records":
+            _show_remarks(known["coverage"] or {})
     _show_error(known["error"])
     _show_rows(known)
+
+
+def _show_remarks(coverage: Mapping[str, Any]) -> None:
+    notes = [f"{what}: {times}" for what, times in coverage.get("notes", {}).items()]
+    for line in (*notes, *remark_lines(coverage)):
+        say(f"  {'':<10} {line}")
 
 
 def _newer(known: Mapping[str, Any]) -> str:

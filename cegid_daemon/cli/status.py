@@ -167,6 +167,8 @@ def _print(config: Config, standing: Standing) -> None:
         say()
     for message in standing.aside:
         text = one_line(str(message.fault or ""))
+        if message.route not in config.routes and message.state == "waiting":  # its remedy says that it is tried again
+            text = f"route {message.route} is no longer configured, and nothing tries it: see the notices"
         say(f"message {message.id} ({message.route}, {escape_name(message.file_name)}) {message.standing}: {text}")
     if standing.waiting_files or standing.notices:
         say()

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic.fields import FieldInfo
 
 from cegid_daemon import resources
+from cegid_daemon.clock import duration_text
 from cegid_daemon.config import later, layout_tables, schema, site_tables, tables
 from cegid_daemon.config.lines import KeyPath
 from cegid_daemon.config.values import Kind
@@ -136,18 +137,10 @@ def _written(value: Any) -> str:
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     if isinstance(value, timedelta):
-        return f'`"{_duration(value)}"`'
+        return f'`"{duration_text(value)}"`'
     if isinstance(value, str):
         return f'`"{value}"`'
     return f"`{value}`" if isinstance(value, int) else ""
-
-
-def _duration(value: timedelta) -> str:
-    seconds = int(value.total_seconds())
-    for unit, length in (("h", 3600), ("m", 60)):
-        if seconds % length == 0:
-            return f"{seconds // length}{unit}"
-    return f"{seconds}s"
 
 
 def _not_yet() -> str:

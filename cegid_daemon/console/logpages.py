@@ -144,8 +144,13 @@ def _found(reading: Reading, chosen: Filter) -> Sequence[Hit] | None:
 
 def _queued(visit: Visit, reading: Reading, found: Sequence[Hit]) -> list[tuple[Message, str]]:
     """Of what was found, the newest that are on their way, and what they wait for."""
-    stores, settings = visit.ground.config.stores, reading.book.settings
-    queue = Queue(reading.connection, lambda name: name not in stores or settings.enabled(stores[name]))
+    config, settings = visit.ground.config, reading.book.settings
+    stores = config.stores
+    queue = Queue(
+        reading.connection,
+        lambda name: name not in stores or settings.enabled(stores[name]),
+        config.routes.__contains__,
+    )
     messages = reading.ledger.messages([hit.message for hit in found[:_QUEUED]]) if found else []
     return [(message, queue.reason(message)) for message in messages]
 

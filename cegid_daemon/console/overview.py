@@ -102,7 +102,7 @@ def _names(visit: Visit) -> dict[str, object]:
         "rows": sorted(rows, key=lambda row: _URGENCY.get(row.state, len(_URGENCY))),
         "people": people,
         "needs_a_person": NEEDS_A_PERSON,
-        "waiting": waiting,
+        "waiting": [message for message in waiting if message.route in config.routes],  # the others: see the notices
         "waiting_files": [(location(one.place, one.folder, one.name), one) for one in waiting_files[:_ASIDE]],
         "more_waiting_files": max(0, len(waiting_files) - _ASIDE),
         "notices": notices,

@@ -23,6 +23,7 @@ STATIC = HERE / "static"
 _ODD = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
+_QUOTED = re.compile(r"`([^`<>]+)`")
 _UNITS = ("bytes", "kB", "MB", "GB")
 
 
@@ -37,6 +38,11 @@ def visible(text: object) -> Markup:
         ]
         at = found.end()
     return Markup("").join([*pieces, escape(raw[at:])])
+
+
+def prose(text: object) -> Markup:
+    """A sentence of ours: what stands between backticks is shown as code."""
+    return Markup(_QUOTED.sub(r"<code>\1</code>", str(visible(text))))  # noqa: S704 - `visible` has escaped it
 
 
 def _number(char: str) -> str:
@@ -107,7 +113,7 @@ def environment() -> Environment:
         loader=FileSystemLoader(HERE / "pages"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    found.filters.update(visible=visible, moment=moment, hour=hour, amount=amount, size=size, took=took)
+    found.filters.update(visible=visible, prose=prose, moment=moment, hour=hour, amount=amount, size=size, took=took)
     found.globals.update(query=query, static_version=static_version())
     return found
 

@@ -18,19 +18,30 @@ _BLOCKER = (
 class Queue:
     """Says what keeps messages."""
 
-    def __init__(self, connection: Connection, is_enabled: Callable[[str], bool] = lambda _: True) -> None:
-        """`is_enabled`: whether a store takes part now."""
+    def __init__(
+        self, connection: Connection, is_enabled: Callable[[str], bool] = lambda _: True,
+        is_configured: Callable[[str], bool] = lambda _: True,
+    ) -> None:  # fmt: skip
+        """Whether a store takes part now, and whether a route is configured."""
         self._connection = connection
         self._is_enabled = is_enabled
+        self._is_configured = is_configured
 
     def reason(self, message: Message) -> str:
         """What a message waits for; blank: nothing, it is over."""
         if message.state in CLOSED:
             return ""
-        if not self._is_enabled(message.store):
-            return f"waits: store {message.store} is disabled"
-        if message.state is State.DELIVERED:
+        if message.state is State.DELIVERED and self._is_enabled(message.store):
             return "delivered, and its file is being filed away"
+        return self._obstacle(message) or self._turn(message)
+
+    def _obstacle(self, message: Message) -> str:
+        """What keeps a message as long as nobody changes it."""
+        if not self._is_configured(message.route):
+            return f"route {message.route} is no longer configured, and nothing tries it: see `cegid-daemon status`"
+        return "" if self._is_enabled(message.store) else f"waits: store {message.store} is disabled"
+
+    def _turn(self, message: Message) -> str:
         if message.state in (State.WAITING, State.HELD, State.UNSURE):
             return f"{_words(message)}{_since(message)}{_why(message)}"
         row = self._connection.one(_BLOCKER, (message.route, message.seq))

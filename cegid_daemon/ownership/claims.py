@@ -166,7 +166,7 @@ class FolderClaim:
         elif self._told.get((kind, subject), True):
             self._told[kind, subject] = False
             if self._journal.notices.clear(kind, subject):
-                log.warning("%s: no longer so: %s", subject, kind)
+                log.warning("%s: resolved: %s", subject, kind)
 
     # -- what is said ------------------------------------------------------------------------------------------------
 

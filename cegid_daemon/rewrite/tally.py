@@ -9,7 +9,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from cegid_daemon.coverage import Coverage, SkippedLine
-from cegid_daemon.rewrite.remarks import NO_NUMBER, Remarks, shortened
+from cegid_daemon.rewrite.record import Record
+from cegid_daemon.rewrite.remarks import NO_NUMBER, REPEATED_TITLES, Remarks, shortened
 
 MOST_SKIPPED = 10  # lines whose text is kept
 LONGEST_LINE = 200  # characters of it
@@ -36,6 +37,12 @@ class Tally:
         """A line is no record; the first ones are kept for people to see."""
         if len(self.skipped) < MOST_SKIPPED:
             self.skipped.append(SkippedLine(line, taken_for, shortened(text, LONGEST_LINE)))
+
+    def repeat_titles(self, record: Record, text: str) -> None:
+        """The title row stands in the data again: it is left out, and remarked on."""
+        self.read = record.number
+        self.left_out[TITLES] += 1
+        self.remarks.add(REPEATED_TITLES, line=record.line, record=record.number, value=text)
 
     def no_number(self, field: str, text: str) -> None:
         """A template took a text for 0."""

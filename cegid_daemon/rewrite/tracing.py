@@ -27,7 +27,7 @@ from cegid_daemon.rewrite.recipe import Recipe
 from cegid_daemon.rewrite.record import AsItCame, Record
 from cegid_daemon.rewrite.rewriting import DELIVERED, IN_TOTAL, UNPRINTED, UNUSED, PartRecords, keyed
 from cegid_daemon.rewrite.surmise import at_once
-from cegid_daemon.rewrite.tally import SUMMED, Tally
+from cegid_daemon.rewrite.tally import SUMMED, TITLES, Tally
 
 _FIELDS = 60  # fields of a record that are shown
 _TEXT = 500  # characters of a field
@@ -59,7 +59,7 @@ def trace(
     why the rewriting failed, behind the records it came to.
     """
     witness = _Witness(job, recipe)
-    tally = Tally(left_out=_Reasons(witness.leaves_out))
+    tally = _FollowedTally(left_out=_Reasons(witness.leaves_out), passes_over=witness.passes_over)
     pieces, fault = False, ""
     try:
         blocks = Keys(recipe.layout, tally).blocks(witness.reads(layouts.read(recipe.layout, open_source, tally)))
@@ -132,6 +132,17 @@ class _Reasons(Counter[str]):
 
 
 @dataclass(slots=True)
+class _FollowedTally(Tally):
+    """Tells of the rows that the reading itself leaves out: they never come by as records."""
+
+    passes_over: Callable[[Record, str], None] = lambda _record, _reason: None
+
+    def repeat_titles(self, record: Record, text: str) -> None:
+        super(_FollowedTally, self).repeat_titles(record, text)  # a class with slots has no bare super()
+        self.passes_over(record, TITLES)
+
+
+@dataclass(slots=True)
 class _Row:
     number: int
     line: int
@@ -162,10 +173,17 @@ class _Witness:
         for record in records:
             self._at = record.number
             if self._wants(record):
-                self._rows[record.number] = _Row(
-                    record.number, record.line, dict(_shown(record)), key=self._key(record)
-                )
+                self._rows[record.number] = self._row(record, key=self._key(record))
             yield record
+
+    def passes_over(self, record: Record, reason: str) -> None:
+        """A row that is left out before it becomes a record."""
+        if self._wants(record):
+            self._rows[record.number] = self._row(record, left_out=reason)
+
+    @staticmethod
+    def _row(record: Record, key: str = "", left_out: str = "") -> _Row:
+        return _Row(record.number, record.line, dict(_shown(record)), key=key, left_out=left_out)
 
     def _key(self, record: Record) -> str:
         """What the record is known by; blank where the layout names nothing, or the file lacks it."""
@@ -182,7 +200,7 @@ class _Witness:
         return len(self._rows) < job.count and any(text.strip() == job.key for _, text in _shown(record))
 
     def leaves_out(self, reason: str) -> None:
-        if reason not in (SUMMED, UNUSED, DELIVERED) and self._at in self._rows:
+        if reason not in (SUMMED, UNUSED, DELIVERED, TITLES) and self._at in self._rows:
             self._rows[self._at].left_out = reason
 
     def stocks(self, records: Iterator[Record]) -> Iterator[Record]:

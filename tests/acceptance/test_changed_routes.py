@@ -32,6 +32,8 @@ def test_check_once_run_and_status_name_a_gone_route_and_how_to_go_on(tmp_path: 
         assert 'moved_from = "stock"' in answer.stderr + answer.stdout
         assert f"{shop.inbox}/a.csv" in answer.stderr + answer.stdout
         assert command == "status" or answer.returncode == code
+    assert "tried again by itself" not in shop.call("status").stdout
+    assert "route stock is no longer configured" in shop.call("log", "search", "a.csv").stdout
     with shop.run() as daemon:
         daemon.wait_for(lambda: told in daemon.said(), "named in the log")
         shop.configure(MOVED)

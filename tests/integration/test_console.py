@@ -553,6 +553,26 @@ def undecided(tmp_path: Path) -> Iterator[tuple[Browser, int, int]]:
         yield site.browser(), first, second
 
 
+def test_a_message_of_a_route_that_is_gone_is_a_notice_and_not_one_that_is_tried_again(tmp_path: Path):
+    shop, now = Site(tmp_path), datetime.now(UTC)
+    with shop.running() as site:
+        site.drop("STOCK.csv", "inventory")
+    with opened(shop) as journal:
+        route, sent = load(tmp_path / "cegid-daemon.toml").routes["inventory"], journal.ledger.message(1)
+        again = journal.ledger.claim_again(sent, route, recipe=None, logged=True, now=now, replay_as="")
+        journal.ledger.stop(
+            again, State.WAITING, Fault("Transient", "no answer", remedy="It is tried again by itself.")
+        )
+    configuration = tmp_path / "cegid-daemon.toml"
+    configuration.write_text(configuration.read_text("utf-8").replace("[route.inventory]", "[route.levels]"), "utf-8")
+    with shop.running() as site:
+        eventually(lambda: "is no longer configured" in site.browser().get("/").text)
+        page = site.browser().get("/").text
+        assert "Nothing needs a person" not in page
+        assert "tried again by itself" not in page
+        assert "no longer configured, and nothing tries it" in site.browser().get("/log?q=STOCK.csv").text
+
+
 def test_an_unsure_message_is_released_and_the_one_behind_it_discarded_with_reasons(undecided):
     browser, first, second = undecided
     assert "nobody knows whether it arrived" in browser.get("/").text

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from cegid_daemon.alerts import Told, due
-from cegid_daemon.clock import BootTime, JumpDetector, Reading, age, boot_time, is_due, is_within
+from cegid_daemon.clock import BootTime, JumpDetector, Reading, age, boot_time, duration_text, is_due, is_within
 from cegid_daemon.clock_watch import ClockWatch
 from cegid_daemon.endpoints.protocol import Abilities
 from cegid_daemon.errors import Transient
@@ -553,3 +553,12 @@ def test_stored_times_ahead_of_the_clock_are_reported(spine: Spine, clocks: Cloc
     [text] = notices(spine)
     assert "times up to 2029-01-01 00:00:00 UTC" in text
     assert "count as now" in text
+
+
+@pytest.mark.parametrize(
+    ("span", "text"),
+    [(timedelta(minutes=10), "10m"), (timedelta(days=1), "24h"), (timedelta(seconds=90), "90s"),
+     (timedelta(milliseconds=1500), "1.5s"), (timedelta(0), "0s")],
+)  # fmt: skip
+def test_a_duration_is_written_as_in_the_configuration(span: timedelta, text: str) -> None:
+    assert duration_text(span) == text

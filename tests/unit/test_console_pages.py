@@ -15,7 +15,7 @@ from cegid_daemon.console.logpages import download, typed_moment
 from cegid_daemon.console.machines import basic_password
 from cegid_daemon.console.marking import Change, marks_of, masked, rejected, row_of
 from cegid_daemon.console.plots import bars
-from cegid_daemon.console.rendering import amount, environment, moment, size, took, visible
+from cegid_daemon.console.rendering import amount, environment, moment, prose, size, took, visible
 from cegid_daemon.errors import Refused
 from cegid_daemon.journal.words import HEAD, encoding_of
 from cegid_daemon.pipeline.envelopes import Key, Refusal
@@ -37,6 +37,10 @@ def test_hostile_text_is_escaped_and_what_cannot_be_seen_is_shown_by_its_number(
     assert "\u202e" not in visible("a\u202eb\x00\ud800\u200b")
     assert "\\u202e" in visible("a\u202eb")
     assert str(visible(None)) == ""
+
+
+def test_code_in_our_own_sentences_is_marked_and_all_else_is_escaped():
+    assert prose("Run `check <b>`, or `run`.") == "Run <code>check &lt;b&gt;</code>, or <code>run</code>."
 
 
 def test_a_time_carries_its_utc():

@@ -136,5 +136,8 @@ def test_it_says_behind_which_message_it_waits_since_when_and_why(blocked: Spine
     assert queue.reason(second).startswith(f"waits behind message 1 (STOCK_0800.csv), which waits {since}")
     assert queue.reason(first).startswith("waits since 2026-11-23 12:00 UTC: SFTP cegid.example unreachable")
     assert queue.reason(replace(second, state=State.DONE)) == ""
+    gone = Queue(blocked.journal.connection, is_configured=lambda _: False)
+    for message in (first, second):
+        assert gone.reason(message).startswith("route inventory is no longer configured, and nothing tries it:")
     blocked.journal.ledger.stop(1, State.HELD, Fault("", "half of the stock is zero"))
     assert "which is held, for a person to decide, since" in queue.reason(second)

@@ -91,6 +91,14 @@ def test_a_record_that_was_not_sent_says_why():
     assert [record["key"] for record in told["records"]] == ["A1", "A2", "A3", "", "A5"]
 
 
+def test_a_title_row_in_the_data_is_left_out_and_not_the_record_before_it():
+    text = "SKU;A;B;CLOSED\nA1;10;1;\nSKU;A;B;CLOSED\nA5;;;\n"
+    for look in ({}, {"first": 2, "count": 1}):
+        rows = [(one["number"], one["line"], one["left_out"]) for one in account(text, **look)["records"]]
+        assert rows == [(1, 2, ""), (2, 3, "title row repeated"), (3, 4, "")][slice(*((1, 2) if look else (0, 3)))]
+    assert [one["left_out"] for one in account(text, key="CLOSED")["records"]] == ["title row repeated"]
+
+
 def test_records_that_were_delivered_before_say_so():
     assert "delivered before" in account("SKU;A;B;CLOSED\nA1;1;0;\n", unique="r.SKU")["records"][0]["left_out"]
 

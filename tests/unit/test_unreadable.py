@@ -132,6 +132,7 @@ def test_after_its_time_it_is_passed_and_held_when_it_is_read(
     passed = spine.look()
     ((_, error),) = passed.held.values()
     assert "unreadable" in error.what
+    assert "message 2 is held for a person: the file was unreadable when it came" in caplog.text
     assert "1 newer message(s) of inventory went out before" in error.why
     assert spine.out() == {"b.xml": b"b"}
     assert sorted(spine.states()) == ["done", "held"]

@@ -16,8 +16,7 @@ from cegid_daemon.rewrite.layouts.skipped import TITLE_ROW, holds_number, refuse
 from cegid_daemon.rewrite.layouts.text import Source
 from cegid_daemon.rewrite.recipe import Layout
 from cegid_daemon.rewrite.record import Record
-from cegid_daemon.rewrite.remarks import REPEATED_TITLES
-from cegid_daemon.rewrite.tally import TITLES, Tally
+from cegid_daemon.rewrite.tally import Tally
 
 
 def read(layout: Layout, source: Source, tally: Tally) -> Iterator[Record]:
@@ -33,9 +32,9 @@ def read(layout: Layout, source: Source, tally: Tally) -> Iterator[Record]:
         if len(row) != width:
             raise broken_row(line, row, width)
         if row in repeated:
-            tally.read = number
-            tally.left_out[TITLES] += 1
-            tally.remarks.add(REPEATED_TITLES, line=line, record=number, value=layout.delimiter.join(row))
+            again = Record(zip(columns, row, strict=False))
+            again.number, again.line = number, line
+            tally.repeat_titles(again, layout.delimiter.join(row))
             continue
         if number == 1 and tally.skipped:
             refuse_swallowed(layout, tally, row, partial(cells, layout))
