@@ -210,6 +210,7 @@ def search(ctx: click.Context, text: str, content: bool, limit: int, as_json: bo
     """Find messages by SKU, product, order number, file name or a word.
 
     TEXT is looked for whole, as a beginning, and from three characters on inside; its words, in contents up to 64 KiB.
+    Of each message that is open the last column (`waits_for` in JSON) says what it waits for.
     """
     if not text:
         raise click.BadParameter("is blank", param_hint="TEXT")

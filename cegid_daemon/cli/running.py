@@ -87,13 +87,13 @@ def _same_state(invocation: Invocation, first: Config) -> Callable[[], Config]:
 @configured
 @click.pass_context
 def once(ctx: click.Context, routes: tuple[str, ...], verbose: bool, as_json: bool) -> None:
-    """Carry what is there, once, then end.
+    """Process all pending files once, then exit.
 
-    Each source is looked at and each open message tried, whatever poll times and pauses say;
-
-    a file that is still settling is waited for. With ROUTE only the sources of
-    these routes. Exit code 0: all well; 1: a message failed, waits, is held, or was refused by its receiver in part or
-    whole, or a place could not be reached; each such fault is one line on stderr.
+    Each source is polled and each open message tried, whatever poll times and pauses say. A file that is still
+    settling is waited for; one that is empty, open for writing or unreadable is reported and not waited for. With
+    ROUTE only the sources of these routes. Exit code 0: all well; 1: a message failed, waits, is held, or was refused
+    by its receiver in part or whole, a file cannot be taken yet, a line of a listing is not understood, or an endpoint
+    could not be reached; each such fault is one line on stderr.
     """
     from cegid_daemon.bootstrap import Installation
 
