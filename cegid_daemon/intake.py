@@ -75,7 +75,7 @@ class Intake:
         earlier = None
         if self._may_double:
             earlier = self._journal.sources.earlier(taking.place, taking.folder, taking.name)
-        if earlier is None or not 0 < earlier.identity.size < taking.identity.size:
+        if earlier is None:
             return *self._stage_bytes(taking, chunks), None
         start = StartDigest(chunks, earlier.identity.size)
         staged, raw = self._stage_bytes(taking, start)

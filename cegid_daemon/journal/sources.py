@@ -141,6 +141,14 @@ class Sources:
         )
         return rows.source_file(row) if row is not None else None
 
+    def is_last(self, file: SourceFile) -> bool:
+        """Whether no file was taken under its name since."""
+        found = self._db.one(
+            "SELECT 1 FROM source WHERE id > ? AND place = ? AND folder = ? AND name = ? LIMIT 1",
+            (file.id, file.place, escape_name(file.folder), escape_name(file.name)),
+        )
+        return found is None
+
     def unfiled(self, routes: Collection[str], at: tuple[str, str] | None = None) -> list[int]:
         """The files of messages of these routes that are not filed away although no message of theirs is on its way.
 

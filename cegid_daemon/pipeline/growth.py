@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.rows import Message, SourceFile
-from cegid_daemon.model import Direction, Fault, Identity, Route, location
+from cegid_daemon.model import Direction, Fault, Identity, Route, SourceState, location
 
 _KIND = "Changed"
 _REMEDY = "Look at it: `cegid-daemon release ID` sends the whole file, `cegid-daemon discard ID` closes it."
@@ -36,17 +36,30 @@ def hold_for_change(
 def hold_for_growth(
     journal: Journal, earlier: SourceFile, routes: Collection[Route], now: Identity, start: StartDigest
 ) -> Fault | None:
-    """Why the messages of a file that begins with what was taken under its name before are held; None: they are not."""
+    """Why the messages of a file are held that begins with what was taken under its name before, or that was changed in
+    its place while those were on their way; None: they are not."""
     messages = journal.ledger.of_source(earlier.id)
     doubles = _sent_as_export(journal, messages, routes)
-    if not doubles or start.hexdigest() != messages[0].sha256:
+    if not doubles:
+        return None
+    if 0 < earlier.identity.size < now.size and start.hexdigest() == messages[0].sha256:
+        fault, told = "the file grew after it was taken", ", and begins with the same; those orders"
+    elif _is_changed_in_place(journal, earlier, now):
+        fault, told = "the file changed after it was taken", "; its orders"
+    else:
         return None
     where = location(earlier.place, earlier.folder, earlier.name)
-    why = (
-        f"it had {earlier.identity.size} bytes then and has {now.size} now, and begins with the same; those orders may "
-        f"have gone out with message {doubles}"
-    )
-    return Fault(_KIND, "the file grew after it was taken", where, why, _REMEDY)
+    sizes = f"it had {earlier.identity.size} bytes then and has {now.size} now"
+    return Fault(_KIND, fault, where, f"{sizes}{told} may have gone out with message {doubles}", _REMEDY)
+
+
+def _is_changed_in_place(journal: Journal, earlier: SourceFile, now: Identity) -> bool:
+    """Whether it is the file that was taken last under its name, written to before it could be filed away.
+
+    A file that is left is overwritten by its next content as a rule, and servers do not tell.
+    """
+    same = bool(now.inode) and earlier.identity.inode == now.inode
+    return same and earlier.state is not SourceState.LEFT and journal.sources.is_last(earlier)
 
 
 def may_double(routes: Iterable[Route]) -> bool:

@@ -212,6 +212,39 @@ def test_a_file_that_grows_before_it_is_filed_away_is_taken_again_from_where_it_
     assert spine.states() == ["done", "done" if make is route else "held"]
 
 
+@pytest.mark.parametrize(
+    "body", [b"<o>1</o><o>2</o></all>", b"<o>1</o></all>", b"<all/>"], ids=["more", "touched", "less"]
+)
+def test_an_export_written_to_before_it_is_filed_away_is_held_whatever_it_begins_with(
+    spine_of: Build, body: bytes
+) -> None:
+    spine = spine_of(export(source_match=("*.csv",)))
+    spine.inbox.lay("in", "processed", b"in the way")
+    spine.drop("S.csv", b"<o>1</o></all>")
+    spine.look()
+    write_on(spine, "in", "S.csv", body)
+    spine.inbox.remove("in", "processed")
+    settle(spine, 8)
+    assert (bodies(spine), spine.states()) == ([b"<o>1</o></all>"], ["done", "held"])
+    assert "its orders may have gone out with message 1" in spine.sql("SELECT error FROM message WHERE id = 2")[0][0]
+
+
+def test_a_file_number_that_comes_again_later_is_no_change(spine_of: Build) -> None:
+    spine = spine_of(export(source_match=("*.csv",)))
+    spine.inbox.lay("in", "processed", b"in the way")
+    spine.drop("S.csv", b"order 1")
+    spine.look()
+    number = spine.inbox._folder("in")["S.csv"].identity.inode
+    for body in (b"2", b"3"):  # the first takes the place of `order 1`, the second comes when that is filed away
+        spine.drop("S.csv", body)
+        if body == b"3":
+            file = spine.inbox._folder("in")["S.csv"]
+            spine.inbox._folder("in")["S.csv"] = _File(file.body, replace(file.identity, inode=number))
+        spine.inbox._folder("in").pop("processed", None)
+        settle(spine, 8)
+    assert (bodies(spine), set(spine.states())) == ([b"order 1", b"2", b"3"], {"done"})
+
+
 def test_the_next_export_under_the_name_is_no_growth(spine_of: Build) -> None:
     spine = spine_of(export(source_match=("*.csv",)))
     spine.inbox.lay("in", "processed", b"in the way")
