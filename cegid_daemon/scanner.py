@@ -345,8 +345,7 @@ class Source:
             raise
         for ids, taking in zip(claimed, takings, strict=True):
             self._pipeline.rewriting.began(ids)
-            if taking.hold is not None:
-                log.warning("message %s is held for a person: %s", ", ".join(map(str, ids)), taking.hold)
+            self._waiting.tell_held(ids, taking)
         return claimed
 
     def _claim_one(self, taking: Taking, logged: Mapping[str, bool], now: datetime) -> list[int]:

@@ -121,6 +121,11 @@ class WaitingList:
             return taking
         return replace(taking, hold=hold, after_message=self.files()[taking.name].after_message)
 
+    def tell_held(self, messages: Sequence[int], taking: Taking) -> None:
+        """Logs that messages were claimed to be held; `once` tells it as a fault of its outcome."""
+        if taking.hold is not None:
+            log.warning("message %s is held for a person: %s", ", ".join(map(str, messages)), taking.hold)
+
     def reload(self) -> None:
         """What the caller wrote down was rolled back: the journal is asked anew."""
         self._known = None
