@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import IO, Any
 
-from cegid_daemon.errors import BadInput, MessageError
+from cegid_daemon.errors import BadInput, CegidDaemonError, MessageError
 from cegid_daemon.rewrite import buffers, filters, layouts, templates
 from cegid_daemon.rewrite.expressions import compile_text
 from cegid_daemon.rewrite.keys import Keys
@@ -115,8 +115,8 @@ class _Followed(PartRecords):
         self.ended()
 
 
-class _Enough(Exception):
-    """The window is complete."""
+class _Enough(CegidDaemonError):
+    """The window is complete. One of our own errors, as a template passes no other one on as it is."""
 
 
 class _Reasons(Counter[str]):
@@ -226,7 +226,7 @@ class _Witness:
             self._printing.taken = True
             self._printing.key = key or self._printing.key
         elif self._is_complete(record) and self._is_known():
-            raise _Enough
+            raise _Enough("the window is complete")
 
     def _is_known(self) -> bool:
         """Whether nothing more can be learnt of the records of the window: none of them may be printed later."""

@@ -108,7 +108,7 @@ def test_a_window_of_a_large_file_is_read_no_further_than_needed():
     told = account(text, first=11, count=5)
     assert [record["key"] for record in told["records"]] == ["K11", "K12", "K13", "K14", "K15"]
     assert told["records"][4]["piece"] == "<U><R>K15</R><S>7</S><N>15</N></U>"
-    assert told["whole"] is False
+    assert (told["whole"], told["pieces"], told["fault"]) == (False, True, "")
 
 
 def test_records_are_found_by_any_value():
