@@ -309,8 +309,7 @@ class Source:
         except (SourceChanged, Absent) as error:
             self._note_denial(file, error, passed)
         except EndpointError as error:
-            self._unreadable.note_failure(file, error, self._clock())
-            passed.faults.append(error)
+            passed.faults.append(self._unreadable.note_failure(file, error, self._clock()))
         else:
             self._unreadable.note_success(file.name)
             self._listing_faults.forget([file.name])

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 
-from cegid_daemon.errors import Barred, EndpointError, Transient, Untrusted
+from cegid_daemon.errors import Barred, CegidDaemonError, EndpointError, Transient, Untrusted
 from cegid_daemon.journal.notices import Notices
 from cegid_daemon.journal.waiting_files import WaitingFile
 from cegid_daemon.model import Identity, Listed, Route, WaitReason, escape_name
@@ -59,23 +59,26 @@ class UnreadableFiles:
                 self.forget([name])
                 self._waiting.forget([name])
 
-    def note_failure(self, file: Listed, error: EndpointError, now: datetime) -> None:
-        """Notes that a file could not be read now."""
+    def note_failure(self, file: Listed, error: EndpointError, now: datetime) -> CegidDaemonError:
+        """Notes that a file could not be read now; returns it as it is told, with what becomes of the others."""
         own = not _is_of_place(error)
         self._patience[file.name] = self._unreadable if own else self._give_up
         self._troubles.failed(self._subject(file.name), error, self._retry, now)
         self._waiting.note(file, WaitReason.UNREADABLE, str(error), self._held_up.get(file.name, now))
         known = self._waiting.files()[file.name]
+        then = self._then(known, now)
         if own or now - known.first_seen >= self._unreadable:
-            self._report(known, now)
+            self._report(known, then, now)
+        return Transient(error.what, where=error.where, why=error.why, remedy=f"{error.remedy} {then}".lstrip())
 
-    def _report(self, file: WaitingFile, now: datetime) -> None:
-        subject = self._subject(file.name)
+    def _then(self, file: WaitingFile, now: datetime) -> str:
         if self.blocks(file.name, now):
             until = file.first_seen + self._patience[file.name]
-            then = f"The files behind it wait for it until {until:%Y-%m-%d %H:%M:%S} UTC at most."
-        else:
-            then = "The files behind it go on; once it can be read, it is held if newer ones went out before it."
+            return f"The files behind it wait for it until {until:%Y-%m-%d %H:%M:%S} UTC at most."
+        return "The files behind it go on; once it can be read, it is held if newer ones went out before it."
+
+    def _report(self, file: WaitingFile, then: str, now: datetime) -> None:
+        subject = self._subject(file.name)
         text = f"{subject} cannot be read: {file.detail} {then}"
         if self._reported.get(file.name) != text:  # else nothing is written: it is looked at every few seconds
             self._reported[file.name] = text

@@ -30,6 +30,7 @@ TOLD_BY_OUTCOME = (
     "cegid_daemon.pipeline",
     "cegid_daemon.pipeline.answering",
     "cegid_daemon.waiting",
+    "cegid_daemon.unreadable",
     "cegid_daemon.leftovers",
     "cegid_daemon.ownership.claims.refusals",
 )

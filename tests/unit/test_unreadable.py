@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from cegid_daemon.cli.running import TOLD_BY_OUTCOME
 from cegid_daemon.endpoints.protocol import Abilities
 from cegid_daemon.errors import EndpointError, JournalUnavailable, Permanent, Transient
 from cegid_daemon.journal.overview import Overview
@@ -199,7 +200,8 @@ def test_one_file_that_can_never_be_read_blocks_no_route_for_ever(
     spine.look()
     spine.after(minutes=15)
     passed = spine.look()
-    assert (passed.delivered, passed.faults) == (1, [error])
+    assert (passed.delivered, [fault.what for fault in passed.faults]) == (1, [error.what])
+    assert "The files behind it go on" in passed.faults[0].remedy
 
 
 def test_many_unreadable_files_share_one_time_of_waiting(spine: Spine, broken: Broken) -> None:
@@ -271,14 +273,17 @@ def test_a_clock_that_was_set_back_does_not_block_for_years(spine: Spine, broken
     assert spine.states() == ["done"]
 
 
-def test_once_names_it_and_what_is_held(spine: Spine, broken: Broken) -> None:
+def test_once_names_it_and_what_is_held(spine: Spine, broken: Broken, caplog: pytest.LogCaptureFixture) -> None:
     drop(spine, "a", "b")
     broken.errors["a.csv"] = DENIED
     told = once(spine.sources, clock=lambda: spine.now, wait=lambda _: True).faults
     assert len(told) == 1
     assert "Permission denied" in told[0]
+    assert "The files behind it wait for it until" in told[0], "else nobody knows why b was not taken"
     spine.after(minutes=20)
     spine.look()
     broken.errors.clear()
     told = once(spine.sources, clock=lambda: spine.now, wait=lambda _: True).faults
     assert [fault.split(":")[0] for fault in told] == ["message 2 is held"]
+    warned = {record.name for record in caplog.records if record.levelname == "WARNING"}
+    assert warned <= set(TOLD_BY_OUTCOME), "what once prints is one line a fault"
