@@ -30,6 +30,11 @@ BATCH_FILES = 64  # messages that share their commits
 BATCH_BYTES = 4 << 20  # received bytes of one batch; a larger file goes alone
 SWEEP = timedelta(seconds=2)  # the journal and local folders are looked at this often, whatever events say
 _CLEAR_EVERY = timedelta(hours=1)  # target folders are looked through for temporaries that nobody needs any more
+_OVERTAKEN = Fault(
+    "Overtaken", "it was open when its route was gone, and newer files have gone out on the route that takes it over",
+    why="what it says may be older than they are",
+    remedy="Look at it: `cegid-daemon release ID` sends it all the same, `cegid-daemon discard ID` closes it.",
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -135,9 +140,7 @@ class Carrying:
     def _adopt(self, now: datetime, here: tuple[str, str] | None) -> None:
         """Takes over what the configuration says has become of routes, stores and folders. Once; harmless again."""
         for route in self._routes:
-            if taken := self._journal.moves.take_over(route, now):
-                old = ", ".join(route.moved_from)
-                log.warning("Route %s takes over %d open message(s) of %s.", route.name, taken, old)
+            self._take_over(route, now)
             if moved := self._journal.moves.update_store(route, now):
                 log.warning("Route %s: %d message(s) not rewritten yet go to store %s now.",
                             route.name, moved, route.store)  # fmt: skip
@@ -146,6 +149,20 @@ class Carrying:
         if here is not None:
             self._journal.sources.rehome(*here)
         self._adopted = True
+
+    def _take_over(self, route: Route, now: datetime) -> None:
+        """Gives the route what it moved from. What its own newer messages went out before is held for a person."""
+        if not route.moved_from:
+            return
+        with self._journal.connection.transaction():
+            overtaken = self._journal.moves.overtaken(route)
+            taken = self._journal.moves.take_over(route, now)
+            for message in overtaken:
+                self._journal.ledger.hold_overtaken(message, _OVERTAKEN)
+        if taken:
+            held = f" Held, as newer ones of the route went out before: {len(overtaken)}." if overtaken else ""
+            old = ", ".join(route.moved_from)
+            log.warning("Route %s takes over %d open message(s) of %s.%s", route.name, taken, old, held)
 
     def _recheck(self, passed: Passed, here: tuple[str, str], now: datetime, patient: bool) -> None:
         """Looks again at what was filed away a moment ago: its sender may still be writing."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cegid_daemon.journal.connection import Connection
+from cegid_daemon.journal.newer import WENT_OUT
 from cegid_daemon.model import Route, answer_route, unescape_name, utc_text
 
 ROUTE_GONE = "route gone"  # the kind of a notice; its subject is the route
@@ -88,6 +89,20 @@ class RouteMoves:
     def take_over(self, route: Route, now: datetime) -> int:
         """Gives a route everything of those it moved from; how many open messages that were. Harmless when repeated."""
         return sum(self._take_over(route, old, now) for old in route.moved_from if self._is_known(old))
+
+    def overtaken(self, route: Route) -> list[int]:
+        """Open messages a route is about to take over, and that newer ones of its own went out before.
+
+        Not replays: whoever asked for one knew that it is old.
+        """
+        marks = ", ".join("?" * len(route.moved_from))
+        found = self._db.query(
+            f"SELECT o.id FROM message o WHERE o.route IN ({marks}) AND o.closed_at IS NULL AND o.replay_of IS NULL "
+            "AND o.state IN ('received', 'rewritten', 'waiting') AND EXISTS (SELECT 1 FROM message m "
+            f"WHERE m.route = ? AND coalesce(m.replay_of, m.id) > o.id AND {WENT_OUT}) ORDER BY o.id",
+            (*route.moved_from, route.name),
+        )
+        return [int(row[0]) for row in found]
 
     def _is_known(self, route: str) -> bool:
         row = self._db.one(

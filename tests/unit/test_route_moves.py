@@ -96,6 +96,39 @@ def test_taking_over_is_done_once_and_is_harmless_when_repeated(spine: Moving, c
     assert spine.sql("SELECT count(*) FROM attempt WHERE detail LIKE 'taken over%'") == [(1,)]
 
 
+def test_what_the_new_route_went_out_before_is_held_and_sent_only_when_released(spine: Moving) -> None:
+    waiting(spine, "a.csv", "b.csv")
+    spine.configure(route("levels"))  # renamed, and what is open was not thought of
+    spine.drop("a.csv", b"newer")
+    spine.look()
+    spine.configure(RENAMED)
+    spine.drop("c.csv", b"c")
+    spine.look()
+    assert spine.states() == ["held", "held", "done", "done"]
+    assert spine.out() == {"a.xml": b"newer", "c.xml": b"c"}
+    spine.restart()
+    spine.look()
+    spine.desk().release(2)
+    spine.look()
+    assert spine.states() == ["held", "done", "done", "done"]
+    assert set(spine.filed()) == {"a.csv", "b.csv", "c.csv"}
+
+
+def test_a_replay_that_waits_is_taken_over_and_goes_out_as_it_was_asked_for(spine: Moving) -> None:
+    spine.drop("a.csv", b"a")
+    spine.look()
+    spine.down = True
+    spine.desk().replay(1)
+    spine.look(patient=False)
+    spine.down = False
+    spine.configure(route("levels"))
+    spine.drop("b.csv", b"b")
+    spine.look()
+    spine.configure(RENAMED)
+    spine.look(patient=False)
+    assert spine.states() == ["done", "done", "done"]
+
+
 def test_several_routes_move_into_one_and_the_order_of_arrival_is_kept(tmp_path: Path) -> None:
     one, other = route("one", source_folder="in1"), route("other", source_folder="in2")
     spine = Moving(tmp_path, one, other)
@@ -238,7 +271,10 @@ def test_a_new_file_under_the_name_is_taken(spine: Moving) -> None:
     spine.look()
     assert spine.sql("SELECT route, state FROM message ORDER BY id") == [("stock", "waiting"), ("levels", "done")]
     assert spine.out() == {"a.xml": b"newer"}
-    spine.configure(RENAMED)  # the message of the old file goes on from its stored bytes
+    spine.configure(RENAMED)  # older than what went out, and held for a person
+    spine.look(patient=False)
+    assert spine.states() == ["held", "done"]
+    spine.desk().release(1)  # from its stored bytes
     spine.look(patient=False)
     assert spine.states() == ["done", "done"]
 
