@@ -13,7 +13,7 @@ from cegid_daemon.errors import Refused
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.moves import ROUTE_GONE
 from cegid_daemon.journal.rows import Message
-from cegid_daemon.model import CLOSED, DeliveryState, Fault, Route, SourceState, State, Store, answer_route
+from cegid_daemon.model import CLOSED, Fault, Route, SourceState, State, Store, answer_route
 from cegid_daemon.rewrite.recipe import Recipe
 
 _UNDECIDED = frozenset({State.HELD, State.UNSURE})
@@ -91,16 +91,10 @@ class Desk:
                     f"message {message} is {found.state}", remedy="Only a held, unsure or waiting one is discarded."
                 )
             self._journal.outgoing.withdraw(message)
-            if gone:  # nobody looks at what was put aside
-                self._doubt_what_was_put_aside(message, now)
             fault = Fault(Refused.__name__, f"discarded by {self._who}", why=reason)
             self._journal.ledger.discard(message, fault, now)
             self._decide("discard", message, reason)
             self._settle_gone(found.route)
-
-    def _doubt_what_was_put_aside(self, message: int, now: datetime) -> None:
-        aside = [one.id for one in self._journal.outgoing.of_message(message) if one.state is DeliveryState.UPLOADED]
-        self._journal.outgoing.set_state(aside, DeliveryState.UNSURE, now)
 
     def _forget_source(self, found: Message, reason: str, now: datetime) -> None:
         """A delivered message is done all the same where its file can never be filed away."""

@@ -72,7 +72,7 @@ class Leftovers:
         """One look; what is left and needs a person, a line each."""
         if not self._begun:
             self._forget()
-        unfiled = self._pipeline.file_left_over(now)
+        unfiled = [*self._pipeline.take_back_left_over(now), *self._pipeline.file_left_over(now)]
         self._tell_unfiled(unfiled, now)
         errors = [*unfiled, *self._recheck(now, patient)]
         gone = self._tell_gone(now)

@@ -172,6 +172,14 @@ class Outgoing:
         )
         return [rows.delivery(row) for row in found]
 
+    def discarded_routes(self) -> set[str]:
+        """The routes that have such deliveries."""
+        found = self._db.query(
+            "SELECT DISTINCT m.route FROM delivery d JOIN message m ON m.id = d.message WHERE "
+            "d.state NOT IN ('delivered', 'refused', 'cancelled') AND d.state <> 'unsure' AND m.state = 'discarded'"
+        )
+        return {str(row[0]) for row in found}
+
     def rename(self, delivery: int, name: str, place: str) -> None:
         """The name (a version of it) and place a delivery really goes to; the log's view shows this one."""
         self._db.execute("UPDATE delivery SET name = ?, place = ? WHERE id = ?", (escape_name(name), place, delivery))

@@ -230,6 +230,10 @@ class Pipeline:
         """
         return self._withdrawal.settle(routes, self._apis, now)
 
+    def take_back_left_over(self, now: datetime) -> list[EndpointError]:
+        """The same for messages of routes that are gone."""
+        return self._withdrawal.settle_gone(self._routes.values(), self._apis, now)
+
     def file_pending(self, routes: Collection[str], now: datetime, at: tuple[str, str] | None = None) -> Carried:
         """Goes on with files whose messages are over, but which are not filed away yet.
 

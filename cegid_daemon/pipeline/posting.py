@@ -192,8 +192,14 @@ class Posting:
             error.what, where=error.where, why=error.why, remedy="It is sent again by itself, with the same id."
         ) from error
 
-    def withdraw(self, route: Route, message: Message, delivery: Delivery, now: datetime) -> None:
-        """A part was answered when a person discarded its message: the answer says what became of it."""
+    def withdraw(self, route: Route | None, message: Message, delivery: Delivery, now: datetime) -> None:
+        """A part was answered when a person discarded its message: the answer says what became of it.
+
+        `route` is None where it is gone, and nobody can read the answer.
+        """
+        if route is None:
+            self._set(delivery, DeliveryState.UNSURE, now)
+            return
         try:
             self._conclude(route, message, delivery, now)
         except BadInput:

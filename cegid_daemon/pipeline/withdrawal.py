@@ -8,12 +8,12 @@ What arrived is delivered, whatever was decided; what was not sent is never sent
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 
 from cegid_daemon.errors import EndpointError
 from cegid_daemon.journal import Journal
-from cegid_daemon.journal.rows import Message
+from cegid_daemon.journal.rows import Delivery, Message
 from cegid_daemon.model import DeliveryState, Route, State, escape_name
 from cegid_daemon.pipeline.delivering import Delivering
 from cegid_daemon.pipeline.posting import Posting
@@ -48,9 +48,19 @@ class Withdrawal:
 
     def settle(self, routes: Collection[Route], apis: Collection[str], now: datetime) -> list[EndpointError]:
         """Takes back what was on its way when it was discarded; returns the errors of what cannot be told of now."""
-        errors: list[EndpointError] = []
         by_name = {name: route for route in routes for name in (route.name, *route.moved_from)}
-        found = self._journal.outgoing.of_discarded(by_name)
+        return self._settle(self._journal.outgoing.of_discarded(by_name), by_name, apis, now)
+
+    def settle_gone(self, routes: Collection[Route], apis: Collection[str], now: datetime) -> list[EndpointError]:
+        """The same for messages of routes that are not among these, and that none of these takes over."""
+        kept = {name for route in routes for name in (route.name, *route.moved_from)}
+        gone = self._journal.outgoing.discarded_routes() - kept
+        return self._settle(self._journal.outgoing.of_discarded(gone), {}, apis, now) if gone else []
+
+    def _settle(
+        self, found: Collection[Delivery], by_name: Mapping[str, Route], apis: Collection[str], now: datetime
+    ) -> list[EndpointError]:
+        errors: list[EndpointError] = []
         for delivery in found:
             message = self._journal.ledger.message(delivery.message)
             assert message is not None
@@ -59,7 +69,7 @@ class Withdrawal:
                 continue
             try:
                 if delivery.endpoint in apis:
-                    self._posting.withdraw(by_name[message.route], message, delivery, now)
+                    self._posting.withdraw(by_name.get(message.route), message, delivery, now)
                 else:
                     self._delivering.withdraw(delivery, now)
             except EndpointError as error:

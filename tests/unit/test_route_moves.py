@@ -38,7 +38,7 @@ class Moving(Spine):
             self.endpoints[one.source.endpoint].make_folder(one.source.folder)
         self.restart()
 
-    def fail(self, *_: Any) -> None:
+    def fail(self, *_: Any, **__: Any) -> None:
         if self.down:
             raise Transient("the server is down")
 
@@ -313,6 +313,31 @@ def test_discard_frees_the_name_and_archives_the_file(spine: Moving) -> None:
     spine.drop("a.csv", b"next")
     spine.look()
     assert spine.out() == {"a.xml": b"next"}
+
+
+@pytest.mark.parametrize("arrived", [False, True])
+def test_what_was_put_aside_is_taken_back_or_told_as_arrived_where_the_route_is_gone(
+    spine: Moving, arrived: bool
+) -> None:
+    outbox = spine.endpoints["outbox"]
+    assert isinstance(outbox, Failing)
+    (outbox.after if arrived else outbox.on)["rename"] = spine.fail  # the answer is lost, or it never came
+    waiting(spine)
+    spine.drop("a.csv", b"a")
+    spine.down = True
+    del outbox.on["put"]
+    spine.look(patient=False)
+    spine.down = False
+    assert spine.sql("SELECT state FROM delivery") == [("uploaded",)]
+    assert ("a.xml" in spine.out()) is arrived
+    spine.configure(OTHER)
+    spine.desk().discard(1)
+    assert spine.left() == []
+    assert spine.left() == []
+    assert spine.sql("SELECT state FROM delivery") == [("delivered" if arrived else "cancelled",)]
+    assert spine.states() == ["done" if arrived else "discarded"]
+    assert [entry.name for entry in outbox.list("out")] == (["a.xml"] if arrived else [])
+    assert set(spine.filed()) == {"a.csv"}
 
 
 def test_a_message_of_a_gone_route_that_was_never_tried_is_discarded_too(spine: Moving) -> None:
