@@ -6,6 +6,7 @@ Owns the kinds of remarks, how many of each are counted and which places are kep
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from cegid_daemon.coverage import Remark, RemarkPlace
@@ -41,34 +42,56 @@ _REMEDIES = {
 }
 
 
+_Group = tuple[str, str]
+"""A kind of remark, and which of them."""
+
+
 class Remarks:
     """The remarks on one file, as they come."""
 
     def __init__(self) -> None:
-        self._counts: dict[str, int] = {}
-        self._places: dict[str, list[RemarkPlace]] = {}
+        self._counts: dict[_Group, int] = {}
+        self._places: dict[_Group, list[RemarkPlace]] = {}
+        self._withdrawn: set[_Group] = set()
 
     def add(
-        self, kind: str, *, line: int = 0, record: int = 0, field: str = "", value: str = "", times: int = 1
+        self, kind: str, *, line: int = 0, record: int = 0, field: str = "", value: str = "", group: str = ""
     ) -> None:
-        """Counts a remark; the first places of its kind are kept."""
-        self._counts[kind] = self._counts.get(kind, 0) + times
-        places = self._places.setdefault(kind, [])
+        """Counts a remark; the first places of its kind are kept. What is in one group can be withdrawn together."""
+        key = (kind, group)
+        self._counts[key] = self._counts.get(key, 0) + 1
+        places = self._places.setdefault(key, [])
         if len(places) < MOST_PLACES:
             places.append(RemarkPlace(line, record, field, shortened(value)))
 
     def merge(self, remarks: Iterable[Remark]) -> None:
         """Adds remarks that were collected elsewhere."""
         for remark in remarks:
-            self._counts[remark.kind] = self._counts.get(remark.kind, 0) + remark.count
-            places = self._places.setdefault(remark.kind, [])
+            key = (remark.kind, "")
+            self._counts[key] = self._counts.get(key, 0) + remark.count
+            places = self._places.setdefault(key, [])
             places.extend(remark.places[: MOST_PLACES - len(places)])
 
     def all(self) -> tuple[Remark, ...]:
         """The remarks, one a kind, in the order of the kinds."""
+        counts: Counter[str] = Counter()
+        places: dict[str, list[RemarkPlace]] = {}
+        for kind, group in self._counts.keys() - self._withdrawn:
+            counts[kind] += self._counts[kind, group]
+            places.setdefault(kind, []).extend(self._places[kind, group])
         return tuple(
-            Remark(kind, self._counts[kind], tuple(self._places[kind])) for kind in _REMEDIES if kind in self._counts
+            Remark(kind, counts[kind], tuple(sorted(places[kind], key=_in_file)[:MOST_PLACES]))
+            for kind in _REMEDIES
+            if kind in counts
         )
+
+    def withdraw(self, kind: str, group: str) -> None:
+        """Takes back the remarks of a group, those still to come too."""
+        self._withdrawn.add((kind, group))
+
+
+def _in_file(place: RemarkPlace) -> tuple[int, int]:
+    return place.record, place.line
 
 
 def refuse(remarks: Iterable[Remark]) -> None:

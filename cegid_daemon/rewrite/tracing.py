@@ -31,6 +31,7 @@ from cegid_daemon.rewrite.tally import SUMMED, TITLES, Tally
 
 _FIELDS = 60  # fields of a record that are shown
 _TEXT = 500  # characters of a field
+_NOT_TAKEN = f"delivered before, repeated in this file, or {UNUSED}"
 _PIECE = 20_000  # characters of output of one record
 _LOOKS_AHEAD = re.compile(r"\bloop\s*\.\s*(last|nextitem|length|revindex)")
 
@@ -161,6 +162,7 @@ class _Witness:
     def __init__(self, job: Look, recipe: Recipe) -> None:
         self._job = job
         self._layout = recipe.layout
+        self._unused = _NOT_TAKEN if recipe.unique else UNUSED
         self._prints_at_once = _tells_apart(recipe) and recipe.templates is not None and at_once(recipe.templates)
         self._at = 0
         self._rows: dict[int, _Row] = {}
@@ -272,7 +274,7 @@ class _Witness:
                 else ("not sent, as the file was not read to its end")
             )
         if row.number in self._stocked:
-            return "delivered before, repeated in this file, or not used by the template"
+            return self._unused
         return SUMMED
 
 

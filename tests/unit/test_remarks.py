@@ -301,6 +301,26 @@ def test_a_repeated_element_is_remarked_on_unless_it_is_blank_or_holds_elements(
     assert place(coverage, REPEATED_ELEMENT) == RemarkPlace(1, 1, "Lot/Qty", "2")
 
 
+@pytest.mark.parametrize(
+    "all_of_them", ["{% for t in r.each('Tag') %}{{ t.parent.sku }}{% endfor %}", "{{ r.each('Tag') }}"]
+)
+def test_repeated_elements_that_are_read_one_by_one_are_not_remarked_on(all_of_them: str) -> None:
+    template = "{% for r in records %}" + all_of_them + "{{ r.stock }}{{ r['In/Tag'] | default('') }}{% endfor %}"
+    twice = "<Qty>1</Qty><Tag>a</Tag><Tag>b</Tag>"
+    assert made(ITEMS, item(twice), template=template)[0].remarks == ()
+    coverage, _ = made(ITEMS, item(twice + "<Qty>2</Qty>"), template=template)
+    assert kinds(coverage) == {REPEATED_ELEMENT: 1}
+    assert place(coverage, REPEATED_ELEMENT) == RemarkPlace(1, 1, "Qty", "2")
+    coverage, _ = made(ITEMS, item(twice + "<In><Tag>c</Tag><Tag>d</Tag></In>"), template=template)
+    assert place(coverage, REPEATED_ELEMENT) == RemarkPlace(1, 1, "In/Tag", "d")
+
+
+def test_a_title_row_with_blanks_around_its_titles_is_one_too() -> None:
+    coverage, out = made(ROWS, "ean;q\nA;1\n ean; q \nB;2\n")
+    assert out == "A|1\nB|2\n"
+    assert kinds(coverage) == {REPEATED_TITLES: 1}
+
+
 def test_a_field_of_the_stock_that_stands_in_no_record_is_remarked_on() -> None:
     layout = replace(ITEMS, stock="r.Qty - r.Reservd")
     coverage, _ = made(layout, item("<Qty>5</Qty><Reserved>2</Reserved>"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -71,6 +72,18 @@ def account(
     trace(recipe, job, lambda: [text.encode()], Book(), kept)
     told: dict[str, Any] = json.loads(kept.bytes.getvalue())
     return told
+
+
+@pytest.mark.parametrize(
+    ("unique", "reason"),
+    [
+        ("", "not used by the template"),
+        ("r.SKU", "delivered before, repeated in this file, or not used by the template"),
+    ],
+)
+def test_only_a_route_with_unique_may_have_delivered_a_record_before(unique: str, reason: str) -> None:
+    told = account(template="none of them", unique=unique, layout=replace(STOCK, skip=()), name="t.txt.j2")
+    assert {record["left_out"] for record in told["records"]} - {"no key"} == {reason}
 
 
 def test_every_record_is_there_with_its_fields_values_and_piece():

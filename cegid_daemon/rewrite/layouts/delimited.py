@@ -24,14 +24,15 @@ def read(layout: Layout, source: Source, tally: Tally) -> Iterator[Record]:
     found = rows(layout, source, tally)
     title_row = _titles(found, layout, tally) if layout.header else []
     columns = layout.columns or tuple(title.strip() for title in title_row)
-    repeated = [row for row in (title_row, list(columns)) if row]
+    repeated = [[title.strip() for title in row] for row in (title_row, columns) if row]
+    beginnings = {row[0] for row in repeated}
     width = len(columns)
     kept = [(place, name) for place, name in enumerate(columns) if name in layout.untrimmed]
     strip = str.strip
     for number, (line, row) in enumerate(found, 1):
         if len(row) != width:
             raise broken_row(line, row, width)
-        if row in repeated:
+        if row[0].strip() in beginnings and [value.strip() for value in row] in repeated:
             again = Record(zip(columns, row, strict=False))
             again.number, again.line = number, line
             tally.repeat_titles(again, layout.delimiter.join(row))

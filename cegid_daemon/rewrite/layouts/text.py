@@ -159,7 +159,7 @@ def _tell_why(chunks: Iterable[bytes], tally: Tally) -> None:
     where = f"byte {at}, {byte}"
     tally.encoding = f"cp1252, chosen by auto: the first byte that is no UTF-8 is {where}, in line {line}"
     if other:
-        tally.remarks.add(MIXED_ENCODING, line=line, value=where, times=1)
+        tally.remarks.add(MIXED_ENCODING, line=line, value=where)
 
 
 def head_of(chunks: Iterable[bytes]) -> bytes:

@@ -87,7 +87,8 @@ class ElementRecord(Record):
         text = (element.text or "").strip()
         if text and not len(element) and self.remarks is not None:
             number, line = self._of_file().number, element.sourceline or 0
-            self.remarks.add(REPEATED_ELEMENT, line=line, record=number, field=field, value=text)
+            group = _within(element)
+            self.remarks.add(REPEATED_ELEMENT, line=line, record=number, field=field, value=text, group=group)
 
     def remark_repeated(self) -> None:
         """Remarks on child elements that bear the name of an earlier one: as fields they are not read."""
@@ -102,7 +103,10 @@ class ElementRecord(Record):
         """The records of the elements under a path from here, in document order; each knows its `parent`."""
         inner = self._inner
         if inner is None or path not in inner:
-            self.hold(path, [self._child(element) for element in _found(self.element, path)])
+            found = list(_found(self.element, path))
+            if len(found) > 1 and self.remarks is not None:
+                self.remarks.withdraw(REPEATED_ELEMENT, _within(found[0]))  # all of them are read
+            self.hold(path, [self._child(element) for element in found])
         return (self._inner or {})[path]
 
     def _child(self, element: Any) -> Record:
@@ -157,6 +161,12 @@ def _attributes(element: Any) -> dict[str, str]:
     if any("{" in name for name, _ in found):
         found = sorted(found, key=lambda one: not one[0].startswith("{"))
     return {"@" + _NAMES[name]: value for name, value in found}
+
+
+def _within(element: Any) -> str:
+    """An element's name with that of the element it stands in."""
+    parent = element.getparent()
+    return f"{'' if parent is None else parent.tag}/{element.tag}"
 
 
 @lru_cache(maxsize=1024)
