@@ -139,13 +139,14 @@ _NAMES = _Names()
 
 def of_element(element: Any, kind: type[ElementRecord] = ElementRecord, number: int = 0) -> ElementRecord:
     """The record of one element, in the record of this number. Its line is that of the element's start tag."""
-    names, text_of = _NAMES, kind.text_of
-    record = kind(
-        {names[child.tag]: text_of(child, number) if len(child) else (child.text or "").strip() for child in element}
-    )
-    if len(record) != len(element):
+    names, text_of, children = _NAMES, kind.text_of, element[:]
+    if any(map(len, children)):
+        record = kind({names[child.tag]: text_of(child, number) for child in children})
+    else:  # nearly always, and quicker
+        record = kind({names[child.tag]: (child.text or "").strip() for child in children})
+    if len(record) != len(children):
         record.repeats = True
-        for child in reversed(element):
+        for child in reversed(children):
             record[names[child.tag]] = text_of(child, number)
     attributes = element.items()
     if attributes:
