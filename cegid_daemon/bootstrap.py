@@ -40,7 +40,6 @@ from cegid_daemon.scanner import Source
 from cegid_daemon.sources import Sourcing, marked
 from cegid_daemon.trouble import Troubles
 from cegid_daemon.vigil import Vigil
-from cegid_daemon.waiting import forget_elsewhere
 from cegid_daemon.watcher import Watcher
 from cegid_daemon.workshop import Workshop
 
@@ -130,7 +129,6 @@ class Installation(AbstractContextManager["Installation"]):
         ).sources()
         folders = {(one.endpoint.where, one.spec.folder) for one in sources}
         clear_other_places(self.journal, {f"{where}/{folder}".rstrip("/") for where, folder in folders})
-        forget_elsewhere(self.journal, folders)
         marks = OldMarks(self.journal, endpoints, claims)
         leftovers = Leftovers(
             self.journal, pipeline, config.routes, folders, self.clock, sources=[one.name for one in sources],

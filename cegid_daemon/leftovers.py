@@ -17,6 +17,7 @@ from cegid_daemon.journal.moves import ROUTE_GONE
 from cegid_daemon.model import RetryPolicy, Route
 from cegid_daemon.pipeline import Pipeline
 from cegid_daemon.trouble import Troubles
+from cegid_daemon.waiting import forget_elsewhere
 
 log = logging.getLogger(__name__)
 
@@ -93,16 +94,9 @@ class Leftovers:
 
     def _forget(self) -> None:
         """What was told of folders and sources that are no more holds no longer."""
-        self._forget_waiting()
+        forget_elsewhere(self._journal, self._folders)
         self._remove_marks()
         self._journal.notices.clear_kind(UNFILED, {self.name, *self._sources})
-
-    def _forget_waiting(self) -> None:
-        """A file that waited in a folder nothing is taken from any more waits no longer."""
-        for file in self._journal.waiting_files.all():
-            if (file.place, file.folder) not in self._folders:
-                log.info("%s/%s/%s: no route takes files from this folder any more", file.place, file.folder, file.name)
-                self._journal.waiting_files.forget(file.place, file.folder, [file.name])
 
     def _tell_gone(self, now: datetime) -> list[str]:
         gone = self._journal.moves.gone(self._routes)

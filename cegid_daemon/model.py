@@ -72,7 +72,6 @@ class WaitReason(StrEnum):
     EMPTY = "empty"
     UNREADABLE = "unreadable"
     OPEN = "open for writing"
-    MARKER = "no marker"
 
 
 class DeliveryState(StrEnum):

@@ -173,6 +173,8 @@ def forget_elsewhere(journal: Journal, folders: Collection[tuple[str, str]]) -> 
     """Forgets the files that waited in places and folders nothing is taken from any more, and what was said of them."""
     for file in journal.waiting_files.all():
         if (file.place, file.folder) not in folders:
+            where = location(file.place, file.folder, file.name)
+            log.info("%s: no route takes files from this folder any more", where)
             journal.waiting_files.forget(file.place, file.folder, [file.name])
             for kind in (_NOTICE, UNREADABLE):
-                journal.notices.clear(kind, location(file.place, file.folder, file.name))
+                journal.notices.clear(kind, where)

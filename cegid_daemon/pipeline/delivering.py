@@ -22,7 +22,7 @@ from cegid_daemon.pipeline.addressing import OpenDeliveries, is_fresh, is_over
 from cegid_daemon.pipeline.arriving import Arriving
 from cegid_daemon.pipeline.aside import Aside
 from cegid_daemon.pipeline.direct import DirectUploads
-from cegid_daemon.pipeline.leftovers import Leftovers
+from cegid_daemon.pipeline.leftovers import DeadTemporaries
 from cegid_daemon.pipeline.rounds import Parts, Round
 from cegid_daemon.pipeline.targets import Targets, is_same_folder, mark_of
 
@@ -37,7 +37,7 @@ class Delivering:
         self._arriving = Arriving(journal, self._targets, self._aside, beat)
         self._open = OpenDeliveries(journal, self._targets, self._aside)
         self._direct = DirectUploads(journal, self._targets, self._aside, beat)
-        self.leftovers = Leftovers(journal, self._targets)
+        self.leftovers = DeadTemporaries(journal, self._targets)
 
     def deliver(self, route: Route, batch: Sequence[Message], now: datetime) -> Round:
         """Delivers the messages in order, as far as possible; commits each step, but not the end of the messages."""
@@ -65,26 +65,6 @@ class Delivering:
             self._make_durable(outcome)
         return outcome
 
-    def _as_far_as_possible(
-        self, parts: Sequence[Parts], step: Callable[[Sequence[Delivery]], None], outcome: Round
-    ) -> list[Parts]:
-        """Runs a step for each message; those with which it went well, up to the first that must wait.
-
-        A permanent failure fails its message alone.
-        """
-        done: list[Parts] = []
-        for message, deliveries in parts:
-            try:
-                step(deliveries)
-            except Permanent as error:
-                outcome.failed.append((message, error))
-            except EndpointError as error:
-                outcome.stopped = (message, error)
-                break
-            else:
-                done.append((message, deliveries))
-        return done
-
     # -- aside ------------------------------------------------------------------------------------------------------
 
     def _put_all_aside(self, route: Route, parts: Sequence[Parts], outcome: Round, now: datetime) -> list[Parts]:
@@ -94,10 +74,10 @@ class Delivering:
         def name(deliveries: Sequence[Delivery]) -> None:
             named.update({one.id: self._aside.name(route, one, names) for one in filter(is_fresh, deliveries)})
 
-        able = self._as_far_as_possible(parts, name, outcome)
+        able = outcome.try_each(parts, name)
         able = [(message, [named.get(one.id, one) for one in deliveries]) for message, deliveries in able]
         outcomes = self._aside.write(route, _fresh(able), now)
-        written = self._as_far_as_possible(able, lambda deliveries: _raise_first(outcomes, deliveries), outcome)
+        written = outcome.try_each(able, lambda deliveries: _raise_first(outcomes, deliveries))
         if any(isinstance(error, Taken) for error in outcomes.values()):
             goes_on = {message.id for message, _ in written}
             whole = (one for one in named.values() if one.id in outcomes and outcomes[one.id] is None)
@@ -166,7 +146,7 @@ class Delivering:
                 if not is_fresh(one) and not self._arriving.is_still_aside(one, looks, now):
                     gone.add(one.id)
 
-        known = self._as_far_as_possible(aside, look, outcome)
+        known = outcome.try_each(aside, look)
         return [(message, [one for one in some if one.id not in gone]) for message, some in known]
 
     def _make_durable(self, outcome: Round) -> None:

@@ -32,18 +32,14 @@ class DirectUploads:
     def send(self, route: Route, parts: Sequence[Parts], now: datetime) -> Round:
         """Sends the messages in order, up to the first that must wait."""
         outcome = Round()
-        for message, deliveries in parts:
-            try:
-                for one in deliveries:
-                    self._send(route, one, now)
-            except Permanent as error:
-                outcome.failed.append((message, error))
-            except EndpointError as error:
-                outcome.stopped = (message, error)
-                break
-            else:
-                outcome.delivered.append(message)
-                outcome.arrived += deliveries
+
+        def send(deliveries: Sequence[Delivery]) -> None:
+            for one in deliveries:
+                self._send(route, one, now)
+
+        for message, deliveries in outcome.try_each(parts, send):
+            outcome.delivered.append(message)
+            outcome.arrived += deliveries
         return outcome
 
     def _send(self, route: Route, one: Delivery, now: datetime) -> None:

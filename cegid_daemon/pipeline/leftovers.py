@@ -22,8 +22,8 @@ from cegid_daemon.temporary import DEFAULT, DIRECT, TemporaryPattern
 _Used = tuple[str, str, str]  # place, folder and pattern of temporary names
 
 
-class Leftovers:
-    """Removes temporary files that are dead."""
+class DeadTemporaries:
+    """Temporary files that no delivery needs any more."""
 
     def __init__(self, journal: Journal, targets: Targets) -> None:
         self._journal = journal

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from cegid_daemon.errors import CegidDaemonError
+from cegid_daemon.errors import CegidDaemonError, EndpointError, Permanent
 from cegid_daemon.journal.rows import Delivery, Message
 
 Parts = tuple[Message, Sequence[Delivery]]  # a message and those of its deliveries that are still open
@@ -26,6 +26,24 @@ class Round:
     overtaken: list[tuple[Message, CegidDaemonError]] = field(default_factory=list)  # a person decides
     arrived: list[Delivery] = field(default_factory=list)  # the deliveries of `delivered`
     untouched: dict[int, Delivery] = field(default_factory=dict)  # put aside in this round, and not renamed yet
+
+    def try_each(self, parts: Sequence[Parts], step: Callable[[Sequence[Delivery]], None]) -> list[Parts]:
+        """Runs a step for each message; those with which it went well, up to the first that must wait.
+
+        A permanent failure fails its message alone.
+        """
+        done: list[Parts] = []
+        for message, deliveries in parts:
+            try:
+                step(deliveries)
+            except Permanent as error:
+                self.failed.append((message, error))
+            except EndpointError as error:
+                self.stopped = (message, error)
+                break
+            else:
+                done.append((message, deliveries))
+        return done
 
     def add(self, other: Round) -> None:
         """What came of the messages behind those of this round."""
