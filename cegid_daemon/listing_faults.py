@@ -62,7 +62,7 @@ class ListingFaults:
         if len(entries) <= _MAX_SHOWN:
             for entry in entries:
                 name = self._subject(entry.name)
-                log.warning("%s is no regular file (a link, pipe or folder) and stays where it lies", name)
+                log.warning("Ignoring %s: not a regular file (link, pipe or folder)", name)
             return
         names = ", ".join(escape_name(entry.name) for entry in entries[:_MAX_SHOWN])
         log.warning(

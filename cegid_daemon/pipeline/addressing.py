@@ -35,7 +35,7 @@ class OpenDeliveries:
         self._instance = journal.ledger.instance()
 
     def of(self, route: Route, message: Message, now: datetime) -> list[Delivery]:
-        """The open deliveries in order. Raises Unsure where nobody can tell whether one arrived."""
+        """The open deliveries in order. Raises Unsure where it is unknown whether one arrived."""
         found = [one for one in self._journal.outgoing.of_message(message.id) if not is_over(one)]
         known = [self._known(one, now) for one in found]
         begun = any(not is_fresh(one) for one in known)  # a message keeps the kind of names its first part got
@@ -63,7 +63,7 @@ class OpenDeliveries:
     def _doubt(self, one: Delivery, now: datetime, why: str) -> None:
         self._journal.outgoing.set_state([one.id], DeliveryState.UNSURE, now)
         raise Unsure(
-            f"nobody can tell whether {one.name!r} arrived", where=Place(file=f"{one.place}/{one.folder}"),
+            f"it is unknown whether {one.name!r} arrived", where=Place(file=f"{one.place}/{one.folder}"),
             why=why, remedy=LOOK_AND_DECIDE,
         )  # fmt: skip
 

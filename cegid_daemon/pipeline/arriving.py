@@ -62,7 +62,7 @@ class Arriving:
         if there is None and not known:
             self._journal.outgoing.set_state([delivery.id], DeliveryState.UNSURE, now)
             raise Unsure(
-                f"nobody can tell whether {delivery.name!r} arrived",
+                f"it is unknown whether {delivery.name!r} arrived",
                 where=Place(file=f"{delivery.place}/{delivery.folder}"),
                 why=f"its folder was gone for a while, or is another one now, and {delivery.temporary} is not in it",
                 remedy="If the folder belongs to a disk or share that is not mounted, mount it. Look whether the "

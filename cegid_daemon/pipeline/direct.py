@@ -74,6 +74,6 @@ class DirectUploads:
     def _doubt(self, endpoint: Endpoint, one: Delivery, name: str, error: EndpointError, now: datetime) -> None:
         self._journal.outgoing.set_state([one.id], DeliveryState.UNSURE, now)
         raise Unsure(
-            f"nobody can tell whether {name!r} arrived", where=Place(file=f"{endpoint.where}/{one.folder}"),
+            f"it is unknown whether {name!r} arrived", where=Place(file=f"{endpoint.where}/{one.folder}"),
             why=f"{error.what}: {error.why or 'no answer came'}", remedy=LOOK_AND_DECIDE,
         ) from error  # fmt: skip

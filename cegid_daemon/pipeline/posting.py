@@ -179,7 +179,7 @@ class Posting:
             return
         self._set(delivery, DeliveryState.UNSURE, now)
         raise Unsure(
-            "nobody can tell whether the request arrived", where=Place(file=f"{delivery.place}/{method}"), why=why,
+            "it is unknown whether the request arrived", where=Place(file=f"{delivery.place}/{method}"), why=why,
             remedy="Look in the store whether it was taken, then `release` (send it again) or `discard` the message.",
         )  # fmt: skip
 
@@ -272,6 +272,6 @@ def fault_of(status: int, after: timedelta | None, api: Poster, method: str) -> 
 
 def _doubtful(fault: EndpointError) -> Unsure:
     return Unsure(
-        "nobody can tell whether the request was taken", where=fault.where, why=fault.why,
+        "it is unknown whether the request was taken", where=fault.where, why=fault.why,
         remedy="Look in the store whether it was taken, then `release` (send it again) or `discard` the message.",
     )  # fmt: skip

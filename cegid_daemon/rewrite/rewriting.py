@@ -114,7 +114,7 @@ def _key(record: Record, key_of: Callable[[Record], str]) -> str:
         raise BadInput(
             "the unique key is blank",
             where=Place(record=record.number, line=record.line),
-            why="without it nobody can tell whether the record was delivered already",
+            why="without it it is unknown whether the record was delivered already",
             remedy="Correct the file, or the route's unique.",
         )
     return key

@@ -150,18 +150,18 @@ class Data(DTPHandler):  # type: ignore[misc]
         return _state(self.socket) == _CLOSE_WAIT
 
     def _client_may_be_done(self) -> bool:
-        """Whether the data came to an end, of which nobody can tell whether it is the file's."""
+        """Whether the data came to an end, of which it is unknown whether it is the file's."""
         if not self.receive or isinstance(self.socket, SSL.Connection) or self._is_announced_size() is False:
             return False  # over TLS, clients that say no close_notify go on behind their last byte
         return _state(self.socket) == _CLOSE_WAIT
 
     def _why_broken(self) -> str:
         if self.in_grace:
-            return "The client left before it heard that the file arrived: nobody can tell whether it is whole."
+            return "The client left before it heard that the file arrived: it is unknown whether it is whole."
         if self.receive and self.transfer_finished and self._is_announced_size() is False:
             return f"{self.tot_bytes_received} bytes came, ALLO had announced {self._announced}."
         if self.receive and isinstance(self.socket, SSL.Connection) and not self._was_ended():
-            return "The data connection ended without TLS's close_notify: nobody can tell whether the file is whole."
+            return "The data connection ended without TLS's close_notify: it is unknown whether the file is whole."
         return "Transfer broken off."
 
     def _client_is_there(self) -> bool:

@@ -186,7 +186,7 @@ def test_what_is_no_regular_file_stays_and_is_told_once(shop: Shop) -> None:
             shop.drop("b.csv", rows("b"))
             daemon.wait_for(lambda: len(shop.out()) == 2, "b.txt")
         for name in ("link.csv", "pipe.csv", "folder.csv", "socket.csv"):
-            assert daemon.said().count(f"{name} is no regular file") == 1, daemon.said()
+            assert daemon.said().count(f"{name}: not a regular file") == 1, daemon.said()
             assert os.path.lexists(shop.inbox / name)
     once(shop, 0)
     assert shop.states() == {"done": 2}
