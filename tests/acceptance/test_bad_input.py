@@ -93,12 +93,18 @@ def test_bad_xml_is_refused_and_the_others_go_on(case: str, xml_shop: Shop) -> N
     xml_shop.check_coverage()
 
 
-@pytest.mark.parametrize("body", [b"", b"ID;N\n", b"ID;N\r\n\r\n"], ids=["zero bytes", "header only", "blank line"])
+@pytest.mark.parametrize("body", [b"ID;N\n", b"ID;N\r\n\r\n"], ids=["header only", "blank line"])
 def test_nothing_to_send_is_recorded_and_done(body: bytes, shop: Shop) -> None:
     shop.drop("a.csv", body)
     once(shop, 0)
     assert (shop.out(), shop.states()) == ({}, {"done": 1})
     shop.check_coverage()
+
+
+def test_a_file_without_bytes_waits_to_be_filled(shop: Shop) -> None:
+    shop.drop("a.csv", b"")
+    assert "the file is empty and not taken yet" in once(shop, 1)
+    assert (shop.out(), shop.states()) == ({}, {})
 
 
 def test_an_empty_root_is_nothing_to_send(xml_shop: Shop) -> None:
