@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 UNREAD = "unread listing line"
 DENIED = "denied name"
 _MAX_SHOWN = 3  # lines told in full
+_MAX_NAMED = 10  # links, pipes and folders reported one by one
 _MAX_ABSENT = 2  # times in a row that a name is listed unchanged and then is not there: no coincidence any more
 _MAX_CHANGED = 3  # the same, where the file is said to be another one than was listed
 
@@ -59,7 +60,7 @@ class ListingFaults:
 
     def report_irregular(self, entries: Sequence[Listed]) -> None:
         """Says of links, pipes and folders whose names match that they are not taken; of many in one line."""
-        if len(entries) <= _MAX_SHOWN:
+        if len(entries) <= _MAX_NAMED:
             for entry in entries:
                 name = self._subject(entry.name)
                 log.warning("Ignoring %s: not a regular file (link, pipe or folder)", name)

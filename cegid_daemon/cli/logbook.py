@@ -269,7 +269,7 @@ def _hit_row(journal: Journal, hit: Hit, queue: Queue) -> dict[str, Any]:
     message = journal.ledger.message(hit.message)
     assert message is not None  # messages are never removed
     return {
-        "message": hit.message, "route": message.route, "state": message.state, "outcome": message.standing,
+        "message": hit.message, "route": message.route, "state": message.state, "outcome": message.outcome,
         "received_at": utc_text(message.received_at), "file_name": escape_name(message.file_name),
         "found": hit.key, "how": hit.how, "waits_for": one_line(queue.reason(message)),
     }  # fmt: skip

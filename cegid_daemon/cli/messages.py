@@ -147,7 +147,7 @@ def _row(original: int, message: Message) -> dict[str, Any]:
         "message": message.id,
         "route": message.route,
         "state": message.state,
-        "outcome": message.standing,
+        "outcome": message.outcome,
         "error": error,
     }
 

@@ -118,7 +118,7 @@ def _message_json(message: Message) -> dict[str, Any]:
         "message": message.id,
         "route": message.route,
         "state": message.state,
-        "outcome": message.standing,
+        "outcome": message.outcome,
         "file_name": escape_name(message.file_name),
         "received_at": utc_text(message.received_at),
         "next_try_at": utc_text(message.next_try_at) if message.next_try_at else None,

@@ -76,6 +76,17 @@ class Message:
             return self.refusal
         return self.refusal if self.refusal is RefusalExtent.WHOLE and self.state is State.FAILED else self.state
 
+    @property
+    def outcome(self) -> str:
+        """The same in the words of the log's column `outcome` on its Unmodified entry."""
+        if (standing := self.standing) != self.state:
+            return standing
+        if self.state in (State.HELD, State.UNSURE):
+            return self.state
+        if self.state in (State.FAILED, State.DISCARDED):
+            return "failed"
+        return "ok" if self.state in (State.DELIVERED, State.DONE) else "waiting"
+
     def waits_until(self, now: datetime, longest: timedelta) -> datetime | None:
         """When it is tried again, if that is still to come; `longest` is the longest pause there is on its route.
 

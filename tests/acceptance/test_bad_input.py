@@ -205,16 +205,28 @@ def test_what_is_no_regular_file_stays_and_is_told_once(shop: Shop) -> None:
 ORDINARY = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"] if os.getuid() == 0 else []
 
 
-def test_an_unreadable_file_waits_is_told_and_goes_by_itself(shop: Shop) -> None:
+def test_an_unreadable_file_is_reported_and_holds_up_the_files_behind_it_until_it_is_read(shop: Shop) -> None:
+    shop.drop("a.csv", rows("a")).chmod(0)
+    shop.drop("b.csv", rows("b"))
+    with shop.run(prefix=ORDINARY) as daemon:
+        daemon.wait_for(lambda: "a.csv cannot be read" in daemon.said(), "the fault reported")
+        daemon.wait_for(lambda: "notice (unreadable" in shop.call("status").stdout, "the notice")
+        assert shop.out() == {}
+        (shop.inbox / "a.csv").chmod(0o600)
+        daemon.wait_for(lambda: len(shop.out()) == 2, "both files")
+        assert "recovered" in daemon.said()
+    assert shop.states() == {"done": 2}
+
+
+def test_an_unreadable_file_is_passed_after_its_time_and_held_once_it_is_read(shop: Shop) -> None:
+    shop.configure(route_table("rows", extra='retry = { unreadable = "1s", first = "1s", longest = "1s" }'))
     shop.drop("a.csv", rows("a")).chmod(0)
     shop.drop("b.csv", rows("b"))
     with shop.run(prefix=ORDINARY) as daemon:
         daemon.wait_for(lambda: "b.txt" in shop.out(), "the readable one")
-        daemon.wait_for(lambda: "a.csv" in daemon.said(), "the trouble told")
-        assert list(shop.out()) == ["b.txt"]
         (shop.inbox / "a.csv").chmod(0o600)
-        daemon.wait_for(lambda: len(shop.out()) == 2, "the other one")
-        assert "recovered" in daemon.said()
+        daemon.wait_for(lambda: shop.states() == {"done": 1, "held": 1}, "the late one held")
+    assert list(shop.out()) == ["b.txt"]
 
 
 def test_a_read_only_target_waits_is_told_and_goes_by_itself(shop: Shop) -> None:
