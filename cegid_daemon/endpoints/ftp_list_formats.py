@@ -61,7 +61,8 @@ _LATE_YEAR = re.compile(rb"((?:19|20)\d\d)([ \t]+)(.+)", re.DOTALL)
 _TOTAL = re.compile(rb"[A-Za-z\x80-\xff]+:?[ \t]+\d[\d.,]*[KMGTkmgt]?[Bb]?")  # `total 12` in any language
 _HEADINGS = re.compile(
     rb"\s*|(?:grand )?total[ :].*|"
-    rb"\s*\d[\d.,]* [a-z\x80-\xff]+\([a-z]{1,3}\)[ \t]+\d.*|"  # 3 File(s)  927 bytes
+    rb"\s*\d[\d.,]* [a-z\x80-\xff]+\([a-z]{1,3}\),?[ \t]+\d.*|"  # 3 File(s)  927 bytes
+    rb"\d+ (?:files?|entries|members?)(?: (?:found|listed|total))?\.?|"
     rb"(?:no|0) (?:such )?(?:files?|entries|members?)\b.*|(?:the )?(?:folder|directory) (?:is empty|of .*)|"
     rb"\s+(?:volume|directory) .*|.*<(?:DIR|JUNCTION|SYMLINKD?)>.*|ls: .*: no such file or directory",
     re.IGNORECASE | re.DOTALL,
