@@ -31,8 +31,9 @@ _TWICE = (
 
 
 def report_taken_back(journal: Journal, now: datetime) -> None:
-    """Holds what was open and tells what happened, if the journal was taken back since the last call."""
+    """For the start: holds what was open and tells what happened, if the journal was taken back since the last one."""
     found = journal.continuity.taken_back()
+    journal.notices.clear(KIND, LOG_REMOVED)  # its remedy was this start
     if found is None:
         return
     newest = journal.continuity.newest_entry()

@@ -12,7 +12,7 @@ import pytest
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.backup import backup
 from cegid_daemon.journal.marker import marker, read_marker
-from cegid_daemon.restored import expire_report, guard_log, report_taken_back
+from cegid_daemon.restored import LOG_REMOVED, expire_report, guard_log, report_taken_back
 from tests.unit.spine import NOON, Spine
 
 
@@ -194,6 +194,8 @@ def test_a_log_that_is_removed_while_the_daemon_runs_is_saved_and_told_once(
     saved = Journal.open(spine.folder / "elsewhere" / "journal.sqlite")
     assert [row[0] for row in saved.connection.query("SELECT state FROM message")] == ["done"]
     saved.close()
+    report_taken_back(spine.journal, NOON)  # as a start does
+    assert LOG_REMOVED not in [notice.subject for notice in spine.journal.notices.active()]
 
 
 def test_the_report_is_shown_for_a_week(spine: Spine) -> None:
