@@ -124,7 +124,7 @@ def _storm(
 ) -> None:
     until, told = time.monotonic() + seconds, time.monotonic()
     while time.monotonic() < until:
-        life = chance.choice([chance.uniform(0.3, 1.5), chance.uniform(1.0, 3.0), chance.uniform(3.0, 8.0)])
+        life = chance.choice([chance.uniform(0.3, 1.2), chance.uniform(0.8, 2.5), chance.uniform(2.0, 6.0)])
         ending = signal.SIGKILL if chance.random() < 0.9 else signal.SIGTERM
         runner.run(min(life, max(0.1, until - time.monotonic())), chance, ending)
         if time.monotonic() - told > 60:
