@@ -67,8 +67,8 @@ class ListingFaults:
             return
         names = ", ".join(escape_name(entry.name) for entry in entries[:_MAX_SHOWN])
         log.warning(
-            "%s: %d entries match that are no regular files (links, pipes or folders); they stay where they lie: %s, …",
-            self._place, len(entries), names,
+            "Ignoring %d matching entries of %s: not regular files (links, pipes or folders): %s, …",
+            len(entries), self._place, names,
         )  # fmt: skip
 
     def is_resting(self, name: str, now: datetime) -> bool:
