@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from cegid_daemon.carrying import Looked, Passed
-from cegid_daemon.errors import CegidDaemonError
+from cegid_daemon.errors import CegidDaemonError, Unsure
 from cegid_daemon.journal.rows import Message
-from cegid_daemon.model import escape_name
+from cegid_daemon.model import State, escape_name
 
 
 @dataclass(slots=True)
@@ -58,12 +58,21 @@ def _add(outcome: Outcome, source: Looked, passes: Sequence[Passed]) -> None:
         stopped.update(passed.stopped)
         held.update(passed.held)
     faults.update(
-        dict.fromkeys(_line(f"message {one.id} waits: {_said(one, error)}") for one, error in stopped.values())
+        dict.fromkeys(
+            _line(f"message {one.id} {_stopped_how(one, error)}: {_said(one, error)}")
+            for one, error in stopped.values()
+        )
     )
     faults.update(
         dict.fromkeys(_line(f"message {one.id} is held: {_said(one, error)}") for one, error in held.values())
     )
     outcome.faults += faults
+
+
+def _stopped_how(message: Message, error: CegidDaemonError) -> str:
+    if message.state is State.UNSURE or isinstance(error, Unsure):
+        return "is unsure"
+    return "is held" if message.state is State.HELD else "waits"
 
 
 def _said(message: Message, error: CegidDaemonError) -> str:

@@ -218,7 +218,7 @@ class Pipeline:
             self._journal.ledger.wait(message, fault, now=now, next_try_at=next_try_at)
             outcome = "waiting"
         self._journal.ledger.note(message.id, "deliver", outcome, str(fault), now)
-        if route.target is not None:
+        if route.target is not None and outcome == "waiting":  # unsure says nothing of the endpoint of today
             self.contacts.failed(route.target.endpoint, str(fault), now)
 
     # -- what is left over ------------------------------------------------------------------------------------------
