@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import signal
-import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from types import FrameType
@@ -21,6 +22,7 @@ from typing import Protocol
 from cegid_daemon.errors import CegidDaemonError, ConfigurationError
 from cegid_daemon.lanes import Lane, Pulse, Task
 from cegid_daemon.sdnotify import Notifier
+from cegid_daemon.signal_flag import SignalFlag
 
 log = logging.getLogger(__name__)
 
@@ -69,9 +71,8 @@ class Daemon:
         self.pulse = Pulse()
         self._lanes: list[Lane] = []
         self._works: Works | None = None
-        self._wake_up = threading.Event()
-        self._signals: list[int] = []
-        self._stopping = threading.Event()
+        self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()  # handlers put into it: see `signal_flag`
+        self._stopping = SignalFlag()
         self._told_at = 0.0  # monotonic, when it was told to stop
         self._progress = 0
 
@@ -96,8 +97,6 @@ class Daemon:
             self._notifier.ready()
             log.info("Ready. %s", self._summary())
             while not self._stopping.is_set():
-                self._wake_up.wait(TICK)
-                self._wake_up.clear()
                 self._answer_signals()
                 self._tend()
             return self._drain()
@@ -111,16 +110,18 @@ class Daemon:
                 return
             os.write(2, b"Second signal: cut. What was open goes on at the next start.\n")  # no lock of the logging
             os._exit(CUT)
-        self._signals.append(number)
-        self._wake_up.set()
         if number != signal.SIGHUP:
             self._told_at = time.monotonic()
             self._stopping.set()
+        self._signals.put(number)
 
     def _answer_signals(self) -> None:
+        """Waits for signals, TICK at most, and answers them."""
         reload = False
-        while self._signals:
-            reload |= self._signals.pop(0) == signal.SIGHUP
+        with suppress(queue.Empty):
+            reload = self._signals.get(timeout=TICK) == signal.SIGHUP
+            while True:
+                reload |= self._signals.get_nowait() == signal.SIGHUP
         if reload and not self._stopping.is_set():
             self._reload()
 

@@ -133,8 +133,8 @@ def _tell(ids: Sequence[int], outcome: Sequence[Message], told: Sequence[str], a
     if as_json:
         print_json(rows)
         return
-    for row in rows:
-        say(f"message {row['replay_of']} replayed as {row['message']}: {row['outcome']}")
+    for row, message in zip(rows, outcome, strict=True):
+        say(f"message {row['replay_of']} replayed as {message.id}: {message.standing}")
         known = any(fault.startswith(f"message {row['message']} ") for fault in told)
         if row["error"] and not known:
             note(f"message {row['message']}: {one_line(row['error'])}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from cegid_daemon import logs
 from cegid_daemon.cli.opening import Invocation, complete_routes, configured, known_routes
 from cegid_daemon.cli.output import json_option, note, plural, print_json, say
 from cegid_daemon.errors import ConfigurationError, Place
+from cegid_daemon.signal_flag import SignalFlag
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -114,7 +114,7 @@ def once(ctx: click.Context, routes: tuple[str, ...], verbose: bool, as_json: bo
     ctx.exit(0 if outcome.well else 1)
 
 
-def pass_over(installation: Installation, config: Config, routes: set[str], stop: threading.Event) -> Outcome:
+def pass_over(installation: Installation, config: Config, routes: set[str], stop: SignalFlag) -> Outcome:
     """One pass over the sources of some routes."""
     from cegid_daemon import once as passes
     from cegid_daemon.bootstrap import utc_now
@@ -132,7 +132,7 @@ def pass_over(installation: Installation, config: Config, routes: set[str], stop
     return outcome
 
 
-def _keep_house(installation: Installation, config: Config, stop: threading.Event) -> None:
+def _keep_house(installation: Installation, config: Config, stop: SignalFlag) -> None:
     """Search index and retention, which a daemon would see to: a shop that only ever calls `once` needs them too."""
     from cegid_daemon.bootstrap import utc_now
     from cegid_daemon.housekeeping import Housekeeping
@@ -146,9 +146,9 @@ def _keep_house(installation: Installation, config: Config, stop: threading.Even
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[threading.Event]:
-    """An event that the first SIGTERM or SIGINT sets; a second one has its usual effect."""
-    stop = threading.Event()
+def stop_on_signals() -> Iterator[SignalFlag]:
+    """A flag that the first SIGTERM or SIGINT sets; a second one has its usual effect."""
+    stop = SignalFlag()
     numbers = (signal.SIGTERM, signal.SIGINT)
     before = {number: signal.getsignal(number) for number in numbers}
 

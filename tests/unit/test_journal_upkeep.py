@@ -157,7 +157,7 @@ def test_everything_known_about_a_message_stands_together(room: Room) -> None:
     assert known["source"] == {
         "endpoint": "inbox", "folder": "f", "name": "S.csv", "state": "filed", "filed_as": "f/processed/S.csv"
     }  # fmt: skip
-    assert known["coverage"] == {"read": 3}
+    assert known["coverage"]["read"] == 3
     assert [known[name][0][field] for name, field in (
         ("parts", "records"), ("deliveries", "state"), ("attempts", "detail"), ("decisions", "reason"),
     )] == [3, "delivered", "put", "checked"]  # fmt: skip

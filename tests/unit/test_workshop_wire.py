@@ -173,7 +173,7 @@ def test_a_large_file_may_take_longer():
         (77 << 8, Cause.MEMORY),
         (int(signal.SIGXCPU), Cause.CPU),
         (int(signal.SIGSEGV), Cause.OTHER),
-        (None, Cause.OTHER),
+        (None, Cause.NURSERY),
     ],
 )
 def test_a_wait_status_says_why_the_worker_ended(status, cause):
