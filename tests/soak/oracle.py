@@ -13,8 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ARRIVED_WHOLE, HALF = "whole", "half"
-
 
 def make_body(number: int, row_count: int) -> bytes:
     """A file of the layout `rows`: `row_count` rows that all bear the file's number and the count."""
