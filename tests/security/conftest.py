@@ -1,0 +1,27 @@
+"""The attack suite: the real daemon with everything that listens, and after each attack the proof that it still serves.
+
+`service` is shared by the tests of a file and checked behind each of them; a test that needs another configuration
+starts a daemon of its own by `service.running`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.security.service import Service, running
+
+
+@pytest.fixture(scope="module")
+def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One daemon for the tests of a file."""
+    with running(tmp_path_factory.mktemp("service") / "shop") as started:
+        yield started
+
+
+@pytest.fixture
+def service(shared_service: Service) -> Iterator[Service]:
+    """The daemon of this file; behind each test it must live, deliver and be small."""
+    yield shared_service
+    shared_service.check()
