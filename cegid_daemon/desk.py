@@ -52,7 +52,7 @@ class Desk:
             if self._journal.masking.is_masked(original.payload):
                 raise Refused(f"message {message} cannot be replayed", why="the stored copy is masked (`redact`)",
                               remedy="Drop the original file again (see processed/ of its route).")  # fmt: skip
-            copy = self._journal.ledger.claim_again(
+            copy = self._journal.claims.claim_again(
                 original,
                 route,
                 recipe=self._journal.recipes.keep(self._recipes[route.name]),

@@ -141,7 +141,7 @@ class Poll:
         with self._journal.connection.transaction():
             for route in routes:
                 logged = self._journal.book.settings.log_requests(self._stores[route.store])
-                self._journal.ledger.claim_answer(route, name, staged, logged=logged, now=now)
+                self._journal.claims.claim_answer(route, name, staged, logged=logged, now=now)
         passed.claimed += 1
         for route in routes:
             self._carrying.carry_open(route, passed, patient=True)

@@ -349,7 +349,7 @@ class Source:
 
     def _claim_one(self, taking: Taking, logged: Mapping[str, bool], now: datetime) -> list[int]:
         self._waiting.overtake(self._overtaken.pop(taking.name, ()))
-        return self._journal.ledger.claim(taking, self.routes, logged, now)
+        return self._journal.claims.claim(taking, self.routes, logged, now)
 
     def _forget_waiting(self, names: Sequence[str]) -> None:
         self._unreadable.forget(names)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cegid_daemon.journal.answers import Answers
     from cegid_daemon.journal.book import BufferBook
     from cegid_daemon.journal.cards import Cards
+    from cegid_daemon.journal.claims import Claims
     from cegid_daemon.journal.connection import Connection
     from cegid_daemon.journal.continuity import Continuity
     from cegid_daemon.journal.ledger import Ledger
@@ -43,6 +44,7 @@ class Journal:
     search: Search
     retention: Retention
     ledger: Ledger
+    claims: Claims
     continuity: Continuity
     sources: Sources
     recipes: Recipes
@@ -78,6 +80,7 @@ class Journal:
         from cegid_daemon.journal.answers import Answers
         from cegid_daemon.journal.book import BufferBook
         from cegid_daemon.journal.cards import Cards
+        from cegid_daemon.journal.claims import Claims
         from cegid_daemon.journal.continuity import Continuity
         from cegid_daemon.journal.ledger import Ledger
         from cegid_daemon.journal.log import LogBook
@@ -106,6 +109,7 @@ class Journal:
             search=search,
             retention=Retention(connection, payloads, search),
             ledger=ledger,
+            claims=Claims(connection, payloads, ledger),
             continuity=Continuity(connection, ledger),
             sources=Sources(connection),
             recipes=Recipes(connection),

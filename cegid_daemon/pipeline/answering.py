@@ -126,7 +126,7 @@ class Answering:
         """Makes a message of the answer, where it is to be logged or to be turned into a reply."""
         if answers is not None and (message.logged or answers.target is not None):
             name = f"{delivery.name}.answer.xml"
-            made = self._journal.ledger.claim_answer(
+            made = self._journal.claims.claim_answer(
                 answers, name, kept.staged, logged=message.logged, now=now, answer_to=message.id
             )
             self._journal.answers.tie(made, tied, now)

@@ -293,7 +293,7 @@ class Filing:
         )  # fmt: skip
         with self._journal.connection.transaction():
             self._journal.sources.move(file.id, SourceState.GONE, file.filed_folder, file.filed_name)
-            self._journal.ledger.claim(taking, routes, logged, now)
+            self._journal.claims.claim(taking, routes, logged, now)
             self._end(replace(file, state=SourceState.GONE), SourceState.GONE, now)
         self.recheck.reload(file.place, file.folder)
 

@@ -259,7 +259,7 @@ class ArchiveRecheck:
     ) -> tuple[list[int], SourceFile]:  # fmt: skip
         """The new messages, and the file as it is now."""
         with self._journal.connection.transaction():
-            claimed = self._journal.ledger.claim(taking, routes, logged, now)
+            claimed = self._journal.claims.claim(taking, routes, logged, now)
             for message in claimed:
                 self._journal.ledger.note(message, "take", "ok", text, now)
             self._journal.sources.end_recheck([file.id])

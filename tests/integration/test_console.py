@@ -545,7 +545,7 @@ def undecided(tmp_path: Path) -> Iterator[tuple[Browser, int, int]]:
     with opened(shop) as journal:
         route, sent = load(tmp_path / "cegid-daemon.toml").routes["inventory"], journal.ledger.message(1)
         first, second = (
-            journal.ledger.claim_again(sent, route, recipe=None, logged=True, now=now, replay_as="") for _ in range(2)
+            journal.claims.claim_again(sent, route, recipe=None, logged=True, now=now, replay_as="") for _ in range(2)
         )
         for message in (first, second):
             journal.ledger.stop(message, State.UNSURE, Fault("Unsure", "nobody knows whether it arrived"))
@@ -559,7 +559,7 @@ def test_a_message_of_a_route_that_is_gone_is_a_notice_and_not_one_that_is_tried
         site.drop("STOCK.csv", "inventory")
     with opened(shop) as journal:
         route, sent = load(tmp_path / "cegid-daemon.toml").routes["inventory"], journal.ledger.message(1)
-        again = journal.ledger.claim_again(sent, route, recipe=None, logged=True, now=now, replay_as="")
+        again = journal.claims.claim_again(sent, route, recipe=None, logged=True, now=now, replay_as="")
         journal.ledger.stop(
             again, State.WAITING, Fault("Transient", "no answer", remedy="It is tried again by itself.")
         )

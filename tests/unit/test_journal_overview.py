@@ -30,7 +30,7 @@ def route(name: str) -> Route:
 def claim(journal: Journal, name: str = "inventory") -> int:
     staged = journal.payloads.stage_bytes([b"x"])
     taking = Taking("inbox", "file:/in", name, f"{name}.csv", Identity(1), staged, None)
-    message = journal.ledger.claim(taking, [route(name)], {"main": True}, NOW)[0]
+    message = journal.claims.claim(taking, [route(name)], {"main": True}, NOW)[0]
     claimed = journal.ledger.message(message)
     assert claimed is not None and claimed.source is not None
     journal.sources.move(claimed.source, SourceState.FILED, "processed", "x")
@@ -51,7 +51,7 @@ def test_a_failed_message_is_no_longer_counted_once_it_is_replayed(journal: Jour
     assert [message.id for message in overview.aside(10)] == [failed]
     original = journal.ledger.message(failed)
     assert original is not None
-    copy = journal.ledger.claim_again(
+    copy = journal.claims.claim_again(
         original, route("inventory"), recipe=None, logged=True, now=NOW, replay_as="today"
     )
     assert overview.aside(10) == []

@@ -398,7 +398,7 @@ def test_a_check_that_cannot_be_written_down_is_made_again(spine: Spine, monkeyp
         raise JournalUnavailable("disk full")
 
     with monkeypatch.context() as broken:
-        broken.setattr(spine.journal.ledger.__class__, "claim", full)
+        broken.setattr(spine.journal.claims.__class__, "claim", full)
         settle(spine)
     settle(spine)
     assert bodies(spine) == [b"1", b"12"]

@@ -109,7 +109,7 @@ def test_a_journal_that_cannot_be_written_is_waited_for(spine: Spine, monkeypatc
         raise JournalUnavailable("disk full")
 
     with monkeypatch.context() as broken:
-        broken.setattr(spine.journal.ledger.__class__, "claim", full)
+        broken.setattr(spine.journal.claims.__class__, "claim", full)
         assert [str(fault) for fault in spine.look().faults] == ["disk full"]
     assert spine.sql("SELECT count(*) FROM payload") == [(0,)], "nothing staged is left"
     spine.look()

@@ -256,7 +256,7 @@ def test_a_journal_that_fails_at_the_claim_forgets_no_lateness(
         def full(*_: object) -> None:
             raise JournalUnavailable("disk full")
 
-        patched.setattr(spine.journal.ledger.__class__, "claim", full)
+        patched.setattr(spine.journal.claims.__class__, "claim", full)
         spine.look()
     assert spine.states() == ["done"]
     spine.look()

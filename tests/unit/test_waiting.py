@@ -198,7 +198,7 @@ def test_a_claim_that_is_rolled_back_forgets_nothing(spine: Spine, monkeypatch: 
 
     with monkeypatch.context() as patched:
         patched.setattr(spine.pipeline.rewriting, "began", broken)
-        patched.setattr(spine.journal.ledger.__class__, "claim", broken)
+        patched.setattr(spine.journal.claims.__class__, "claim", broken)
         with pytest.raises(KeyboardInterrupt):
             spine.look()
     assert waiting(spine) == {"STOCK1.csv": WaitReason.EMPTY}

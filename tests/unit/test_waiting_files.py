@@ -25,7 +25,7 @@ def spine(tmp_path: Path) -> Iterator[Spine]:
 def claim_late(spine: Spine, name: str = "OLD.csv") -> int:
     staged = spine.journal.payloads.stage_bytes([b"late"])
     taking = Taking("inbox", spine.inbox.where, "in", name, Identity(4), staged, None, hold=LATE)
-    return spine.journal.ledger.claim(taking, [route()], {"main": True}, NOON)[0]
+    return spine.journal.claims.claim(taking, [route()], {"main": True}, NOON)[0]
 
 
 def test_a_file_keeps_when_it_was_first_seen_while_it_waits(spine: Spine) -> None:
@@ -57,7 +57,7 @@ def test_the_name_of_a_file_held_at_its_claim_is_free_for_the_next(spine: Spine)
     (listed,) = (one for one in spine.inbox.list("in") if one.name == "OLD.csv")
     staged = spine.journal.payloads.stage_bytes([b"late"])
     taking = Taking("inbox", spine.inbox.where, "in", "OLD.csv", listed.identity, staged, None, hold=LATE)
-    message = spine.journal.ledger.claim(taking, [route()], {"main": True}, NOON)[0]
+    message = spine.journal.claims.claim(taking, [route()], {"main": True}, NOON)[0]
     spine.look()
     source = spine.journal.ledger.message(message)
     assert source is not None and source.source is not None
