@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cegid_daemon import logs
+from cegid_daemon import descriptors, logs
 from cegid_daemon.cli.opening import Invocation, complete_routes, configured, known_routes
 from cegid_daemon.cli.output import json_option, note, plural, print_json, say
 from cegid_daemon.errors import ConfigurationError, Place
@@ -56,6 +56,7 @@ def run(ctx: click.Context, verbose: bool) -> None:
 
     invocation = ctx.ensure_object(Invocation)
     ctx.with_resource(logs.telling(logging.DEBUG if verbose else logging.INFO))
+    descriptors.raise_limit()
     first = invocation.config()
     with Installation(first) as installation:
         daemon = Daemon(
