@@ -95,6 +95,6 @@ def installed(
 
 
 def count(folder: Path) -> int:
-    """How many files lie in a folder, without its sub-folders."""
+    """How many files lie in a folder, without its sub-folders and what is hidden: owner's mark, temporary names."""
     with os.scandir(folder) as entries:
-        return sum(entry.is_file() for entry in entries)
+        return sum(entry.is_file() and not entry.name.startswith(".") for entry in entries)
