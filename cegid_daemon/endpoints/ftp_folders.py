@@ -14,7 +14,7 @@ from cegid_daemon.endpoints.ftp_link import FtpLink
 from cegid_daemon.endpoints.ftp_list_formats import chosen, parse_list
 from cegid_daemon.endpoints.ftp_listing import Entry, Parsed, parse_mlsd, time_ns
 from cegid_daemon.endpoints.ftp_times import Times
-from cegid_daemon.endpoints.ftp_words import NOT_IMPLEMENTED, Refusal, speaks_of_trouble
+from cegid_daemon.endpoints.ftp_words import NOT_IMPLEMENTED, PLACE_FAILS, Refusal, speaks_of_trouble
 from cegid_daemon.endpoints.listing import Listing
 from cegid_daemon.endpoints.paths import is_plain
 from cegid_daemon.model import Listed, escape_name
@@ -108,7 +108,9 @@ def _nlst(link: FtpLink) -> Collection[bytes]:
     """The names of the folder as NLST tells them; none where the server does not."""
     try:
         body = link.listing("NLST")
-    except Refusal:
+    except Refusal as refusal:
+        if refusal.code in PLACE_FAILS:
+            raise
         return set()
     return {line.rpartition(b"/")[2] for line in body.replace(b"\r\n", b"\n").split(b"\n")}
 

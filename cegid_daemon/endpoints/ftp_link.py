@@ -1,8 +1,7 @@
-"""One FTP connection: login, TLS, commands, data connections, and what a server's replies mean.
+"""One FTP connection: login, TLS and transfers.
 
-Owns the conversation; which commands make up a listing or a delivery is the endpoint's. Names go over the line as the
-endpoint's encoding has them, whatever bytes they are. Over TLS the data connection continues the control connection's
-session, which careful servers demand, and both are encrypted and verified.
+Owns the connection; which commands make up a listing or a delivery is the endpoint's. Over TLS control and data
+connections are encrypted and verified.
 """
 
 from __future__ import annotations
@@ -11,45 +10,33 @@ import ftplib
 import socket
 import ssl
 import struct
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 
-from cegid_daemon.endpoints.ftp_words import (
-    NOT_IMPLEMENTED,
-    PLACE_FAILS,
-    PlainFtp,
-    Refusal,
-    TlsFtp,
-    meaning_of,
-    replies,
-)
-from cegid_daemon.endpoints.net import answer_lost, connected, guard, net_error
+from cegid_daemon.endpoints.ftp_commands import BROKEN_LINE, WIRE, FtpCommands
+from cegid_daemon.endpoints.ftp_conversation import PlainFtp, TlsFtp, TransferOver
+from cegid_daemon.endpoints.ftp_words import DataRefusal, Refusal, replies
+from cegid_daemon.endpoints.net import connected, guard
 from cegid_daemon.endpoints.remote import Server
 from cegid_daemon.endpoints.trust import tls_context
-from cegid_daemon.errors import Barred, EndpointError, Permanent, Place, Transient
+from cegid_daemon.errors import Barred, Permanent, Place
 
 RECEIVE = 1 << 18
-_BROKEN_LINE = (OSError, EOFError, ftplib.error_proto, ftplib.error_reply)
 _IS_IT_THERE = 5.0  # seconds an idle connection may take to answer
 _FAREWELL = 5.0  # seconds a server may take to end TLS on a data connection
-_WIRE = "latin-1"  # ftplib wants text: each byte as itself
 _ORDERLY = struct.pack("ii", 0, 0)  # an upload that ended orderly is ended by FIN …
 _RESET = struct.pack("ii", 1, 0)  # … any other by RST, also by a kill: after a FIN a server would call it whole
 
 
-class FtpLink:
+class FtpLink(FtpCommands):
     """One logged-in connection, lent to one caller at a time."""
 
     def __init__(self, server: Server) -> None:
         """Connects and logs in. Untrusted, Barred or Transient if that fails."""
-        self.in_transfer = False
-        self._server = server
-        self._broken = False
-        self._unknown: set[str] = set()  # commands the server does not know, whatever it says of itself
-        self._data: socket.socket | None = None
         self._tls = None if server.scheme == "ftp" else TlsFtp(context=tls_context(server))
-        self._ftp = self._tls or PlainFtp()
-        self._ftp.encoding = _WIRE
+        super().__init__(server, self._tls or PlainFtp())
+        self._data: socket.socket | None = None
+        self._is_over = False  # the server called the transfer over instead of beginning it
         self._ftp.set_pasv(server.passive)
         try:
             with self.telling("cannot connect", server.where):
@@ -65,11 +52,6 @@ class FtpLink:
         except BaseException:
             self._ftp.close()
             raise
-
-    @property
-    def usable(self) -> bool:
-        """Whether it is between two calls and not broken."""
-        return not self._broken and not self.in_transfer
 
     @property
     def has_mlst(self) -> bool:
@@ -92,7 +74,7 @@ class FtpLink:
             self._sock.settimeout(min(self._server.seconds, _IS_IT_THERE))
             self.command("NOOP")
             self._sock.settimeout(self._server.seconds)
-        except (*_BROKEN_LINE, Refusal):
+        except (*BROKEN_LINE, Refusal):
             return False
         return True
 
@@ -105,87 +87,10 @@ class FtpLink:
 
     def end(self) -> None:
         """Ends the connection without a farewell, which some servers keep one waiting for."""
-        with suppress(*_BROKEN_LINE, ValueError):
+        with suppress(*BROKEN_LINE, ValueError):
             self._close_data()
-        with suppress(*_BROKEN_LINE, ValueError):
+        with suppress(*BROKEN_LINE, ValueError):
             self._ftp.close()
-
-    @contextmanager
-    def telling(self, what: str, path: str) -> Iterator[None]:
-        """Translates what the conversation raises; a fault of the line ends the connection."""
-        try:
-            yield
-        except Refusal as refusal:
-            raise self.refused(refusal, what, path) from refusal
-        except _BROKEN_LINE as error:
-            self._broken = True
-            raise net_error(error, what, path) from error
-
-    def refused(self, refusal: Refusal, what: str, path: str) -> EndpointError:
-        """A reply as the error tree says it, as far as the reply alone can tell."""
-        kind, remedy = meaning_of(refusal.code)
-        if refusal.code == 421:
-            self._broken = True
-        error = kind(what, where=Place(file=path), why=refusal.reply, remedy=remedy)
-        return error.by_place() if isinstance(error, Transient) and refusal.code in PLACE_FAILS else error
-
-    def command(self, line: str) -> str:
-        """Sends a command and gives the reply, which is not a failure. Raises Refusal or a fault of the line."""
-        with self._noting(line), replies():
-            return self._ftp.sendcmd(line)
-
-    def command_once(self, line: str, what: str, path: str) -> None:
-        """A command that must not be sent twice. Unsure if its reply is lost; Refusal passes."""
-        with self.telling(what, path):
-            self._ftp.putcmd(line)
-        with self.once(what, path), replies():
-            self._ftp.voidresp()
-
-    def commands(self, lines: Sequence[str], ahead: int) -> Iterator[str | Refusal]:
-        """The replies to commands, `ahead` of them sent before the first is answered. Raises only faults of the line.
-
-        Whoever does not take all of them leaves the connection unusable: the others are on their way.
-        """
-        self.in_transfer = True
-        for at in range(0, len(lines), ahead):
-            some = lines[at : at + ahead]
-            self._sock.sendall("".join(f"{line}\r\n" for line in some).encode(_WIRE))
-            for line in some:
-                try:
-                    with self._noting(line), replies():
-                        reply = self._ftp.getresp()
-                except Refusal as refusal:
-                    yield refusal
-                else:
-                    yield reply
-        self.in_transfer = False
-
-    @contextmanager
-    def _noting(self, line: str) -> Iterator[None]:
-        """Remembers a command that the server does not know."""
-        try:
-            yield
-        except Refusal as refusal:
-            if refusal.code in NOT_IMPLEMENTED:
-                self._unknown.add(line.partition(" ")[0])
-            raise
-
-    @contextmanager
-    def once(self, what: str, path: str) -> Iterator[None]:
-        """What was asked for in here may have happened when the line breaks: Unsure."""
-        try:
-            yield
-        except _BROKEN_LINE as error:
-            self._broken = True
-            raise answer_lost(error, what, path) from error
-
-    def accepts(self, line: str) -> bool:
-        """Whether the server takes a command; raises only faults of the line."""
-        try:
-            self.command(line)
-        except Refusal:
-            return False
-        return True
 
     def listing(self, line: str) -> bytes:
         """The whole of a listing."""
@@ -201,28 +106,44 @@ class FtpLink:
 
     def begin(self, line: str, start: int = 0) -> None:
         """Begins a transfer, from byte `start`; one at a time. Until `complete` the connection is not usable."""
-        self.in_transfer = True
+        uploads = line.startswith("STOR")
+        self.in_transfer, self._is_over = True, False
         try:
             with replies():
                 self._data = self._ftp.transfercmd(line, rest=start or None)
-        except Refusal:
+        except Refusal as refusal:
             self.in_transfer = False
+            self._broken |= isinstance(refusal, DataRefusal)  # what was asked for in vain may be answered later
             raise
+        except TransferOver as over:
+            self._data, self._is_over = over.data, True
+            if uploads:
+                raise Refusal(f"425 The server called the upload over before it began: {over}") from over
+        if self._data is None:
+            return
         guard(self._data, self._server.seconds)
-        if line.startswith("STOR"):
+        if uploads:
             self._data.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
     def received(self) -> Iterator[bytes]:
         """What comes over the data connection, in large pieces: TLS gives 16 KiB at a time."""
-        assert self._data is not None
+        if self._data is None:
+            return
         buffer = memoryview(bytearray(RECEIVE))
-        filled = 1
+        filled = self._first_into(buffer)
         while filled:
-            filled = 0
             while filled < RECEIVE and (got := self._data.recv_into(buffer[filled:])):
                 filled += got
-            if filled:
-                yield bytes(buffer[:filled])
+            yield bytes(buffer[:filled])
+            filled = self._data.recv_into(buffer)
+
+    def _first_into(self, buffer: memoryview) -> int:
+        """A connection that is closed unused may end in a reset: the reply to the transfer says whether all is well."""
+        assert self._data is not None
+        try:
+            return self._data.recv_into(buffer)
+        except ConnectionResetError:
+            return 0
 
     def send(self, body: bytes) -> None:
         """Sends over the data connection; if the server ended it, raises the reply that says why."""
@@ -245,35 +166,12 @@ class FtpLink:
         self._close_data()
         try:
             with replies():
-                self._ftp.voidresp()
+                if not self._is_over:
+                    self._ftp.voidresp()
         except Refusal:
             self.in_transfer = False
             raise
         self.in_transfer = False
-
-    def said(self, name: str) -> str:
-        """A name as it goes over the line. Permanent if FTP or the endpoint's encoding cannot say it."""
-        try:
-            text = name.encode(self._server.encoding, "surrogateescape").decode(_WIRE)
-        except UnicodeEncodeError:
-            text = "\n"
-        if "\r" in text or "\n" in text:
-            raise Permanent(
-                f"the name {name!r} cannot be said in FTP with the encoding {self._server.encoding}",
-                where=Place(file=self._server.where),
-                remedy="Use another name, or the endpoint's right `encoding`.",
-            )
-        return text
-
-    def heard(self, name: bytes) -> str:
-        """A name as the daemon writes it."""
-        return name.decode(self._server.encoding, "surrogateescape")
-
-    @property
-    def _sock(self) -> socket.socket:
-        if self._ftp.sock is None:
-            raise EOFError
-        return self._ftp.sock
 
     def _connect(self) -> None:
         sock = connected(self._server.host, self._server.port, self._server.seconds)
@@ -287,7 +185,7 @@ class FtpLink:
         if self._tls is not None and self._server.scheme == "ftps+implicit":
             sock = self._tls.context.wrap_socket(sock, server_hostname=self._server.host)
         ftp.sock = sock
-        ftp.file = sock.makefile("r", encoding=_WIRE)
+        ftp.file = sock.makefile("r", encoding=WIRE)
         with replies():
             ftp.welcome = ftp.getresp()
 

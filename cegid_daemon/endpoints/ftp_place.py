@@ -15,7 +15,7 @@ from cegid_daemon.endpoints.ftp_folders import FtpFolders, Wanted
 from cegid_daemon.endpoints.ftp_link import FtpLink
 from cegid_daemon.endpoints.ftp_list_formats import parse_list
 from cegid_daemon.endpoints.ftp_times import Times
-from cegid_daemon.endpoints.ftp_words import NOT_IMPLEMENTED, Refusal, speaks_of_rights
+from cegid_daemon.endpoints.ftp_words import NOT_IMPLEMENTED, PLACE_FAILS, Refusal, speaks_of_rights
 from cegid_daemon.endpoints.listing import Listing
 from cegid_daemon.endpoints.paths import checked_name, folder_parts
 from cegid_daemon.endpoints.remote import Server
@@ -108,7 +108,9 @@ class FtpPlace:
             return {}
         try:
             return self._folders.entries(link)
-        except Refusal:
+        except Refusal as refusal:
+            if refusal.code in PLACE_FAILS:  # it says nothing of what is there
+                raise
             return {}
 
     def look(self, link: FtpLink, folder: str, name: str) -> Listed | None:
@@ -258,7 +260,9 @@ def _listed_alone(link: FtpLink, path: str) -> ftp_listing.Entry | None:
         return None
     try:
         entries = parse_list(link.listing(f"LIST {path}")).entries
-    except Refusal:
+    except Refusal as refusal:
+        if refusal.code in PLACE_FAILS:
+            raise
         return None
     names = ((entry, (entry.name, *entry.other_names)) for entry in entries)
     return next((entry for entry, some in names if wanted in {name.rpartition(b"/")[2] for name in some}), None)

@@ -1,15 +1,9 @@
-"""FTP's words: ftplib's conversation with its weak places mended, and what a refusal means.
-
-Owns what is said on a connection, and no connection. A reply that broke off is none; over TLS data connections continue
-the control connection's session, which careful servers demand.
-"""
+"""FTP's words: what a refusal means, and what is to be done about it. Knows no connection."""
 
 from __future__ import annotations
 
 import ftplib
 import re
-import socket
-import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -42,82 +36,34 @@ def speaks_of_trouble(reply: str) -> bool:
 class Refusal(Exception):
     """The server answered a command with a failure; `code` is of three digits."""
 
+    remedy = ""  # where it is known better than by the code
+
     def __init__(self, reply: str) -> None:
         super().__init__(reply)
         self.code = int(reply[:3]) if reply[:3].isdigit() else 0
         self.reply = reply
 
 
-_REFUSED = (ftplib.error_temp, ftplib.error_perm, ftplib.error_reply, ftplib.error_proto)
+_OPEN_PASSIVE = (
+    "Have the server allow passive mode: PASV or EPSV, with the ports of its data connections open in the firewall. "
+)
+_SAYS_PORT = {
+    True: "It takes PORT: `passive = false` in the endpoint works where the server can reach this machine. ",
+    False: "It takes no PORT either, so that `passive = false` would not help. ",
+}
+_OPEN_ACTIVE = "Remove `passive = false` from the endpoint, or have the server allow active mode: PORT or EPRT. "
 
 
-class PlainFtp(ftplib.FTP):
-    """ftplib's conversation, but a reply that broke off in its middle is none: a size might lack its last digits.
+class DataRefusal(Refusal):
+    """The server opens no data connection, whichever way it is asked: a trouble of the server, whatever it replies."""
 
-    A data connection the server does not open one way is asked for the other way (PASV, EPSV; PORT, EPRT). Passive
-    ones always lead to the host of the control connection: behind NAT a server tells an address nobody can reach.
-    """
-
-    _asks_otherwise = False  # the usual way to ask for a passive connection was refused, the other one worked
-
-    def makepasv(self) -> tuple[str, int]:
-        """Where to connect to. Raises the refusal of the usual way if both are refused."""
-        usual, other = ("PASV", "EPSV") if self.af == socket.AF_INET else ("EPSV", "PASV")
-        if self._asks_otherwise:
-            return self._passive(other)
-        try:
-            return self._passive(usual)
-        except _REFUSED as refusal:
-            if str(refusal)[:3] in {"421", "530"}:
-                raise
-            try:
-                found = self._passive(other)
-            except _REFUSED:
-                raise refusal from None
-        self._asks_otherwise = True
-        return found
-
-    def _passive(self, word: str) -> tuple[str, int]:
-        reply, peer = self.sendcmd(word), self.sock.getpeername() if self.sock else ("", 0)
-        _, port = ftplib.parse227(reply) if word == "PASV" else ftplib.parse229(reply, peer)  # noqa: S321
-        return peer[0], port
-
-    def sendport(self, host: str, port: int) -> str:
-        """Tells where we listen."""
-        try:
-            return super().sendport(host, port)
-        except ftplib.error_perm:
-            return self.sendeprt(host, port)
-
-    def getline(self) -> str:
-        """A whole line. EOFError if the connection ended before its end."""
-        assert self.file is not None
-        line = self.file.readline(self.maxline + 1)
-        if len(line) > self.maxline:
-            raise ftplib.error_proto("a line without end")  # noqa: S321
-        if not line.endswith("\n"):
-            raise EOFError
-        return line.rstrip("\r\n")
-
-
-class TlsFtp(PlainFtp, ftplib.FTP_TLS):
-    """FTP over TLS whose data connections continue the control connection's session."""
-
-    reused: bool | None = None  # whether the server continued it on the last data connection
-
-    def ntransfercmd(self, cmd: str, rest: int | str | None = None) -> tuple[socket.socket, int | None]:
-        """Opens a data connection; a reply that explains why its TLS failed is raised instead of the failure."""
-        plain, size = ftplib.FTP.ntransfercmd(self, cmd, rest)  # noqa: S321
-        assert isinstance(self.sock, ssl.SSLSocket)
-        try:
-            secured = self.context.wrap_socket(plain, server_hostname=self.host, session=self.sock.session)
-        except OSError as error:
-            plain.close()
-            if not isinstance(error, ssl.SSLCertVerificationError):
-                self.voidresp()
-            raise
-        self.reused = secured.session_reused
-        return secured, size
+    def __init__(self, usual: str, other: str, *, passive: bool, takes_port: bool = False) -> None:
+        replies = " / ".join(dict.fromkeys((usual, other)))
+        mode = "passive" if passive else "active"
+        super().__init__(f"the server refuses {mode} data connections: {replies}")
+        self.code = 425
+        remedy = _OPEN_PASSIVE + _SAYS_PORT[takes_port] if passive else _OPEN_ACTIVE
+        self.remedy = f"{remedy}It goes on by itself afterwards."
 
 
 @contextmanager

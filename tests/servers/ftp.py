@@ -19,7 +19,7 @@ with warnings.catch_warnings():
     from pyftpdlib.handlers import FTPHandler, TLS_FTPHandler
     from pyftpdlib.ioloop import IOLoop
     from pyftpdlib.servers import FTPServer
-__all__ = ["BARE", "PASSWORD", "AbstractedFS", "FTPHandler", "in_process", "vsftpd"]
+__all__ = ["BARE", "PASSWORD", "AbstractedFS", "FTPHandler", "TLS_FTPHandler", "in_process", "vsftpd"]
 
 _TELLING = ("FEAT", "SIZE", "MDTM", "MLST", "MLSD", "MFMT", "STAT")
 BARE = {word: about for word, about in FTPHandler.proto_cmds.items() if word not in _TELLING}  # as servers of old
