@@ -28,8 +28,8 @@ from cegid_daemon.errors import (
 )
 from cegid_daemon.intake import Intake
 from cegid_daemon.journal import Journal
-from cegid_daemon.journal.rows import SourceFile
 from cegid_daemon.journal.sources import Taking
+from cegid_daemon.known_files import KnownFiles
 from cegid_daemon.listing_faults import ListingFaults
 from cegid_daemon.masks import OWNER_MARK, Masks
 from cegid_daemon.model import Identity, Listed, Route, SourceSpec, State, Store, WaitReason, escape_name
@@ -73,6 +73,7 @@ class Source:
             journal, endpoint.where, self.spec.folder, [route.name for route in routes], self._accepts
         )  # fmt: skip
         self._intake = Intake(routes, endpoint, journal)
+        self._known = KnownFiles(routes, endpoint, journal, pipeline, self._accepts)
         self._recalled = False
         self._is_being_written: Callable[[str], bool] = lambda _: False
         self._unreadable = UnreadableFiles(self._waiting, journal.notices, troubles, self.place, routes)
@@ -123,7 +124,8 @@ class Source:
         self._unreadable.begin_look(listing)
         self._passed_over.clear()
         self._overtaken.clear()
-        fresh = self._fresh(listing)
+        fresh = self._known.fresh(listing)
+        self._recall()
         if self._jumps is not None and self._jumps.has_jumped(now):
             self._settling.restart(now)
         look = self._settling.look(fresh, now, is_open=self._is_open)
@@ -204,18 +206,6 @@ class Source:
                 remedy="Make it (or mount it) again; files in it are then taken by themselves.",
             ) from exc
 
-    def _fresh(self, listing: Sequence[Listed]) -> Sequence[Listed]:
-        """What no message was made of yet."""
-        if not any(one.regular for one in listing):
-            return listing
-        self._recall()
-        known = self._journal.sources.lying(self.endpoint.where, self.spec.folder)
-        self._free_names(listing, known)
-        left = (
-            self._journal.sources.left(self.endpoint.where, self.spec.folder) if self.spec.after == "leave" else set()
-        )
-        return [one for one in listing if one.name not in known and (one.name, one.identity) not in left]
-
     def _is_open(self, name: str) -> bool:
         """Whether the file is known to be open for writing. The kernel's word counts more than that of events."""
         known = self.endpoint.has_writer(self.spec.folder, name) if isinstance(self.endpoint, WriterCheck) else None
@@ -228,19 +218,6 @@ class Source:
             files = self._waiting.files().items()
             empty = {name: (file.identity, file.first_seen) for name, file in files if file.reason is WaitReason.EMPTY}
             self._settling.recall(empty)
-
-    def _free_names(self, listing: Sequence[Listed], known: dict[str, SourceFile]) -> None:
-        """A new file under the name of one that is no affair of ours (its route is gone, or moved on) is taken.
-
-        The old one is no more: its message goes on, or is closed, from the bytes that were stored.
-        """
-        routes = [route.name for route in self.routes]
-        for file in self._journal.sources.give_up(known, listing, routes):
-            log.warning(
-                "%s was replaced by its sender, and the new file is taken. The message of the old one belongs to a "
-                "route that takes nothing from here any more; its bytes are kept.", self._subject(file.name),
-            )  # fmt: skip
-            del known[file.name]
 
     def _take(self, batch: Sequence[Listed], passed: Passed) -> list[Prepared]:
         """Reads, claims and rewrites some files, up to the first that cannot be read now and holds up the others."""

@@ -212,6 +212,36 @@ class Sources:
             ).rowcount
         ]
 
+    def folders(self, *, left: bool) -> list[tuple[str, str]]:
+        """Place and folder of all files not filed away; with `left` also of those that stay by configuration."""
+        found = self._db.query(
+            "SELECT DISTINCT place, folder FROM source INDEXED BY source_here WHERE state IN ('lying', 'filing') "
+            "UNION SELECT DISTINCT place, folder FROM source INDEXED BY source_left WHERE state = 'left' AND ?",
+            (left,),
+        )
+        return [(row["place"], unescape_name(row["folder"])) for row in found]
+
+    def kept_in(self, place: str, folder: str, *, left: bool) -> list[SourceFile]:
+        """The files taken from a folder and not filed away, of each name the last; with `left` also those that stay."""
+        found = self._db.query(
+            f"SELECT {rows.SOURCE_COLUMNS} FROM source WHERE id IN (SELECT max(id) FROM source WHERE place = ? "
+            "AND folder = ? AND (state IN ('lying', 'filing') OR (state = 'left' AND ?)) GROUP BY name)",
+            (place, escape_name(folder), left),
+        )
+        return [rows.source_file(row) for row in found]
+
+    def adopt(self, file: SourceFile, here: tuple[str, str], identity: Identity) -> None:
+        """The file lies in this folder now; where it goes from there is chosen anew."""
+        left = file.state is SourceState.LEFT
+        self._db.execute(
+            "UPDATE source SET place = ?, folder = ?, state = ?, filed_folder = ?, filed_name = ? WHERE id = ?",
+            (
+                here[0], escape_name(here[1]), SourceState.LEFT if left else SourceState.LYING,
+                escape_name(here[1]) if left else "", escape_name(file.name) if left else "", file.id,
+            ),
+        )  # fmt: skip
+        self.update_identity(file.id, identity)
+
     def rehome(self, place: str, folder: str) -> int:
         """Files known under another spelling of this folder are known under this one: how many.
 

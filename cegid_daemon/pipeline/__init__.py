@@ -19,7 +19,7 @@ from cegid_daemon.errors import CegidDaemonError, EndpointError, Permanent, Tran
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.newer import overtaken_by
 from cegid_daemon.journal.rows import Message
-from cegid_daemon.model import CLOSED, LONGEST_RETRY_AFTER, Route, State, escape_name
+from cegid_daemon.model import CLOSED, LONGEST_RETRY_AFTER, Listed, Route, State, escape_name
 from cegid_daemon.pipeline.answering import log_refusal
 from cegid_daemon.pipeline.contacts import Contacts
 from cegid_daemon.pipeline.delivering import Delivering
@@ -124,6 +124,12 @@ class Pipeline:
     def recheck(self, place: str, folder: str, now: datetime, *, patient: bool) -> Rechecked:
         """Looks again at files taken from this folder a moment ago; what they say now becomes messages."""
         return self._filing.recheck.check(place, folder, now, patient=patient)
+
+    def adopt_moved(
+        self, here: tuple[str, str], listed: Iterable[Listed], routes: Collection[str], *, left: bool
+    ) -> set[str]:
+        """The names among files that no message was made of here, but in another folder: they are known from now on."""
+        return self._filing.moved.adopt(here, listed, routes, left=left)
 
     def _posts(self, route: Route) -> bool:
         return route.target is not None and route.target.endpoint in self._apis

@@ -22,6 +22,7 @@ from cegid_daemon.model import CLOSED, Identity, Listed, Route, SourceState, Sta
 from cegid_daemon.pipeline.destinations import Destinations
 from cegid_daemon.pipeline.failure import explanation
 from cegid_daemon.pipeline.growth import StartDigest, hold_for_growth
+from cegid_daemon.pipeline.moved_files import MovedFiles
 from cegid_daemon.pipeline.naming import error_name
 from cegid_daemon.pipeline.places import Looks, Name, Places, asked, collecting, found
 from cegid_daemon.pipeline.rechecking import RECHECK_FOR, ArchiveRecheck
@@ -41,6 +42,7 @@ class Filing:
         self._routes = routes
         self._destinations = Destinations(self._places, routes, journal.ledger.instance())
         self.recheck = ArchiveRecheck(journal, self._places, self._destinations, routes)
+        self.moved = MovedFiles(journal, self._places, routes)
 
     def file(self, sources: Sequence[int], now: datetime) -> list[CegidDaemonError]:
         """Files away those of `sources` none of whose messages is on its way any more, and closes those messages.
@@ -104,7 +106,7 @@ class Filing:
         begun: set[int] = set()
         files: list[SourceFile] = []
         taken = self._journal.sources.filing_names()
-        over = self._over(sources)
+        over = [(self.moved.follow(file, messages), messages) for file, messages in self._over(sources)]
         looks = self._places.look(self._destinations.likely(over, now))
         for file, messages in over:
             with collecting(errors):
