@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from difflib import get_close_matches
 
 from cegid_daemon.rewrite.expressions import fields_of
 from cegid_daemon.rewrite.recipe import Layout
@@ -21,20 +22,24 @@ from cegid_daemon.rewrite.remarks import (
     QUOTED_KEY,
     SCIENTIFIC_KEY,
     SKU_TWICE,
+    Remarks,
 )
 from cegid_daemon.rewrite.tally import Tally
 
 MOST_KEPT = 100_000  # keys kept as texts
+_SAMPLE = 100  # records of a block whose other fields are looked at
+_ALIKE = 0.8  # of 1, for names that may be meant to be the same
 _PASS = 150_000  # hashes compared at a time
 _MOST_PASSES = 8
 
 Place = tuple[int, int]
 """Record and line."""
 
+_INCHES = r"(?:[^\"]*[^0-9\"])?[0-9]{1,3}\"\Z"  # `BOX 12"`: one mark, behind a short number
 _ODD = (
     (SCIENTIFIC_KEY, re.compile(r"[0-9](?:[.,][0-9]+[eE]\+?|[eE]\+)[0-9]{1,3}")),
     (DECIMAL_KEY, re.compile(r"[0-9]{2,}[.,]0{1,3}")),
-    (QUOTED_KEY, re.compile(r"(?s)[\"'].*|.*\"")),
+    (QUOTED_KEY, re.compile(rf"(?s)[\"'].*|(?!{_INCHES}).*\"")),
     (INVISIBLE_IN_KEY, re.compile("(?s).*[\xa0\xad\u200b-\u200f\u2028-\u202e\u2060\ufeff].*")),
 )
 
@@ -46,8 +51,7 @@ class KeyRemarks:
         once = bool(stock or layout.buffer) and not layout.sum_by and not layout.delta
         self._remarks = tally.remarks
         self._twice = _Twice(tally) if once else None
-        self._absent = _always_read(stock, layout) if layout.kind == "xml" else set()
-        self._any = False
+        self._absent = _Absent(stock, layout, tally.remarks) if layout.kind == "xml" else None
 
     def see(self, skus: Sequence[str], products: Sequence[str], places: Sequence[Place]) -> None:
         """Looks at some keys; each stands at a place."""
@@ -58,13 +62,10 @@ class KeyRemarks:
             keys = skus if all(skus) else [sku or product for sku, product in zip(skus, products, strict=True)]
             self._twice.see(keys, places)
 
-    def see_fields(self, names: Iterable[Iterable[str]]) -> None:
+    def see_records(self, records: Sequence[Collection[str]]) -> None:
         """Looks at the names of the fields of some records."""
-        for record in names if self._absent else ():
-            self._any = True
-            self._absent.difference_update(record)
-            if not self._absent:
-                break
+        if self._absent is not None:
+            self._absent.see(records)
 
     def _look(self, skus: Sequence[str], products: Sequence[str], places: Sequence[Place]) -> None:
         for sku, product, (record, line) in zip(skus, products, places, strict=True):
@@ -77,8 +78,43 @@ class KeyRemarks:
         """The file is at its end."""
         if self._twice is not None:
             self._twice.finish()
-        for name in sorted(self._absent) if self._any else ():
-            self._remarks.add(ABSENT_FIELD, field=name)
+        if self._absent is not None:
+            self._absent.finish()
+
+
+class _Absent:
+    """Finds fields of the stock that no record has, while the records have one of nearly the same name.
+
+    A field alone that no record has is an optional one.
+    """
+
+    def __init__(self, stock: str, layout: Layout, remarks: Remarks) -> None:
+        self._remarks = remarks
+        self._read = _always_read(stock, layout)
+        self._absent = sorted(self._read)
+        self._there: set[str] = set()
+
+    def see(self, records: Sequence[Collection[str]]) -> None:
+        if self._absent:
+            self._there.update(*records[:_SAMPLE])
+            self._absent = [name for name in self._absent if not any(name in record for record in records)]
+
+    def finish(self) -> None:
+        others = {_letters(name): name for name in sorted(self._there - self._read)}
+        for name in self._absent:
+            plain = _letters(name)
+            alike = [other for other in others if not _names_more(plain, other)]
+            for near in get_close_matches(plain, alike, 1, _ALIKE):
+                self._remarks.add(ABSENT_FIELD, field=name, value=others[near])
+
+
+def _names_more(one: str, other: str) -> bool:
+    """Whether a name has a word more than the other: `Reserved` and `ReservedAt` are not meant to be the same."""
+    return abs(len(one) - len(other)) > 1 and (one.startswith(other) or other.startswith(one))
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\W_]", "", name).casefold()
 
 
 def _always_read(stock: str, layout: Layout) -> set[str]:

@@ -194,7 +194,7 @@ def _watch(block: Block, watches: Sequence[KeyRemarks]) -> None:
     for values, watch in zip(block.all, watches, strict=True):
         rows = values.rows
         watch.see([row[1] for row in rows], [row[2] for row in rows], [_place(row[0]) for row in rows])
-        watch.see_fields(row[0] for row in rows)
+        watch.see_records([row[0] for row in rows])
 
 
 def _place(record: Record) -> tuple[int, int]:

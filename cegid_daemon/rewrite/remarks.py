@@ -37,7 +37,7 @@ _REMEDIES = {
     MIXED_ENCODING: "Have the sender write the whole file in UTF-8, or name the encoding in the layout.",
     SKU_TWICE: 'Only one value of a SKU can be right: set sum_by = "sku" in the layout, or have the sender correct it.',
     SKIPPED_RECORD: "Set lead, header, columns or proof of the layout as the file really is.",
-    ABSENT_FIELD: "Compare the names in the layout with those in the file.",
+    ABSENT_FIELD: "The records have a field of nearly that name: correct the name in the layout, or the file.",
     NO_NUMBER: "Correct it in the source, or use decimal or whole in the template, which refuse it.",
 }
 
@@ -49,10 +49,16 @@ _Group = tuple[str, str]
 class Remarks:
     """The remarks on one file, as they come."""
 
-    def __init__(self) -> None:
+    def __init__(self, fields: frozenset[str] | None = None) -> None:
+        """`fields`: those that layout and templates read; None: it is not known."""
+        self._fields = fields
         self._counts: dict[_Group, int] = {}
         self._places: dict[_Group, list[RemarkPlace]] = {}
         self._withdrawn: set[_Group] = set()
+
+    def is_read(self, field: str) -> bool:
+        """Whether layout or template reads the field, as far as is known."""
+        return self._fields is None or field in self._fields
 
     def add(
         self, kind: str, *, line: int = 0, record: int = 0, field: str = "", value: str = "", group: str = ""

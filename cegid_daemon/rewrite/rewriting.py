@@ -20,9 +20,10 @@ from cegid_daemon.rewrite.numbers import BLANKS
 from cegid_daemon.rewrite.output import Outlet, pieces
 from cegid_daemon.rewrite.ports import Book, Job, PartMade, Rewritten, Sink
 from cegid_daemon.rewrite.provenance import PRINTED, Printed, counting
+from cegid_daemon.rewrite.reads import fields_read
 from cegid_daemon.rewrite.recipe import Layout, Recipe
 from cegid_daemon.rewrite.record import Record
-from cegid_daemon.rewrite.remarks import refuse
+from cegid_daemon.rewrite.remarks import Remarks, refuse
 from cegid_daemon.rewrite.sandbox import OnePass
 from cegid_daemon.rewrite.tally import Tally
 
@@ -57,7 +58,7 @@ def rewrite(
     gives the records that go on, as `buffers.of_file` does. Raises `BadInput`, `TemplateFault` or `BadOutput`, and then
     nothing in the sink counts.
     """
-    tally = Tally()
+    tally = Tally(remarks=Remarks(fields_read(recipe)))
     try:
         if recipe.layout.buffer:
             done = _fed(found(recipe.layout, open_source, tally), recipe.layout, book, sink, tally)

@@ -25,6 +25,7 @@ from cegid_daemon.rewrite.layouts import Source, plain_xml
 from cegid_daemon.rewrite.ports import Book
 from cegid_daemon.rewrite.recipe import Layout
 from cegid_daemon.rewrite.record import Record
+from cegid_daemon.rewrite.remarks import Remarks
 from cegid_daemon.rewrite.sums import Scratch
 from cegid_daemon.rewrite.tally import Tally
 from cegid_daemon.workshop.kinship import die_with
@@ -39,6 +40,7 @@ class Reading:
     """What the process is to read, and with what."""
 
     layout: Layout
+    fields: frozenset[str] | None  # those that layout and templates read
     source: Source
     book: Callable[[], Book]  # opens the buffer book; called in the process
     scratch: Scratch
@@ -107,7 +109,7 @@ def _read_to_the_end(reading: Reading, sock: socket.socket) -> NoReturn:
 
 def _bodies(reading: Reading) -> Iterator[_Found | Coverage | CegidDaemonError]:
     """Sheets with what they say of the catalogue, and at the end what was counted, or the error that stands there."""
-    layout, tally = reading.layout, Tally()
+    layout, tally = reading.layout, Tally(remarks=Remarks(reading.fields))
     pairs: list[tuple[str, str]] = []
     try:
         for sheet in columns.stocked(

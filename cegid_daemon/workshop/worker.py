@@ -34,6 +34,7 @@ from cegid_daemon.journal.book_reader import BookReader
 from cegid_daemon.journal.reader import connect, read_payload
 from cegid_daemon.rewrite.buffers import Stocking
 from cegid_daemon.rewrite.ports import Book, Job, Rewritten, Sink
+from cegid_daemon.rewrite.reads import fields_read
 from cegid_daemon.rewrite.recipe import Recipe
 from cegid_daemon.rewrite.travel import StayedBehind, travels
 from cegid_daemon.workshop.orders import Bench, Finished, Limits, Task
@@ -134,7 +135,7 @@ class _Worker:
             return self._rewritten(partial(self._core, scratch=self._scratch), task, sink)
         self._leave_journal()
         reading = Reading(
-            recipe.layout, lambda: self._received(task), lambda: self._book(task), self._scratch,
+            recipe.layout, fields_read(recipe), lambda: self._received(task), lambda: self._book(task), self._scratch,
             lambda exc: _classified(exc, task),
         )  # fmt: skip
         with second_hand(reading, closed=[self._sock], tick=self._tick) as stock:

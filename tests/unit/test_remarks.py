@@ -121,6 +121,16 @@ def test_an_odd_key_is_remarked_on_with_its_place(key: str, kind: str) -> None:
     assert caught.value.remedy
 
 
+@pytest.mark.parametrize("key", ['"SKU', 'SKU"', 'A ""B""', '"BOX 12"', 'BOX 12""', '"12""', "'SKU'", 'A"'])
+def test_quotation_marks_around_a_key_are_remarked_on(key: str) -> None:
+    assert kinds(made(ROWS, f"ean;q\n{key};5\n")[0]) == ({QUOTED_KEY: 1} if key[-1] == '"' or key[0] in "\"'" else {})
+
+
+@pytest.mark.parametrize("key", ['BOX 12"', '12"', 'TV-55"', 'PIPE 3/4"', 'PIPE 1.5"', "5'6\"", '27" MONITOR'])
+def test_an_inch_sign_at_the_end_of_a_key_is_not(key: str) -> None:
+    assert made(ROWS, f"ean;q\n{key};5\n")[0].remarks == ()
+
+
 @pytest.mark.parametrize("key", ["12E5", "A.B", "1E5", "é", "10.5", "A-000", "O'NEILL", "X 0", "5.0"])
 def test_a_plain_key_is_not(key: str) -> None:
     assert made(ROWS, f"ean;q\n{key};5\n")[0].remarks == ()
@@ -228,6 +238,34 @@ def test_a_skipped_line_is_told_and_remarked_on_where_it_could_be_a_record(first
     assert kinds(coverage) == ({SKIPPED_RECORD: 1} if remarked else {})
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "STOCK;2\nA1;5\nA2;7\n",
+        "STOCK;7\n2000000000015;5\n2000000000022;7\n",
+        "STOCK;20261127\n2000000000015;5\n",
+        ";2\nA1;5\nA2;7\n",
+        "NB LIGNES;2\nSYN-REF1;5\nSYN-REF2;7\n",
+        "STOCK;20261127\nA1;5\nA2;7\n",
+    ],
+)
+def test_a_counter_line_is_no_record(raw: str) -> None:
+    layout = replace(NAMED, lead=1)
+    coverage, _ = made(layout, raw)
+    assert coverage.remarks == ()
+    assert coverage.skipped[0].text == raw.partition("\n")[0]
+
+
+def test_a_trailer_that_no_record_looks_like_is_none() -> None:
+    trailed = replace(NAMED, proof=Proof("END"))
+    assert made(trailed, "2000000000015;5\n2000000000022;7\nEND;2\n")[0].remarks == ()
+
+
+@pytest.mark.parametrize("first", ["A7;2", "STOCK;2", "2000000000039;9"])
+def test_a_record_that_is_taken_for_a_counter_line_is_remarked_on(first: str) -> None:
+    assert kinds(made(replace(NAMED, lead=1), f"{first}\nA1;5\nB;2\nC;3\n")[0]) == {SKIPPED_RECORD: 1}
+
+
 def test_a_line_that_declares_the_count_is_trusted_and_the_trailer_is_told() -> None:
     counted = replace(NAMED, lead=1, proof=Proof(count="r['2']"))
     coverage, _ = made(counted, "2000000000000;1\n2000000000015;5\n")
@@ -302,6 +340,25 @@ def test_a_repeated_element_is_remarked_on_unless_it_is_blank_or_holds_elements(
 
 
 @pytest.mark.parametrize(
+    ("template", "remarked"),
+    [
+        ("{{ r.sku }}", False),
+        ("{{ r.Tag }}", True),
+        ("{{ r['Tag'] }}", True),
+        ("{% set name = 'Tag' %}{{ r[name] }}", True),
+        ("{{ r['T' ~ 'ag'] }}", True),
+        ("{{ r.raw.items() | list }}", True),
+        ("{{ [r] | map(attribute='Tag') | first }}", True),
+    ],
+)
+def test_a_repeated_element_is_remarked_on_where_it_is_read(template: str, remarked: bool) -> None:
+    raw = item("<Qty>1</Qty><Tag>a</Tag><Tag>b</Tag>")
+    coverage, _ = made(ITEMS, raw, template=f"{{% for r in records %}}{template}{{% endfor %}}")
+    assert kinds(coverage) == ({REPEATED_ELEMENT: 1} if remarked else {})
+    assert kinds(made(replace(ITEMS, skip=("r.Tag == 'x'",)), raw)[0]) == {REPEATED_ELEMENT: 1}
+
+
+@pytest.mark.parametrize(
     "all_of_them", ["{% for t in r.each('Tag') %}{{ t.parent.sku }}{% endfor %}", "{{ r.each('Tag') }}"]
 )
 def test_repeated_elements_that_are_read_one_by_one_are_not_remarked_on(all_of_them: str) -> None:
@@ -326,9 +383,21 @@ def test_a_field_of_the_stock_that_stands_in_no_record_is_remarked_on() -> None:
     coverage, _ = made(layout, item("<Qty>5</Qty><Reserved>2</Reserved>"))
     assert kinds(coverage) == {ABSENT_FIELD: 1}
     assert coverage.remarks[0].places[0].field == "Reservd"
+    assert coverage.remarks[0].places[0].value == "Reserved"
+    for near in ("reservd", "Reserv-d"):
+        assert kinds(made(layout, item(f"<Qty>5</Qty><{near}>2</{near}>"))[0]) == {ABSENT_FIELD: 1}
     two = "<S><Item><Qty>1</Qty></Item><Item><Code>A</Code><Qty>1</Qty><Reservd>1</Reservd></Item></S>"
     assert made(layout, two)[0].remarks == ()
     assert made(replace(layout, stock="r.Qty - r.Reservd|default('0')"), item("<Qty>5</Qty>"))[0].remarks == ()
+
+
+@pytest.mark.parametrize(
+    "also", ["", "<Label>x</Label>", "<Prepared>1</Prepared><Warehouse>1</Warehouse>", "<Qty2>1</Qty2>"]
+)
+def test_a_field_that_the_sender_leaves_out_of_every_record_is_none(also: str) -> None:
+    layout = replace(ITEMS, stock="r.Qty - r.Reserved")
+    coverage, out = made(layout, item(f"<Qty>5</Qty>{also}"))
+    assert (coverage.remarks, out) == ((), "A|5\n")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from functools import partial
 
 from cegid_daemon.errors import BadInput, Place
 from cegid_daemon.rewrite.layouts.rows import cells, rows
-from cegid_daemon.rewrite.layouts.skipped import TITLE_ROW, holds_number, refuse_swallowed, remark_skipped
+from cegid_daemon.rewrite.layouts.skipped import TITLE_ROW, like_records, refuse_swallowed, remark_skipped
 from cegid_daemon.rewrite.layouts.text import Source
 from cegid_daemon.rewrite.recipe import Layout
 from cegid_daemon.rewrite.record import Record
@@ -28,7 +28,7 @@ def read(layout: Layout, source: Source, tally: Tally) -> Iterator[Record]:
     beginnings = {row[0] for row in repeated}
     width = len(columns)
     kept = [(place, name) for place, name in enumerate(columns) if name in layout.untrimmed]
-    strip = str.strip
+    strip, first = str.strip, list[str]()
     for number, (line, row) in enumerate(found, 1):
         if len(row) != width:
             raise broken_row(line, row, width)
@@ -37,7 +37,8 @@ def read(layout: Layout, source: Source, tally: Tally) -> Iterator[Record]:
             again.number, again.line = number, line
             tally.repeat_titles(again, layout.delimiter.join(row))
             continue
-        if number == 1 and tally.skipped:
+        if number == 1:
+            first = row
             refuse_swallowed(layout, tally, row, partial(cells, layout))
         record = Record(zip(columns, map(strip, row), strict=False))
         for place, name in kept:
@@ -45,8 +46,12 @@ def read(layout: Layout, source: Source, tally: Tally) -> Iterator[Record]:
         record.number, record.line = number, line
         tally.read = number
         yield record
-    has_number = holds_number(layout)
-    remark_skipped(layout, tally, lambda text: len(row := cells(layout, text)) == width and has_number(row))
+    remark_skipped(layout, tally, like_records(layout, tally, partial(_whole_cells, layout, width), first))
+
+
+def _whole_cells(layout: Layout, width: int, line: str) -> list[str]:
+    row = cells(layout, line)
+    return row if len(row) == width else []
 
 
 def _titles(found: Iterator[tuple[int, list[str]]], layout: Layout, tally: Tally) -> list[str]:

@@ -13,7 +13,7 @@ from functools import partial
 from cegid_daemon.errors import BadInput, Place
 from cegid_daemon.rewrite.expressions import fields_of
 from cegid_daemon.rewrite.layouts.rows import numbered
-from cegid_daemon.rewrite.layouts.skipped import holds_number, refuse_swallowed, remark_skipped
+from cegid_daemon.rewrite.layouts.skipped import like_records, refuse_swallowed, remark_skipped
 from cegid_daemon.rewrite.layouts.text import Source, Unended
 from cegid_daemon.rewrite.recipe import Field, Layout
 from cegid_daemon.rewrite.record import Record
@@ -29,13 +29,15 @@ def read(layout: Layout, source: Source, tally: Tally) -> Iterator[Record]:
     trimmed = [(f.name, f.at - 1, f.at - 1 + f.width) for f in layout.fields if _trims(layout, f)]
     cells = partial(_cells, layout, least)
     whole = [(f.name, f.at - 1, f.at - 1 + f.width) for f in layout.fields if not _trims(layout, f)]
+    first: list[str] = []
     for number, (line_no, line) in enumerate(numbered(layout, source, tally), 1):
         if len(line) < full and (len(line) < least or isinstance(line, Unended)):
             raise _short(layout, line_no, line, least)
         if not line.startswith(head):
             raise _headless(head, line_no, line)
-        if number == 1 and tally.skipped:
-            refuse_swallowed(layout, tally, cells(line), cells)
+        if number == 1:
+            first = cells(line)
+            refuse_swallowed(layout, tally, first, cells)
         record = Record({name: line[start:end].strip() for name, start, end in trimmed})
         for name, start, end in whole:
             record[name] = line[start:end].ljust(end - start)
@@ -44,8 +46,7 @@ def read(layout: Layout, source: Source, tally: Tally) -> Iterator[Record]:
         record.number, record.line = number, line_no
         tally.read = number
         yield record
-    has_number = holds_number(layout)
-    remark_skipped(layout, tally, lambda line: has_number(cells(line)))
+    remark_skipped(layout, tally, like_records(layout, tally, cells, first))
 
 
 def _cells(layout: Layout, least: int, line: str) -> list[str]:

@@ -58,7 +58,7 @@ def read(layout: Layout, source: Source, tally: Tally) -> Iterator[Record]:
             inner[kind].append(record)
     if group is not None:
         yield group
-    remark_skipped(layout, tally, lambda text: _is_row(layout, cells(layout, text)))
+    remark_skipped(layout, tally, lambda line: _is_row(layout, cells(layout, line.text)))
 
 
 def _is_row(layout: Layout, row: Sequence[str]) -> bool:

@@ -91,11 +91,11 @@ class ElementRecord(Record):
             self.remarks.add(REPEATED_ELEMENT, line=line, record=number, field=field, value=text, group=group)
 
     def remark_repeated(self) -> None:
-        """Remarks on child elements that bear the name of an earlier one: as fields they are not read."""
+        """Remarks on child elements that bear the name of an earlier one, where that one is read as a field."""
         seen: set[str] = set()
         for child in self.element:
             name = _NAMES[child.tag]
-            if name in seen:
+            if name in seen and self.remarks is not None and self.remarks.is_read(name):
                 self._remark(name, child)
             seen.add(name)
 
