@@ -32,7 +32,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self
+
+ANYTHING, FIELD_VALUE, NOTHING = "anything", "the value of the field", "nothing"  # what an error quotes of a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +89,11 @@ class CegidDaemonError(Exception):
         return self
 
 
-def _rebuild(kind: type[CegidDaemonError], what: str, where: Place, why: str, remedy: str) -> CegidDaemonError:
-    return kind(what, where=where, why=why, remedy=remedy)
+def _rebuild(
+    kind: type[CegidDaemonError], what: str, where: Place, why: str, remedy: str, *quoting: str
+) -> CegidDaemonError:
+    error = kind(what, where=where, why=why, remedy=remedy)
+    return error.quoting(*quoting) if quoting and isinstance(error, MessageError) else error
 
 
 class ConfigurationError(CegidDaemonError):
@@ -101,7 +106,25 @@ class ConfigurationError(CegidDaemonError):
 
 
 class MessageError(CegidDaemonError):
-    """One message is at fault; the others go on."""
+    """One message is at fault; the others go on.
+
+    `quotes` says which text of the file may stand in `what` and `why`: `ANYTHING` unless the error knows better, the
+    value of the field that `where` names (`FIELD_VALUE`), or `NOTHING`. `unquoted` is `what` without it.
+    """
+
+    quotes = ANYTHING
+    unquoted = ""
+    value: str | None = None  # the value that is quoted, where it is not yet known which field holds it
+
+    def quoting(self, quotes: str, unquoted: str = "") -> Self:
+        """The same error, which says what it quotes."""
+        self.quotes, self.unquoted = quotes, unquoted
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """With what it quotes: only the daemon knows what may be shown."""
+        rebuild, given = super().__reduce__()
+        return (rebuild, (*given, self.quotes, self.unquoted))
 
 
 class BadInput(MessageError):
@@ -118,6 +141,8 @@ class BadOutput(MessageError):
 
 class LimitExceeded(MessageError):
     """The rewriting took too long, or too much memory, or killed its worker."""
+
+    quotes = NOTHING
 
 
 class EndpointError(CegidDaemonError):

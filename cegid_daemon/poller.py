@@ -20,12 +20,13 @@ from ulid import ULID
 from cegid_daemon.carrying import SWEEP, Carrying, Passed
 from cegid_daemon.clock import BootClock, Reading, boot_time
 from cegid_daemon.endpoints.protocol import Poster
-from cegid_daemon.errors import BadInput, EndpointError, Permanent, Place, TemplateFault
+from cegid_daemon.errors import BadInput, EndpointError, MessageError, Permanent, Place, TemplateFault
 from cegid_daemon.journal import Journal
 from cegid_daemon.model import Route, SourceSpec, Store
 from cegid_daemon.pipeline import Pipeline
 from cegid_daemon.pipeline.envelopes import method_of, records_in, refusal_of
 from cegid_daemon.pipeline.posting import fault_of
+from cegid_daemon.rewrite import masking
 from cegid_daemon.rewrite.recipe import Recipe, Templates
 from cegid_daemon.rewrite.templates import compile as compile_template
 from cegid_daemon.trouble import Troubles
@@ -81,6 +82,8 @@ class Poll:
         try:
             self._ask(passed_since, began, passed)
         except (EndpointError, BadInput, TemplateFault) as error:
+            if isinstance(error, MessageError) and any(route.log.redact for route in self.routes):
+                error = masking.withheld(error)
             passed.faults.append(error)
             self._troubles.failed(self.name, error, self.routes[0].retry, now)
             self._pipeline.contacts.failed(self.spec.endpoint, str(error), now)

@@ -22,6 +22,7 @@ from cegid_daemon.model import CLOSED, DeliveryState, Fault, Listed, RejectsSpec
 from cegid_daemon.pipeline.answering import log_refusal
 from cegid_daemon.pipeline.contacts import Contacts
 from cegid_daemon.pipeline.naming import numbered, subfolder
+from cegid_daemon.pipeline.reply_masking import reply_mask
 from cegid_daemon.timing import Settling
 from cegid_daemon.trouble import Troubles
 
@@ -117,7 +118,10 @@ class Rejects:
         said = "\n".join(text for text in map(self._text, logs) if text)
         with self._journal.connection.transaction():
             self._journal.answers.look_into(self.endpoint.where, self.spec.folder, file, _message(delivery), now)
-            error = self._mark(route, delivery, file, said, now) if delivery is not None else None
+            error = None
+            if delivery is not None and message is not None:
+                said = reply_mask(self._journal, route, message)(said)
+                error = self._mark(route, delivery, file, said, now)
         if delivery is None:
             log.warning("%s: %s was not sent by us, or is no longer known", self.name, escape_name(file.name))
         tied: list[tuple[Message, CegidDaemonError]] = []

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cegid_daemon.config import Config
-from cegid_daemon.console.marking import PairRow, masked, row_of
+from cegid_daemon.console.marking import PairRow, is_found, masked, row_of
 from cegid_daemon.console.pairing import Tracer
 from cegid_daemon.errors import MessageError, Refused
 from cegid_daemon.journal.book import BufferBook
@@ -18,6 +18,7 @@ from cegid_daemon.journal.recipes import Recipes
 from cegid_daemon.journal.rows import Message
 from cegid_daemon.model import Route
 from cegid_daemon.pipeline.envelopes import Refusal
+from cegid_daemon.rewrite import masking
 from cegid_daemon.rewrite.masking.fields import Fields
 from cegid_daemon.rewrite.recipe import Recipe
 
@@ -57,13 +58,22 @@ def made_with(message: Message, config: Config, recipes: Recipes, book: BufferBo
     return Made(route, today, book.current_revision(), refusals, then=False)
 
 
-def account(tracer: Tracer, message: Message, made: Made, *, first: int, count: int, key: str = "") -> Account:
-    """`count` records from number `first` on, or the first ones that bear `key`. Raises Refused, Transient."""
+def account(
+    tracer: Tracer, message: Message, made: Made, *, first: int, count: int, key: str = "",
+    finds_masked: bool = True,
+) -> Account:  # fmt: skip
+    """`count` records from number `first` on, or the first ones that bear `key`. Raises Refused, Transient.
+
+    Not `finds_masked`: a record is not found by a value that its route masks.
+    """
     try:
         told = tracer.look(message, made.route, made.recipe, made.revision, first=first, count=count, key=key)
     except MessageError as error:  # it took too long, or too much memory
+        error = masking.tellable(error, made.recipe, made.route.log.redact)
         return Account((), (), apart=False, fault=str(error))
     hidden = Fields.of(made.route.log.redact)
     records = [masked(one, hidden) for one in told["records"]]
+    if key and not finds_masked:
+        records = [one for one in records if is_found(one, key)]
     rows = [row_of(one, made.recipe, made.refusals) for one in records]
     return Account(rows, [one["piece"] for one in records], bool(told["pieces"]), str(told["fault"]))

@@ -45,7 +45,7 @@ def application(
     """The pages behind the gate."""
     spec = ground.config.console
     inner = Starlette(
-        routes=[*_reading(), *_forms(), *_editing(), *_machines()],
+        routes=routes(),
         exception_handlers={HTTPException: _missing, Exception: _broken},
     )
     inner.state.desk = Desk(ground, sessions, limit, f"cegid_console_{address.port}", spec.https)
@@ -54,6 +54,11 @@ def application(
     inner.state.places = places
     inner.state.probes = CapacityLimiter(_PROBES)
     return Gate(inner, address.hosts(spec.hosts), https=spec.https, large=(_IMPORTS,))
+
+
+def routes() -> list[Route]:
+    """Every page there is."""
+    return [*_reading(), *_forms(), *_editing(), *_machines()]
 
 
 def _reading() -> list[Route]:

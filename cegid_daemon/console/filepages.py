@@ -1,7 +1,7 @@
 """The folders of a route: what lies in the inbox, what was processed, what failed and why.
 
 Only folders that belong to a route are ever listed, and only names that stand in their listing are ever opened: a path
-typed into an address leads nowhere.
+typed into an address leads nowhere. Files are originals: who may see them is asked of `visibility`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from starlette.responses import Response
 from cegid_daemon.console import texts
 from cegid_daemon.console.logpages import download
 from cegid_daemon.console.turns import Turns
+from cegid_daemon.console.visibility import Visibility
 from cegid_daemon.console.visit import Visit
 from cegid_daemon.endpoints import Endpoint, open_endpoint
 from cegid_daemon.errors import Absent, EndpointError, NotThere, Refused
@@ -118,6 +119,7 @@ def files(visit: Visit) -> Response:
     return visit.page(
         "files.html", routes=_with_folders(visit), route=route, which=which, rows=rows[:_SHOWN],
         more=max(0, len(rows) - _SHOWN), days=days, day=day, fault=fault,
+        readable=Visibility.of(visit).file(route, _folder(route, which, day)),
         place=masked(visit.ground.config.endpoints[route.source.endpoint].url),
     )  # fmt: skip
 
@@ -204,7 +206,9 @@ def _chosen(visit: Visit) -> _Chosen:
     found = next((one for one in _listed(visit, route, which, day) if one.name == name and one.regular), None)
     if found is None:
         raise NotThere("there is no such file any more", remedy="Open the folder again.")
-    return _Chosen(route, _folder(route, which, day), which, day, found)
+    folder = _folder(route, which, day)
+    Visibility.of(visit).refuse_file(route, folder)
+    return _Chosen(route, folder, which, day, found)
 
 
 def view(visit: Visit) -> Response:

@@ -19,6 +19,7 @@ from cegid_daemon.journal.book import BufferBook
 from cegid_daemon.journal.connection import Connection
 from cegid_daemon.journal.ledger import Ledger
 from cegid_daemon.journal.log import LogBook
+from cegid_daemon.journal.masking import Masking
 from cegid_daemon.journal.notices import Notices
 from cegid_daemon.journal.overview import Overview
 from cegid_daemon.journal.paging import Pages
@@ -61,6 +62,7 @@ class Reading:
         self.recipes = Recipes(self.connection)
         self.waiting_files = WaitingFiles(self.connection)
         self.notices = Notices(self.connection)
+        self.masking = Masking(self.connection, self.payloads)
 
     def close(self) -> None:
         """Closes the connection."""

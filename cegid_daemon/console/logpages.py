@@ -14,8 +14,9 @@ from urllib.parse import quote
 
 from starlette.responses import Response, StreamingResponse
 
-from cegid_daemon.console.ground import Ground, Reading
+from cegid_daemon.console.ground import Reading
 from cegid_daemon.console.rendering import query
+from cegid_daemon.console.visibility import Visibility
 from cegid_daemon.console.visit import Visit
 from cegid_daemon.journal.log import LogEntry
 from cegid_daemon.journal.paging import Page, Wanted
@@ -117,7 +118,7 @@ def listing(visit: Visit) -> Response:
     """A page of entries."""
     chosen = Filter.of(visit)
     with visit.reading() as reading:
-        found = _found(reading, chosen)
+        found = _found(Visibility.of(visit), reading, chosen)
         hits = _messages(found)
         behind = visit.number("behind", 0, 1 << 62) or None
         page = Page([]) if hits == () else reading.pages.page(
@@ -137,9 +138,9 @@ def listing(visit: Visit) -> Response:
     )  # fmt: skip
 
 
-def _found(reading: Reading, chosen: Filter) -> Sequence[Hit] | None:
+def _found(visibility: Visibility, reading: Reading, chosen: Filter) -> Sequence[Hit] | None:
     """What a search found by key, name or word; None: nothing is searched for."""
-    return reading.search.find(chosen.q, limit=_HITS) if chosen.q else None
+    return visibility.hits(reading, reading.search.find(chosen.q, limit=_HITS)) if chosen.q else None
 
 
 def _queued(visit: Visit, reading: Reading, found: Sequence[Hit]) -> list[tuple[Message, str]]:
@@ -200,7 +201,9 @@ def _scanned(reading: Reading, visit: Visit, chosen: Filter, start: int | None) 
         far["ended"] = not in_time()
         return not far["ended"]
 
-    hits = tuple(hit.message for hit in reading.search.scan(chosen.q, go_on=go_on, start=start))
+    may_read = Visibility.of(visit).reader(reading)
+    found = reading.search.scan(chosen.q, go_on=go_on, start=start, may_read=may_read)
+    hits = tuple(hit.message for hit in found)
     if not far["ended"]:
         return _Scan(hits, None, far["messages"] + 1, far["bytes"])
     looked = max(1, far["messages"])
@@ -214,13 +217,14 @@ def export(visit: Visit) -> Response:
     """The filtered list as CSV, at most a hundred thousand rows."""
     chosen = Filter.of(visit)
     name = f"api-integration-log-{visit.ground.clock():%Y%m%d-%H%M%S}.csv"
-    return download(_csv(visit.ground, chosen), name, "text/csv; charset=utf-8")
+    return download(_csv(visit, chosen), name, "text/csv; charset=utf-8")
 
 
-def _csv(ground: Ground, chosen: Filter) -> Iterator[bytes]:
+def _csv(visit: Visit, chosen: Filter) -> Iterator[bytes]:
     """A page at a time, so that a slow browser keeps no reader from others."""
+    ground = visit.ground
     with ground.readers.lend() as reading:
-        hits = _messages(_found(reading, chosen))
+        hits = _messages(_found(Visibility.of(visit), reading, chosen))
     wanted, last, left = chosen.wanted(ground.clock(), hits), None, _MOST_EXPORTED
     yield _lines([{name: name for name in _COLUMNS}])
     while left > 0 and hits != ():

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from html import escape, unescape
 from typing import Any
 
+from markupsafe import escape as escape_as_templates_do
+
 from cegid_daemon.pipeline.envelopes import Refusal
 from cegid_daemon.rewrite.masking.fields import Fields, starred
 from cegid_daemon.rewrite.masking.values import SHORTEST
@@ -158,19 +160,43 @@ def marks_of(piece: str, words: Collection[str], changes: Sequence[Change], temp
 
 def masked(record: Mapping[str, Any], hidden_fields: Fields) -> Mapping[str, Any]:
     """The record without what its route masks, on both sides; the stored copy is masked once the message is closed."""
-    hidden = {value for name, value in record["fields"].items() if _is_masked(name, hidden_fields) and value.strip()}
+    fields = record["fields"]
+    known = {*record.get("hidden", ()), *(value for name, value in fields.items() if hidden_fields.masks(name))}
+    hidden = {value.strip() for value in known if value.strip()}
     if not hidden:
         return record
-    fields = {name: starred(value) if value in hidden else value for name, value in record["fields"].items()}
-    piece = record["piece"]
-    for value in sorted((one.strip() for one in hidden), key=len, reverse=True):
-        if len(value) >= SHORTEST:
-            for form in {value, value.upper(), value.lower(), escape(value)}:
-                piece = piece.replace(form, starred(form))
-    key = starred(record["key"]) if record["key"] in hidden else record["key"]
-    return {**record, "fields": fields, "piece": piece, "key": key}
+    return {
+        **record,
+        "fields": {name: _starred(value, name, hidden, hidden_fields) for name, value in fields.items()},
+        "piece": _masked_piece(record["piece"], hidden),
+        "key": starred(record["key"]) if record["key"].strip() in hidden else record["key"],
+        "values": [
+            {name: starred(text) if text.strip() in hidden else text for name, text in one.items()}
+            for one in record["values"]
+        ],
+        "hidden": (),
+    }
 
 
-def _is_masked(path: str, hidden_fields: Fields) -> bool:
-    name = path.rpartition("/")[2].partition("[")[0]
-    return name[1:] in hidden_fields.attributes if name.startswith("@") else name in hidden_fields.names
+def _starred(value: str, path: str, hidden: Collection[str], hidden_fields: Fields) -> str:
+    return starred(value) if hidden_fields.masks(path) or value.strip() in hidden else value
+
+
+def _masked_piece(piece: str, hidden: Collection[str]) -> str:
+    """The output without the values: long ones wherever they stand, any where it is a whole text or cell."""
+    forms = {form for value in hidden for form in (value, value.upper(), value.lower())}
+    for form in sorted(forms, key=len, reverse=True):
+        if len(form) >= SHORTEST:
+            for text in {form, escape(form), str(escape_as_templates_do(form))}:
+                piece = piece.replace(text, starred(text))
+    splitter = _MARKUP if "<" in piece else _CELLS
+    return "".join(
+        starred(text) if number % 2 == 0 and unescape(text.strip()) in forms else text
+        for number, text in enumerate(splitter.split(piece))
+    )
+
+
+def is_found(record: Mapping[str, Any], key: str) -> bool:
+    """Whether a masked record still bears a key: who may not see a value cannot find it."""
+    shown = [*record["fields"].values(), record["key"], *(text for one in record["values"] for text in one.values())]
+    return key in (text.strip() for text in shown)

@@ -11,6 +11,7 @@ from cegid_daemon.bootstrap import places_of
 from cegid_daemon.console import texts
 from cegid_daemon.console.ground import Ground, Reading
 from cegid_daemon.console.logpages import download
+from cegid_daemon.console.visibility import Visibility
 from cegid_daemon.console.visit import Visit, back
 from cegid_daemon.desk import Desk
 from cegid_daemon.errors import NotThere, Refused
@@ -145,23 +146,10 @@ def answer(visit: Visit) -> Response:
         row = reading.connection.one(_ANSWER, (_number(visit),))
         if row is None:
             raise NotThere("there is no such answer", remedy="Open the message again.")
-        _refuse_unmasked(visit, reading, row["route"], row["answer"])
+        Visibility.of(visit).refuse_payload(reading, row["message"], row["answer"])
         body = reading.payloads.slice(row["answer"], 0, texts.PAGE)
     text = texts.indented(texts.decoded(body, encoding_of(body[:HEAD])))
     return visit.page("answer.html", row=row, text=text, cut=row["size"] > texts.PAGE)
-
-
-def _refuse_unmasked(visit: Visit, reading: Reading, route_name: str, payload: int) -> None:
-    """Bytes that are still to be masked are for operators only: they may have to repair what is in them."""
-    route = visit.ground.config.routes.get(route_name)
-    if visit.may_edit or route is None or not route.log.redact:
-        return
-    row = reading.connection.one("SELECT redacted FROM payload WHERE id = ?", (payload,))
-    if row is not None and not row["redacted"]:
-        raise Refused(
-            "these bytes are not masked yet", why=f"they hold {', '.join(route.log.redact)}",
-            remedy="They are shown masked once the message is closed; the pair shows them masked now.",
-        )  # fmt: skip
 
 
 def entry(visit: Visit) -> Response:
@@ -174,7 +162,7 @@ def entry(visit: Visit) -> Response:
         known, offset = found.payload is not None, 0
         body, head = b"", b""
         if found.payload is not None:
-            _refuse_unmasked(visit, reading, found.route, found.payload)
+            Visibility.of(visit).refuse_payload(reading, found.message_id, found.payload)
             offset = min(visit.number("from", 0, 1 << 62), found.size) // length * length
             body = reading.payloads.slice(found.payload, offset, length)
             head = reading.payloads.slice(found.payload, 0, HEAD) if offset else body[:HEAD]
@@ -200,7 +188,7 @@ def save(visit: Visit) -> Response:
         found = _entry(reading, _number(visit))
         reading.log.payload_of(found)
         if found.payload is not None:
-            _refuse_unmasked(visit, reading, found.route, found.payload)
+            Visibility.of(visit).refuse_payload(reading, found.message_id, found.payload)
     return download(_bytes(visit.ground, found), unescape_name(found.file_name))
 
 

@@ -51,6 +51,7 @@ class Tracer:
             message_id=message.id, message_name=route.title, received_at=message.received_at,
             source_name=message.file_name, source_folder=message.folder, route=message.route, store=message.store,
             now=message.made_at or message.received_at, first=first, count=count, key=key,
+            redact=route.log.redact,
         )  # fmt: skip
         order = Order(
             recipe=recipe, job=look, store=message.store, route=message.route, revision=revision,

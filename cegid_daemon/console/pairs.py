@@ -15,6 +15,7 @@ from cegid_daemon.console.accounts import account, made_with
 from cegid_daemon.console.ground import Reading
 from cegid_daemon.console.marking import stock_of
 from cegid_daemon.console.pairing import Tracer
+from cegid_daemon.console.visibility import Visibility
 from cegid_daemon.console.visit import Visit
 from cegid_daemon.errors import NotThere
 from cegid_daemon.journal.log import LogEntry
@@ -39,7 +40,8 @@ def pair(visit: Visit) -> Response:
         entries = reading.log.of_message(number)
         sent = _sent(reading, entries)
     tracer: Tracer = visit.request.app.state.tracer
-    told = account(tracer, message, made, first=first, count=COUNT, key=key)
+    sees_all = Visibility.of(visit).route(made.route)
+    told = account(tracer, message, made, first=first, count=COUNT, key=key, finds_masked=sees_all)
     redact = made.route.log.redact
     return visit.page(
         "pair.html", message=message, entries=entries, told=told, first=first, key=key, count=COUNT, made=made,

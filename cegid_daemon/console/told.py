@@ -6,7 +6,7 @@ not all indexed. Each is followed through its rewriting, so a look takes time, a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -17,6 +17,7 @@ from cegid_daemon.console.bufferpages import LONGEST_KEY, the_store
 from cegid_daemon.console.ground import Reading
 from cegid_daemon.console.marking import Change
 from cegid_daemon.console.pairing import Tracer
+from cegid_daemon.console.visibility import Visibility
 from cegid_daemon.console.visit import Visit
 from cegid_daemon.errors import Refused
 from cegid_daemon.journal.book_pages import BookPages
@@ -67,14 +68,15 @@ def _candidates(visit: Visit, reading: Reading, store: str, key: str) -> Iterato
     routes = [name for name in visit.ground.config.routes if _tells_stock(visit, name, store)]
     hits = {hit.message for hit in reading.search.find(key, limit=_HITS) if hit.how in _WHOLE}
     large = (one for one in map(reading.overview.last, routes) if one is not None and one.size > _LARGE)
-    hits |= {one.id for one in large if _holds(reading, one.id, key)}
+    may_read = Visibility.of(visit).reader(reading)
+    hits |= {one.id for one in large if _holds(reading, one.id, key, may_read)}
     known = (reading.ledger.message(number) for number in sorted(hits, reverse=True))
     return islice((one for one in known if one and one.route in routes and one.payload is not None), _MOST)
 
 
-def _holds(reading: Reading, message: int, key: str) -> bool:
+def _holds(reading: Reading, message: int, key: str, may_read: Callable[[int, int], bool]) -> bool:
     """Whether the bytes of a message hold the key: known far sooner than what became of it."""
-    found = reading.search.scan(key, start=message + 1, go_on=lambda messages, _size: messages < 1)
+    found = reading.search.scan(key, start=message + 1, go_on=lambda messages, _size: messages < 1, may_read=may_read)
     return any(hit.message == message for hit in found)
 
 
@@ -92,7 +94,8 @@ def _tellings(visit: Visit, message: Message, made: Made, key: str, *, many: boo
     tracer: Tracer = visit.request.app.state.tracer
     count = _VALUES if many or message.size <= _LARGE else 1  # a large file is read no further than needed
     try:
-        found = account(tracer, message, made, first=1, count=count, key=key)
+        sees_all = Visibility.of(visit).route(made.route)
+        found = account(tracer, message, made, first=1, count=count, key=key, finds_masked=sees_all)
     except Refused as error:
         return [Telling(message, (), "", "", str(error))]
     rows = [Telling(message, _own(one.changes, key), one.left_out, one.rejected) for one in found.rows]

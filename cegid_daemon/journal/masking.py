@@ -33,6 +33,14 @@ _COPIES = """
     UNION ALL
     SELECT 'part', p.id, p.payload, p.sha256 FROM part p WHERE p.message = :id AND p.payload IS NOT NULL
 """
+# Masking that changed nothing leaves the bytes as they were: the try stands for it.
+_STORED = """
+    SELECT m.route, a.route AS answered_route,
+        p.redacted = 1 OR (m.redact IS NULL AND a.id IS NULL AND EXISTS (
+            SELECT 1 FROM attempt t WHERE t.message = m.id AND t.step = 'mask')) AS masked,
+        m.redact IS NOT NULL OR a.redact IS NOT NULL AS to_mask
+    FROM payload p JOIN message m ON m.id = :message LEFT JOIN message a ON a.id = m.answer_to WHERE p.id = :payload
+"""
 _ENTRIES = {
     "message": "UPDATE log_entry SET payload = ? WHERE message = ? AND part IS NULL AND payload = ?",
     "part": "UPDATE log_entry SET payload = ? WHERE part = ? AND payload = ?",
@@ -56,6 +64,18 @@ class Copy:
     id: int
     payload: int
     sha256: str  # of the full bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBytes:
+    """Stored bytes of a message: whether they are masked, or still to be; and the routes they belong to.
+
+    What an API answered belongs to the route of what it answers too.
+    """
+
+    masked: bool
+    to_mask: bool
+    routes: Sequence[str]
 
 
 class Masking:
@@ -120,6 +140,18 @@ class Masking:
         )
         self._db.execute(_ENTRIES[copy.holder], (new, copy.id, copy.payload))
         return True
+
+    def stored(self, message: int, payload: int) -> StoredBytes | None:
+        """What is known of some bytes of a message; None: there are none."""
+        row = self._db.one(_STORED, {"message": message, "payload": payload})
+        if row is None:
+            return None
+        routes = [name for name in (row["route"], row["answered_route"]) if name]
+        return StoredBytes(bool(row["masked"]), bool(row["to_mask"]), routes)
+
+    def payloads(self, message: int) -> list[int]:
+        """The stored contents of a message: what was received, and its parts."""
+        return [copy.payload for copy in self.copies(message)]
 
     def is_masked(self, payload: int | None) -> bool:
         """Whether a payload is a masked copy."""

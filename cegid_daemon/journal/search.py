@@ -210,16 +210,22 @@ class Search:
                 if how := _how(text, key):
                     yield Hit(row["message"], key, how)
 
-    def scan(self, text: str, *, go_on: GoOn, newest_first: bool = True, start: int | None = None) -> Iterator[Hit]:
+    def scan(
+        self, text: str, *, go_on: GoOn, newest_first: bool = True, start: int | None = None,
+        may_read: Callable[[int, int], bool] = lambda _message, _payload: True,
+    ) -> Iterator[Hit]:  # fmt: skip
         """Messages whose received or sent bytes hold `text`, in the encodings CEGID writes, one hit a content.
 
         `go_on` is asked between any two pieces, so a caller bounds the time and shows progress. `start` is the last
-        message of a scan that was ended: this one goes on behind it.
+        message of a scan that was ended: this one goes on behind it. `may_read` says of a message and a content of it
+        whether it is looked into.
         """
         needles = _needles(text)
         tally = _Tally(go_on)
         for message in self._messages(newest_first, start):
             for row in self._connection.query(_CONTENTS, {"message": message}):
+                if not may_read(message, row["payload"]):
+                    continue
                 with suppress(Refused):  # pruned meanwhile
                     if tally.holds(self._payloads.read(row["payload"]), needles):
                         yield Hit(message, text, row["how"])

@@ -23,6 +23,7 @@ from cegid_daemon.journal.rows import Delivery, Message
 from cegid_daemon.model import DeliveryState, Fault, Route, escape_name
 from cegid_daemon.pipeline.envelopes import Refusal, Tying, Verdict
 from cegid_daemon.pipeline.naming import numbered, rejects_name, subfolder
+from cegid_daemon.pipeline.reply_masking import reply_mask
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +97,8 @@ class Answering:
         tying = Tying(lambda: read(delivery.payload), lambda: read(kept.payload), late=late, beat=self._beat)
         tied = self._journal.payloads.stage_bytes(tying.pieces())
         try:
+            if tying.verdict.says_no:
+                tying.verdict.mask(reply_mask(self._journal, route, message))
             if tying.verdict.refusals and (tying.verdict.is_final or not late):
                 self._write_rejects(route, message, tying.verdict.refusals)
             yield kept, tied, tying.verdict

@@ -77,6 +77,19 @@ class Verdict:
         return Counter(refusal.reason for refusal in self.refusals)
 
     @property
+    def says_no(self) -> bool:
+        """Whether it refuses anything, in words that may repeat what was sent."""
+        return bool(self.refusals or self.refused_whole)
+
+    def mask(self, mask: Callable[[str], str]) -> None:
+        """Takes out of its words what may not be shown."""
+        self.refused_whole = mask(self.refused_whole)
+        self.refusals = [
+            Refusal(mask(one.request_id), Key(one.key.name, mask(one.key.value)), mask(one.reason))
+            for one in self.refusals
+        ]
+
+    @property
     def is_final(self) -> bool:
         """Whether it says something, and defers nothing."""
         return not self.deferred and bool(self.accepted or self.refusals)

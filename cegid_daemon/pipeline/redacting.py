@@ -43,7 +43,7 @@ class Redacting:
         recipe = self._journal.recipes.one(owed.recipe) if owed.recipe is not None else None
         try:
             for message in owed.messages:
-                _Message(self._journal, message, recipe, masking.Fields.of(owed.fields), self._watched).mask(now)
+                _Message(self._journal, message, recipe, owed.fields, self._watched).mask(now)
         except _CutShort:
             return False
         return True
@@ -60,13 +60,14 @@ class _Message:
     """The copies of one message."""
 
     def __init__(
-        self, journal: Journal, message: int, recipe: Recipe | None, fields: masking.Fields,
+        self, journal: Journal, message: int, recipe: Recipe | None, redact: tuple[str, ...],
         watched: Callable[[Iterable[bytes]], Iterator[bytes]],
     ) -> None:  # fmt: skip
         self._journal = journal
         self._message = message
         self._recipe = recipe
-        self._fields = fields
+        self._redact = redact
+        self._fields = masking.Fields.of(redact)
         self._watched = watched
         self._values = masking.Values()
         self._known = False  # whether the values of the received file are: without them no part can be masked
@@ -90,6 +91,8 @@ class _Message:
         try:
             staged = self._journal.payloads.stage_bytes(self._bytes(copy), redacted=True)
         except (MessageError, ConfigurationError, Refused, ValueError, LookupError) as error:
+            if isinstance(error, MessageError) and self._recipe is not None:
+                error = masking.tellable(error, self._recipe, self._redact)
             log.warning(
                 "The stored copy of message %d (%s) cannot be masked with certainty and is dropped: %s", self._message,
                 "as received" if copy.holder == "message" else "as delivered", error,

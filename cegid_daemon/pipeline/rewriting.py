@@ -166,7 +166,11 @@ class Rewriting:
             raise
         for piece in unwanted:
             self._journal.payloads.discard(piece)
-        return [(message, result) for message, result in zip(batch, results, strict=True) if _is_fault(result)]
+        return [
+            (message, masking.tellable(result, order.recipe, route.log.redact))
+            for message, order, result in zip(batch, orders, results, strict=True)
+            if _is_fault(result)
+        ]
 
     def _making(self, route: Route, message: Message, order: Order, result: Finished) -> Making:
         coverage, fields = result.rewritten.coverage, masking.Fields.of(route.log.redact)

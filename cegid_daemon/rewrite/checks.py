@@ -14,7 +14,7 @@ from typing import Any, NoReturn, Protocol
 
 from lxml import etree
 
-from cegid_daemon.errors import BadOutput, ConfigurationError, Place
+from cegid_daemon.errors import NOTHING, BadOutput, ConfigurationError, Place
 from cegid_daemon.rewrite.recipe import Output
 
 _REMEDY = "Correct the template (or the value it prints), then replay the message."
@@ -161,7 +161,7 @@ class ColumnsCheck:
                 where=Place(file=self._template, line=self._line),
                 why=f"a value may hold the separator {self._separator!r} or a line break",
                 remedy=f"Print such values through flat('{self._separator}'), then replay the message.",
-            )
+            ).quoting(NOTHING)
 
 
 class _Doctype:

@@ -14,7 +14,7 @@ from typing import Any
 
 from jinja2 import nodes
 
-from cegid_daemon.errors import BadInput, ConfigurationError, Place
+from cegid_daemon.errors import NOTHING, BadInput, ConfigurationError, Place
 from cegid_daemon.rewrite import numbers, terms, words
 from cegid_daemon.rewrite.record import Record
 from cegid_daemon.rewrite.terms import Evaluate, Term
@@ -145,7 +145,7 @@ class Closures:
                 where=Place(field=name),
                 why=f"the layout's expression {self._source!r} reads it",
                 remedy="Correct the layout, or ask the sender for the column",
-            )
+            ).quoting(NOTHING)
         return Term(operator.itemgetter(name), field=name, present=terms.always)
 
     def _concat(self, node: nodes.Concat) -> Term:

@@ -19,7 +19,7 @@ from typing import Any
 
 from jinja2.filters import do_float, do_int
 
-from cegid_daemon.errors import Place, TemplateFault
+from cegid_daemon.errors import ANYTHING, NOTHING, Place, TemplateFault
 from cegid_daemon.rewrite.nested import NestedText
 from cegid_daemon.rewrite.numbers import BLANKS, plain_text, reader
 from cegid_daemon.rewrite.record import AsItCame
@@ -76,6 +76,7 @@ def fit(value: Any, width: int, cut: bool = False, *, field: str = "") -> str:
             field,
             why=_shown(text),
             remedy=f"Shorten it in the source, or write fit({width}, cut=true) to have it cut and counted.",
+            value=text,
         )
     _note(f"cut to {width}", field)
     return text[:width]
@@ -95,6 +96,8 @@ def decimal(value: Any, places: int = 2, mark: str = ".", rounding: str = "", *,
             f"{plain(number)} has more than {places} decimals",
             field,
             remedy=f"Say what to do: decimal({places}, '{mark}', 'round'), 'floor' or 'ceil'.",
+            value=_text(value),
+            unquoted=f"a number has more than {places} decimals",
         )
     return f"{fixed if fixed else abs(fixed):f}".replace(".", mark)
 
@@ -110,6 +113,8 @@ def whole(value: Any, rounding: str = "", *, field: str = "") -> int | str:
             f"{plain(number)} is not whole",
             field,
             remedy="Correct it in the source, or say what to do: whole('floor'), whole('ceil') or whole('round').",
+            value=_text(value),
+            unquoted="a number is not whole",
         )
     return int(fixed)
 
@@ -130,7 +135,13 @@ def cegid_date(value: Any, layout: str = "%d%m%Y", *, field: str = "") -> str:
             return datetime.fromisoformat(text).strftime(layout)
     except ValueError:
         pass
-    raise _fault(f"{_shown(text)} is no date", field, remedy="Dates are written 2017-03-02 or 2017-03-02 08:13:55.")
+    raise _fault(
+        f"{_shown(text)} is no date",
+        field,
+        remedy="Dates are written 2017-03-02 or 2017-03-02 08:13:55.",
+        value=_text(value),
+        unquoted="a value is no date",
+    )
 
 
 def ean(value: Any, *, field: str = "") -> str:
@@ -141,7 +152,10 @@ def ean(value: Any, *, field: str = "") -> str:
     digits = text.isascii() and text.isdigit() and len(text) in _EAN_LENGTHS
     if not digits or sum(int(one) * (3 if at % 2 else 1) for at, one in enumerate(reversed(text))) % 10:
         why = "its check digit is wrong" if digits else "it has 8, 12, 13 or 14 digits"
-        raise _fault(f"{_shown(text)} is no EAN", field, why=why, remedy="Correct it in the source.")
+        raise _fault(
+            f"{_shown(text)} is no EAN", field, why=why, remedy="Correct it in the source.", value=_text(value),
+            unquoted="a value is no EAN",
+        )  # fmt: skip
     return text
 
 
@@ -163,7 +177,7 @@ def needed(value: Any, *, field: str = "") -> Any:
             "a value is blank that the receiver needs",
             field,
             remedy="Correct it in the source, or take needed out of the template where it may be blank.",
-        )
+        ).quoting(NOTHING)
     return value
 
 
@@ -213,13 +227,16 @@ def _number(value: Any, field: str) -> Decimal | None:
             return Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
         return _here().number(_text(value))
     except ValueError as error:
-        raise _fault(str(error), field, remedy="Correct it in the source, or the layout's decimal mark.") from error
+        remedy = "Correct it in the source, or the layout's decimal mark."
+        unquoted = "a value is no number"
+        raise _fault(str(error), field, remedy=remedy, value=_text(value), unquoted=unquoted) from error
 
 
 def _rounded(number: Decimal, places: int, rounding: str) -> Decimal:
     if rounding not in _ROUNDINGS:
         known = ", ".join(repr(word) for word in _ROUNDINGS)
-        raise TemplateFault(f"{rounding!r} is no way to round", remedy=f"Use one of {known}.")
+        fault = TemplateFault(f"{rounding!r} is no way to round", remedy=f"Use one of {known}.")
+        raise fault.quoting(ANYTHING, "there is no such way to round")
     return number.quantize(Decimal(1).scaleb(-places), rounding=_ROUNDINGS[rounding], context=_EXACT)
 
 
@@ -235,5 +252,9 @@ def _shown(text: str) -> str:
     return repr(text if len(text) <= 60 else f"{text[:60]}…")
 
 
-def _fault(what: str, field: str, *, why: str = "", remedy: str = "") -> TemplateFault:
-    return TemplateFault(what, where=Place(field=field), why=why, remedy=remedy)
+def _fault(
+    what: str, field: str, *, why: str = "", remedy: str = "", value: str | None = None, unquoted: str = ""
+) -> TemplateFault:
+    fault = TemplateFault(what, where=Place(field=field), why=why, remedy=remedy).quoting(ANYTHING, unquoted)
+    fault.value = value
+    return fault

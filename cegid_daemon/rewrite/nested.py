@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from cegid_daemon.errors import BadInput, Place
+from cegid_daemon.errors import NOTHING, BadInput, Place
 
 
 class NestedText(str):
@@ -33,7 +33,7 @@ class NestedText(str):
             why="its text would be cut at the first of them, and a number would change in silence",
             remedy="Name the element inside it in the layout or template (r['FIELD/ELEMENT']), or write text = \"all\" "
             "in the layout, which takes all the text inside it.",
-        )
+        ).quoting(NOTHING)
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, NestedText):

@@ -15,7 +15,7 @@ from itertools import islice
 
 from anyascii import anyascii
 
-from cegid_daemon.errors import BadOutput, ConfigurationError, Place
+from cegid_daemon.errors import ANYTHING, BadOutput, ConfigurationError, Place
 from cegid_daemon.rewrite.checks import check
 from cegid_daemon.rewrite.nested import NestedText
 from cegid_daemon.rewrite.ports import PartWriter
@@ -121,7 +121,7 @@ class Outlet:
             f"the character {shown} cannot be written in {self._codec}",
             where=Place(file=self._template, record=number, field=field),
             remedy="Correct it in the source, or set transliterate = true or another encoding in the route's output.",
-        )
+        ).quoting(ANYTHING, f"a character cannot be written in {self._codec}")
 
 
 def newline_writer(newline: str) -> Callable[[str, bool], str]:

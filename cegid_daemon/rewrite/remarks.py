@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from cegid_daemon.coverage import Remark, RemarkPlace
-from cegid_daemon.errors import BadInput, Place
+from cegid_daemon.errors import FIELD_VALUE, BadInput, Place
 
 REPEATED_ELEMENT = "a repeated XML element was read once"
 REPEATED_TITLES = "the title row stands in the data again"
@@ -110,7 +110,7 @@ def refuse(remarks: Iterable[Remark]) -> None:
             where=Place(line=place.line, record=place.record, field=place.field),
             why=f'{found}counted {remark.count} in this file, and the route has remarks = "fail"',
             remedy=_REMEDIES[remark.kind],
-        )
+        ).quoting(FIELD_VALUE)
 
 
 def shortened(text: str, most: int = LONGEST_VALUE) -> str:

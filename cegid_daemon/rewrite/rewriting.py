@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import chain, islice
 from typing import IO
 
-from cegid_daemon.errors import BadInput, ConfigurationError, MessageError, Place, TemplateFault
+from cegid_daemon.errors import NOTHING, BadInput, ConfigurationError, MessageError, Place, TemplateFault
 from cegid_daemon.rewrite import buffers, filters, templates
 from cegid_daemon.rewrite.expressions import compile_text
 from cegid_daemon.rewrite.keys import Block, columns_of, found
@@ -117,7 +117,7 @@ def _key(record: Record, key_of: Callable[[Record], str]) -> str:
             where=Place(record=record.number, line=record.line),
             why="without it it is unknown whether the record was delivered already",
             remedy="Correct the file, or the route's unique.",
-        )
+        ).quoting(NOTHING)
     return key
 
 

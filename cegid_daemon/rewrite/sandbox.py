@@ -14,7 +14,7 @@ from jinja2 import DictLoader, StrictUndefined, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
-from cegid_daemon.errors import TemplateFault
+from cegid_daemon.errors import NOTHING, TemplateFault
 from cegid_daemon.rewrite import carriers, printing, provenance
 from cegid_daemon.rewrite.codegen import RecordCodeGenerator
 from cegid_daemon.rewrite.filters import FILTERS
@@ -155,7 +155,7 @@ def _countable(value: Any) -> Any:
             "records cannot be counted before they are read",
             why="they are streamed, and pass once",
             remedy="Count in the loop (loop.index), or take records|list where the files are small.",
-        )
+        ).quoting(NOTHING)
     return value
 
 

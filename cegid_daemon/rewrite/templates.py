@@ -6,15 +6,18 @@ template, line and record. Reads no file: `freeze` asks a loader, everything els
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import PurePosixPath
 from types import TracebackType
 from typing import Any
 
-from jinja2 import Template, TemplateSyntaxError, nodes
+from jinja2 import Template, TemplateSyntaxError, UndefinedError, nodes
 
-from cegid_daemon.errors import CegidDaemonError, Place, TemplateFault
+from cegid_daemon.errors import ANYTHING, FIELD_VALUE, NOTHING, CegidDaemonError, Place, TemplateFault
+from cegid_daemon.rewrite import filters
+from cegid_daemon.rewrite.nested import NestedText
 from cegid_daemon.rewrite.ports import Job
 from cegid_daemon.rewrite.recipe import Templates
 from cegid_daemon.rewrite.record import Record
@@ -23,6 +26,7 @@ from cegid_daemon.rewrite.seen import MessageSeen, SourceSeen
 
 LONGEST_NAME = 255
 _NAME = "target.name"
+_NAMED = re.compile(r"'([^']*)'")
 _LONGEST_SUFFIX = 32
 _REMEDY = "Correct the template, then replay the message."
 
@@ -76,6 +80,7 @@ class Script:
     def __init__(self, bundle: Templates) -> None:
         sandbox = Sandbox(bundle)
         self.name = bundle.main
+        self._texts = list(bundle.texts.values())
         self._main = _compiled(sandbox, bundle.main)
         for name in bundle.texts:
             _compiled(sandbox, name)
@@ -88,12 +93,25 @@ class Script:
         try:
             yield from self._main.root_render_func(self._main.new_context(dict(names)))
         except TemplateFault as fault:
-            raise fault.at(**_place(fault.__traceback__)) from fault.__cause__
+            raise _certified(fault).at(**_place(fault.__traceback__)) from fault.__cause__
         except (CegidDaemonError, MemoryError):
             raise
         except Exception as error:
             where = Place(**{"file": self.name, **_place(error.__traceback__)})
-            raise TemplateFault(_said(error), where=where, remedy=_REMEDY) from error
+            failed = TemplateFault(_said(error), where=where, remedy=_REMEDY)
+            raise failed.quoting(*self._quoted(error)) from error
+
+    def _quoted(self, error: Exception) -> tuple[str, str]:
+        """A name that is not there stands in the templates themselves; any other error may quote what it met."""
+        if isinstance(error, RecursionError):
+            return NOTHING, ""
+        said = str(error)
+        if isinstance(error, UndefinedError) and '"' not in said and all(map(self._holds, _NAMED.findall(said))):
+            return NOTHING, ""
+        return ANYTHING, f"the template failed on a value ({type(error).__name__})"
+
+    def _holds(self, name: str) -> bool:
+        return name.endswith(" object") or any(name in text for text in self._texts)
 
 
 def file_name(template: str, names: Mapping[str, Any]) -> str:
@@ -187,6 +205,25 @@ def _place(trace: TracebackType | None) -> dict[str, Any]:
             found.update(("record", one) for one in _records_at_hand(frame.f_locals))
         trace = trace.tb_next
     return found
+
+
+def _certified(fault: TemplateFault) -> TemplateFault:
+    """A filter knows its field by the template's text alone: whether the value is that field's, the record tells."""
+    trace = fault.__traceback__
+    while trace is not None and fault.value is not None and fault.quotes == ANYTHING:
+        for one in trace.tb_frame.f_locals.values():
+            if isinstance(one, Record) and _is_field(one, fault.where.field, fault.value):
+                fault.quotes = FIELD_VALUE
+        trace = trace.tb_next
+    return fault
+
+
+def _is_field(record: Record, name: str, value: str) -> bool:
+    try:
+        held = record[name]
+    except KeyError:
+        return False
+    return held.__class__ is not NestedText and str(filters.plain(held)) == value
 
 
 def _records_at_hand(variables: Mapping[str, Any]) -> Iterator[int]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cegid_daemon.errors import BadInput, ConfigurationError, Place
+from cegid_daemon.errors import FIELD_VALUE, NOTHING, BadInput, ConfigurationError, Place
 from cegid_daemon.rewrite.nested import NestedText
 from cegid_daemon.rewrite.record import Record
 
@@ -76,7 +76,7 @@ def no_number(r: Record, field: str, source: str, error: Exception) -> BadInput:
         where=_place(r, field),
         why=f"{error}; the expression {source!r} reads it",
         remedy="Have the sender correct the file, or the layout's decimal mark",
-    )
+    ).quoting(FIELD_VALUE)
 
 
 def not_computed(r: Record, field: str, source: str, error: ArithmeticError) -> BadInput:
@@ -85,7 +85,7 @@ def not_computed(r: Record, field: str, source: str, error: ArithmeticError) -> 
     return BadInput(
         f"{source!r} cannot be computed", where=_place(r, field), why=why,
         remedy="Have the sender correct the file, or correct the layout",
-    )  # fmt: skip
+    ).quoting(NOTHING)  # fmt: skip
 
 
 def _place(r: Record, field: str) -> Place:

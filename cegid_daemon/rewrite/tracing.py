@@ -18,7 +18,7 @@ from itertools import chain, islice
 from typing import IO, Any
 
 from cegid_daemon.errors import BadInput, CegidDaemonError, MessageError
-from cegid_daemon.rewrite import buffers, filters, layouts, templates
+from cegid_daemon.rewrite import buffers, filters, layouts, masking, templates
 from cegid_daemon.rewrite.expressions import compile_text
 from cegid_daemon.rewrite.keys import Keys
 from cegid_daemon.rewrite.ports import Book, Job, PartMade, Rewritten, Sink
@@ -43,6 +43,7 @@ class Look(Job):
     first: int = 1
     count: int = 50
     key: str = ""
+    redact: tuple[str, ...] = ()  # fields whose values the fault may not quote
 
 
 def trace(
@@ -73,7 +74,8 @@ def trace(
     except _Enough:
         whole, pieces = False, _tells_apart(recipe)
     except MessageError as error:
-        whole, fault = False, str(error.at(route=job.route, file=job.source_name))
+        told = masking.tellable(error, recipe, job.redact)
+        whole, fault = False, str(told.at(route=job.route, file=job.source_name))
     body: dict[str, Any] = {"records": witness.told(whole), "whole": whole, "pieces": pieces, "fault": fault}
     writer = sink.part(1)
     encoded = json.dumps(body, ensure_ascii=False).encode("utf-8", "backslashreplace")
@@ -154,6 +156,7 @@ class _Row:
     taken: bool = False  # by the template
     sent: bool = False
     piece: str = ""
+    hidden: list[str] = field(default_factory=list)  # the values that the route masks, whole
 
 
 class _Witness:
@@ -161,6 +164,7 @@ class _Witness:
 
     def __init__(self, job: Look, recipe: Recipe) -> None:
         self._job = job
+        self._masks = masking.Fields.of(job.redact)
         self._layout = recipe.layout
         self._unused = _NOT_TAKEN if recipe.unique else UNUSED
         self._prints_at_once = _tells_apart(recipe) and recipe.templates is not None and at_once(recipe.templates)
@@ -183,9 +187,9 @@ class _Witness:
         if self._wants(record):
             self._rows[record.number] = self._row(record, left_out=reason)
 
-    @staticmethod
-    def _row(record: Record, key: str = "", left_out: str = "") -> _Row:
-        return _Row(record.number, record.line, dict(_shown(record)), key=key, left_out=left_out)
+    def _row(self, record: Record, key: str = "", left_out: str = "") -> _Row:
+        hidden = [text for path, text in _texts(record) if self._masks.masks(path)] if self._job.redact else []
+        return _Row(record.number, record.line, dict(_shown(record)), key=key, left_out=left_out, hidden=hidden)
 
     def _key(self, record: Record) -> str:
         """What the record is known by; blank where the layout names nothing, or the file lacks it."""
@@ -281,15 +285,18 @@ class _Witness:
 def _as_json(row: _Row) -> dict[str, Any]:
     return {
         "number": row.number, "line": row.line, "key": row.key, "fields": row.fields, "values": row.values,
-        "left_out": row.left_out, "piece": textwrap.dedent(row.piece[:_PIECE]).strip(),
+        "left_out": row.left_out, "hidden": row.hidden, "piece": textwrap.dedent(row.piece[:_PIECE]).strip(),
     }  # fmt: skip
 
 
 def _shown(record: Record) -> Iterator[tuple[str, str]]:
     """The texts of a record and of all that stands inside it, each with its path."""
+    return ((name, text[:_TEXT]) for name, text in islice(_texts(record), _FIELDS))
+
+
+def _texts(record: Record) -> Iterator[tuple[str, str]]:
     element = getattr(record, "element", None)
-    texts = _elements(element, "") if element is not None else _items(record, "")
-    return ((name, text[:_TEXT]) for name, text in islice(texts, _FIELDS))
+    return _elements(element, "") if element is not None else _items(record, "")
 
 
 def _items(record: Record, above: str) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from cegid_daemon.errors import BadInput, Place
+from cegid_daemon.errors import ANYTHING, BadInput, Place
 from cegid_daemon.rewrite.layouts.rows import cells, rows
 from cegid_daemon.rewrite.layouts.skipped import TITLE_ROW, like_records, refuse_swallowed, remark_skipped
 from cegid_daemon.rewrite.layouts.text import Source
@@ -66,7 +66,7 @@ def _titles(found: Iterator[tuple[int, list[str]]], layout: Layout, tally: Tally
             f"the title row names {twice[0]!r} twice" if twice[0] else "two columns have no title",
             where=Place(line=line, field=twice[0]),
             remedy="Have the sender correct the title row, or name the columns in the layout",
-        )
+        ).quoting(ANYTHING, "the title row names a column twice")
     return row
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from cegid_daemon.errors import BadInput, Place
+from cegid_daemon.errors import NOTHING, BadInput, Place
 from cegid_daemon.rewrite.expressions import fields_of
 from cegid_daemon.rewrite.layouts.rows import numbered
 from cegid_daemon.rewrite.layouts.skipped import like_records, refuse_swallowed, remark_skipped
@@ -76,7 +76,7 @@ def _short(layout: Layout, line_no: int, line: str, least: int) -> BadInput:
         if isinstance(line, Unended)
         else f"it ends at character {len(line)}, before character {least}",
         remedy="Have the sender send the file again, or correct the layout",
-    )
+    ).quoting(NOTHING)
 
 
 def _headless(head: str, line_no: int, line: str) -> BadInput:

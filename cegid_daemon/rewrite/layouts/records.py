@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from cegid_daemon.errors import BadInput, Place, TemplateFault
+from cegid_daemon.errors import ANYTHING, BadInput, Place, TemplateFault
 from cegid_daemon.rewrite.layouts.delimited import broken_row
 from cegid_daemon.rewrite.layouts.rows import cells, rows
 from cegid_daemon.rewrite.layouts.skipped import refuse_swallowed, remark_skipped
@@ -69,7 +69,8 @@ def _is_row(layout: Layout, row: Sequence[str]) -> bool:
 def _row(layout: Layout, kind: str, line: int, row: Sequence[str], kind_of_record: type[Record]) -> Record:
     columns = layout.types.get(kind)
     if columns is None:
-        raise _misplaced(line, f"the record type {kind[:20]!r} is not one of {', '.join(layout.types)}")
+        error = _misplaced(line, f"the record type {kind[:20]!r} is not one of {', '.join(layout.types)}")
+        raise error.quoting(ANYTHING, f"the record type is not one of {', '.join(layout.types)}")
     if len(row) != len(columns) + 1:
         raise broken_row(line, row, len(columns) + 1)
     values = ((name, text if name in layout.untrimmed else text.strip()) for name, text in zip(columns, row[1:]))  # noqa: B905  # counted above

@@ -10,7 +10,7 @@ import csv
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
-from cegid_daemon.errors import BadInput, Place
+from cegid_daemon.errors import ANYTHING, NOTHING, BadInput, Place
 from cegid_daemon.rewrite.expressions import compile_number
 from cegid_daemon.rewrite.layouts.skipped import LEAD, TRAILER
 from cegid_daemon.rewrite.layouts.text import Source, lines
@@ -84,7 +84,7 @@ def _check_count(layout: Layout, line: Line, read: int) -> None:
     declared = compile_number(layout.proof.count, layout, r.keys())(r)
     if declared != read:
         why = f"it declares {text(declared) or 'no number of'} records and holds {read}"
-        raise _incomplete("the file is not whole", why, line[0])
+        raise _incomplete("the file is not whole", why, line[0]).quoting(ANYTHING)
 
 
 def _by_place(line: str, delimiter: str) -> dict[str, str]:
@@ -97,11 +97,12 @@ def _shorter_than_lead(lead: int, found: int) -> BadInput:
         where=Place(line=found, field="lead"),
         why=f"it has {found} with text, so what the layout expects ahead of the records is missing, or the records are",
         remedy="Have the sender send the whole file again, or correct lead in the layout",
-    )
+    ).quoting(NOTHING)
 
 
 def _incomplete(what: str, why: str, line: int = 0) -> BadInput:
-    return BadInput(what, where=Place(line=line), why=why, remedy="Have the sender send the file again")
+    error = BadInput(what, where=Place(line=line), why=why, remedy="Have the sender send the file again")
+    return error.quoting(NOTHING)
 
 
 def quoted(found: Iterator[Line], layout: Layout) -> Iterator[tuple[int, list[str]]]:
@@ -120,7 +121,8 @@ def quoted(found: Iterator[Line], layout: Layout) -> Iterator[tuple[int, list[st
         except csv.Error as error:
             where = Place(line=taken[0] if taken else 0)
             remedy = "Have the sender correct the row"
-            raise BadInput("a quoted row is broken", where=where, why=str(error), remedy=remedy) from error
+            broken = BadInput("a quoted row is broken", where=where, why=str(error), remedy=remedy)
+            raise broken.quoting(NOTHING) from error
         if row is None:
             return
         yield taken[0], row or [""]

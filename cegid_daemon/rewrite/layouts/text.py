@@ -10,7 +10,7 @@ import codecs
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-from cegid_daemon.errors import BadInput, ConfigurationError, Place
+from cegid_daemon.errors import NOTHING, BadInput, ConfigurationError, Place
 from cegid_daemon.rewrite.remarks import MIXED_ENCODING
 from cegid_daemon.rewrite.tally import Tally
 
@@ -182,4 +182,4 @@ def _by_nuls(head: bytes) -> str:
 
 def _broken(what: str, why: str, line: int = 0) -> BadInput:
     remedy = "Have the sender repair the file, or name its encoding in the layout"
-    return BadInput(what, where=Place(line=line), why=why, remedy=remedy)
+    return BadInput(what, where=Place(line=line), why=why, remedy=remedy).quoting(NOTHING)

@@ -17,7 +17,7 @@ from typing import Any
 
 from lxml import etree
 
-from cegid_daemon.errors import BadInput, ConfigurationError
+from cegid_daemon.errors import NOTHING, BadInput, ConfigurationError
 from cegid_daemon.rewrite.expressions import compile_number
 from cegid_daemon.rewrite.layouts.malformed import broken
 from cegid_daemon.rewrite.layouts.text import Source
@@ -190,7 +190,8 @@ def read(layout: Layout, source: Source, tally: Tally) -> Iterator[Record]:
     if root is None:
         return
     if layout.root and not same_name(root, layout.root):
-        raise BadInput(f"the root is <{root}>", why=f"<{layout.root}> was expected", remedy=_CHECK_FILE)
+        other = BadInput(f"the root is <{root}>", why=f"<{layout.root}> was expected", remedy=_CHECK_FILE)
+        raise other.quoting(NOTHING)
     yield from _Reading(layout, root).records(source(), tally)
 
 
@@ -294,7 +295,7 @@ def conclude(layout: Layout, root: Any, tally: Tally) -> None:
             f"the document holds no <{layout.record}>",
             why=f"its root <{root.tag}> has other children",
             remedy=f"{_CHECK_FILE}; with `root` in the layout a document without records is nothing to send",
-        )
+        ).quoting(NOTHING)
     if layout.proof and layout.proof.count:
         declared = compile_number(layout.proof.count, layout)(Record(_attributes(root)))
         if declared != tally.read:
@@ -339,7 +340,7 @@ class _Prolog:
             "the document has a DTD",
             why="a document type declaration can load files and explode in memory, so none is accepted",
             remedy="Have the sender leave the DOCTYPE out",
-        )
+        ).quoting(NOTHING)
 
     def close(self) -> str | None:
         return self.root

@@ -7,7 +7,6 @@ guesses: what cannot be masked with certainty raises, and its copy must then be 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
@@ -15,12 +14,13 @@ from cegid_daemon.errors import BadInput
 from cegid_daemon.rewrite import output as outputs
 from cegid_daemon.rewrite.layouts.text import Source
 from cegid_daemon.rewrite.masking import markup, rows
+from cegid_daemon.rewrite.masking.faults import reads, tellable, withheld
 from cegid_daemon.rewrite.masking.fields import Fields
 from cegid_daemon.rewrite.masking.spelling import marked, of_text, of_xml, respelled
 from cegid_daemon.rewrite.masking.values import Values
 from cegid_daemon.rewrite.recipe import Layout, Recipe
 
-__all__ = ["Fields", "Values", "made", "received", "tells"]
+__all__ = ["Fields", "Values", "made", "received", "tellable", "tells", "withheld"]
 
 
 def received(layout: Layout, fields: Fields, source: Source, values: Values) -> Iterator[bytes]:
@@ -62,8 +62,7 @@ def tells(recipe: Recipe, fields: Fields) -> bool:
     """Whether the keys a message is found by are made of a masked field: then they may not be indexed."""
     layout = recipe.layout
     texts = [layout.sku, layout.product, recipe.unique, *(stocks.sku for stocks in layout.stocks)]
-    names = [*fields.names, *(f"@{name}" for name in fields.attributes)]
-    return any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) for text in texts for name in names)
+    return reads(texts, fields)
 
 
 def _words(mask: Callable[[str], str], texts: Iterable[str]) -> Iterator[str]:

@@ -28,6 +28,14 @@ class Fields:
             frozenset(name[1:].rpartition(":")[2] for name in local if name.startswith("@")),
         )
 
+    def masks(self, path: str) -> bool:
+        """Whether the field at a path (`Customer/Email[2]`, `Customer/@id`) is masked, or stands in one that is."""
+        return any(self.holds(step.partition("[")[0].rpartition("}")[2].strip()) for step in path.split("/"))
+
+    def holds(self, name: str) -> bool:
+        """Whether a field of this name, `@name` for an attribute, is masked."""
+        return name[1:] in self.attributes if name.startswith("@") else name in self.names
+
 
 def starred(text: str) -> str:
     """The text with everything but the blanks around it as stars, one for each character."""

@@ -22,14 +22,15 @@ _WORD = re.compile(r"\w+")
 class Values:
     """The distinct values of the masked fields of one file."""
 
-    def __init__(self, most: int = MOST) -> None:
+    def __init__(self, most: int = MOST, *, shortest: int = SHORTEST) -> None:
+        self._shortest = shortest
         self.most = most
         self.too_many = False
         self._values: set[str] = set()
 
     def add(self, value: str) -> None:
         """Takes a value, without the blanks around it."""
-        if len(value) >= SHORTEST and not self.too_many:
+        if len(value) >= self._shortest and not self.too_many:
             self._values.add(value)
             if len(self._values) > self.most:
                 self.too_many = True
