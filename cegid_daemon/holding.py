@@ -8,13 +8,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import threading
 from pathlib import Path
 
 from cegid_daemon.errors import AlreadyRunning, JournalUnavailable, Place
+from cegid_daemon.locks import flock, retried
 
-_LOOKS = 5
-_PATIENCE = threading.Event()  # never set: a pause that is no sleep of the whole process
+_PATIENCE_SECONDS = 0.1  # `is_held` of a command beside us takes the lock for an instant
 
 
 class StateFolder:
@@ -30,9 +29,7 @@ class StateFolder:
         Raises AlreadyRunning if another process holds it, JournalUnavailable if the folder cannot be used.
         """
         descriptor = self._opened()
-        try:
-            _lock(descriptor)
-        except BlockingIOError as exc:
+        if not retried(lambda: flock(descriptor), _PATIENCE_SECONDS):
             holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
             os.close(descriptor)
             raise AlreadyRunning(
@@ -40,7 +37,7 @@ class StateFolder:
                 where=Place(file=str(self.folder)),
                 why=f"process {holder or 'unknown'} holds its lock",
                 remedy="Use that one, or stop it first (`systemctl stop cegid-daemon`).",
-            ) from exc
+            )
         self._descriptor = descriptor
         with contextlib.suppress(OSError):  # who holds it is good to know; on a full disk the lock holds all the same
             os.ftruncate(descriptor, 0)
@@ -76,13 +73,3 @@ class StateFolder:
             return False
         finally:
             os.close(descriptor)
-
-
-def _lock(descriptor: int) -> None:
-    """Takes the lock; looks again for a moment, as `is_held` of a command beside us takes it for an instant."""
-    for _ in range(_LOOKS):
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        _PATIENCE.wait(0.02)
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -9,15 +9,15 @@ import contextlib
 import fcntl
 import os
 import secrets
-import threading
 from collections.abc import Iterator
+
+from cegid_daemon.locks import flock, retried
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _MODE = 0o644  # whoever may look into the folder may read it, whatever the umask
 _MOST = 1 << 20  # bytes
-_LOOKS, _PAUSE = 100, 0.02  # seconds
-_PATIENCE = threading.Event()  # never set
+_PATIENCE_SECONDS = 2.0
 
 
 def swap(fd: int, name: str, old: bytes | None, new: bytes | None) -> bool:
@@ -44,16 +44,8 @@ def swap(fd: int, name: str, old: bytes | None, new: bytes | None) -> bool:
 def _alone(fd: int) -> Iterator[None]:
     """As long as nobody else holds the folder; without that where it cannot be locked, or is held for seconds."""
     locked = False
-    for _ in range(_LOOKS):
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            _PATIENCE.wait(_PAUSE)
-        except OSError:
-            break
-        else:
-            locked = True
-            break
+    with contextlib.suppress(OSError):
+        locked = retried(lambda: flock(fd), _PATIENCE_SECONDS)
     try:
         yield
     finally:

@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import fcntl
 import struct
-import threading
 import time
-from collections.abc import Callable
+
+from cegid_daemon.locks import retried
 
 WAIT_SECONDS = 30.0  # as long as SQLite itself waits for another writer
-_LONGEST_PAUSE_SECONDS = 0.02
 _QUEUE, _COMMITS = 1 << 30, (1 << 30) + 1  # bytes of the file, behind anything that is written in it
-_PAUSE = threading.Event()  # never set: a pause that is no sleep of the whole process
 
 
 def _request(kind: int, at: int) -> bytes:
@@ -40,14 +38,14 @@ class WalLock:
 
     def share(self, seconds: float = WAIT_SECONDS) -> bool:
         """Begins a commit; any number of connections may. False if a checkpoint did not end within `seconds`."""
-        return self._try_share() or _retried(self._try_share, seconds)
+        return self._try_share() or retried(self._try_share, seconds)
 
     def exclude(self, seconds: float = WAIT_SECONDS) -> bool:
         """Begins a checkpoint. False if the commits under way did not end within `seconds`; nothing is held then."""
         deadline = time.monotonic() + seconds
-        if not _retried(lambda: self._lock(_HOLD_QUEUE), seconds):
+        if not retried(lambda: self._lock(_HOLD_QUEUE), seconds):
             return False
-        if _retried(lambda: self._lock(_EXCLUDE), deadline - time.monotonic()):
+        if retried(lambda: self._lock(_EXCLUDE), deadline - time.monotonic()):
             return True
         self.release()
         return False
@@ -70,14 +68,3 @@ class WalLock:
         except BlockingIOError:
             return False
         return True
-
-
-def _retried(attempt: Callable[[], bool], seconds: float) -> bool:
-    """Whether `attempt()` succeeded within the time; tried at least once."""
-    deadline, pause = time.monotonic() + seconds, 0.0005
-    while not attempt():
-        if time.monotonic() >= deadline:
-            return False
-        _PAUSE.wait(pause)
-        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-    return True
