@@ -16,6 +16,8 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from tests.servers.command_line import run_command
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 EFFORT = int(os.environ.get("CEGID_DAEMON_TEST_EFFORT", "1"))  # multiplies random kills and many files
@@ -69,10 +71,7 @@ class Shop:
 
     def call(self, *words: str) -> subprocess.CompletedProcess[str]:
         """The command line on this shop, to its end."""
-        return subprocess.run(
-            self.command(*words), cwd=self.folder, env=environment(), capture_output=True, text=True, check=False,
-            timeout=60,
-        )  # fmt: skip
+        return run_command(*words, "--config", str(self.configuration), folder=self.folder, environment=environment())
 
     def command(self, *words: str) -> list[str]:
         """The words of a command line."""

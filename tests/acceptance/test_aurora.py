@@ -23,6 +23,7 @@ import pytest
 
 from cegid_daemon.sites.aurora_standin import ExportedOrder
 from tests.servers.aurora import Fault, FaultyApi, body, cut_after, cut_before, cut_within, silent, status
+from tests.servers.command_line import run_command
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 STOCK = (
@@ -90,9 +91,8 @@ class Shop:
         return {**os.environ, "AURORA_TOKEN": "the-token"}
 
     def call(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(*words), capture_output=True, text=True, timeout=60, check=False, env=self.environment()
-        )
+        configuration = str(self.folder / "cegid-daemon.toml")
+        return run_command(*words, "--config", configuration, environment=self.environment())
 
     def once(self, *routes: str, code: int = 0) -> str:
         done = self.call("once", *routes)

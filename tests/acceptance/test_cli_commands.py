@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from tests.servers.command_line import run_command
+
 SAMPLES = Path(__file__).parents[2] / "samples"
 VIEW = [
     "id", "logged_at", "store", "integration", "route", "message_id", "kind", "variant", "name", "part", "endpoint",
@@ -55,9 +57,7 @@ class Shop:
         self.inbox.mkdir(parents=True)
 
     def __call__(self, *words: str, code: int = 0, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            command(words), cwd=folder or self.folder, capture_output=True, text=True, check=False, timeout=60
-        )
+        done = run_command(*words, folder=folder or self.folder)
         assert done.returncode == code, f"{words} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr
         return done

@@ -38,6 +38,12 @@ def kind_and_place(
 
 
 @pytest.fixture
+def tmp_path(disk_path: Path) -> Path:
+    """What a real file system does is the point here."""
+    return disk_path
+
+
+@pytest.fixture
 def world(kind_and_place: tuple[str, Place | None], tmp_path: Path) -> Iterator[World]:
     """An empty endpoint of one kind, with the folder `in`."""
     made = _world(*kind_and_place, tmp_path)

@@ -20,6 +20,8 @@ from html import unescape
 from pathlib import Path
 from urllib.parse import urlencode
 
+from tests.servers.command_line import run_command
+
 PATIENCE = 30.0
 
 
@@ -121,7 +123,7 @@ class Site:
         self._daemon: subprocess.Popen[bytes] | None = None
 
     def _command(self, *words: str) -> None:
-        subprocess.run([sys.executable, "-m", "cegid_daemon", *words], check=True, capture_output=True)
+        run_command(*words).check_returncode()
 
     def browser(self) -> Browser:
         """A new visitor."""

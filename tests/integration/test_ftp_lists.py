@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -21,6 +20,7 @@ from cegid_daemon.endpoints.many import Move, rename_many, stat_many
 from cegid_daemon.errors import Absent, Exists, Transient
 from tests.integration.test_ftp import _open_to_all
 from tests.servers import ftp
+from tests.servers.command_line import run_command
 from tests.servers.ftp import FTPHandler
 from tests.servers.ftp_lists import Habit, as_printed, habitual, unix
 from tests.servers.places import Place
@@ -324,10 +324,7 @@ def shop(folder: Path, place: Place) -> Path:
 
 
 def call(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "cegid_daemon", *words], cwd=folder, capture_output=True, text=True, timeout=100,
-        check=False,
-    )  # fmt: skip
+    return run_command(*words, folder=folder, timeout=100)
 
 
 def test_a_line_that_is_not_understood_is_told_by_once_status_and_check(tmp_path: Path) -> None:

@@ -18,6 +18,12 @@ from tests.contract.worlds import lay_every_odd_kind
 
 
 @pytest.fixture
+def tmp_path(disk_path: Path) -> Path:
+    """What a real file system does is the point here."""
+    return disk_path
+
+
+@pytest.fixture
 def folder(tmp_path: Path) -> FolderEndpoint:
     (tmp_path / "in").mkdir()
     return FolderEndpoint(str(tmp_path))
