@@ -28,7 +28,7 @@ from cegid_daemon.config.schema import (
 )
 from cegid_daemon.config.schemas import schema_named, schema_text
 from cegid_daemon.config.settings import AlertSpec, Config, ConsoleSpec
-from cegid_daemon.config.sites import sites_of
+from cegid_daemon.config.sites import sites_of, warnings_of_sites
 from cegid_daemon.config.tables import Table
 from cegid_daemon.errors import Place, TemplateFault
 from cegid_daemon.model import (
@@ -232,7 +232,7 @@ def _warnings(root: Root, folders: Folders) -> list[str]:
         unused.append(f"the templates folder {str(folders.templates)!r} is not there; only shipped templates are used")
     if not root.route:
         unused.append("there is no route: nothing will be carried")
-    return [*unused, *warnings_between(crossings(root, folders))]
+    return [*unused, *warnings_of_sites(root), *warnings_between(crossings(root, folders))]
 
 
 def _absolute(here: Path, name: str) -> Path:

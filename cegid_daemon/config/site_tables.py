@@ -30,7 +30,13 @@ class SiteTable(Table):
     listen: SiteListen = needed("address and port; beyond this machine ftp needs a certificate")
     users: dict[Name, SiteUserTable] = key({}, "who may log in", shown="**needed**")
     max_size: Size = key(2 * 10**9, "a larger file is refused; 0 = no bound", shown='`"2GB"`')
-    connections: Annotated[int, Field(ge=1), Kind("whole number")] = key(20, "clients at the same time")
+    connections: Annotated[int, Field(ge=1), Kind("whole number")] = key(
+        20, "clients that are logged in at the same time"
+    )
+    connections_per_address: Annotated[int, Field(ge=1), Kind("whole number")] = key(
+        15, "of these, clients of one address"
+    )
+    login: Duration = key(timedelta(seconds=20), "a client that is not logged in after so long is sent away")
     attempts: Annotated[int, Field(ge=1), Kind("whole number")] = key(
         5, "failed logins after which an address is not listened to"
     )
@@ -43,6 +49,10 @@ class FtpSiteTable(SiteTable):
 
     certificate: Annotated[File | None, Kind("file")] = key(
         None, "PEM file with the certificate's chain and key; then TLS is demanded", shown="none: plain, on loopback"
+    )
+    tls_session_reuse: bool = key(
+        False,
+        "with TLS: a data connection must go on with the TLS session of its control connection; older clients cannot",
     )
     passive_ports: Ports = key("", "ports of data connections, for a firewall", shown="any")
     grace: Duration = key(

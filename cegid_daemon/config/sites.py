@@ -97,6 +97,25 @@ def troubles_of_sites(root: Root, here: Path) -> Iterator[Trouble]:
         yield Trouble(("site", "sftp", "listen"), "both sites would listen here", remedy="Give each its own port.")
 
 
+def warnings_of_sites(root: Root) -> Iterator[str]:
+    """What works, but leaves more open than it must, or less."""
+    ftp = root.site.ftp
+    if ftp is None:
+        return
+    if ftp.certificate and not ftp.tls_session_reuse and not _is_loopback(listening(ftp.listen)[0]):
+        yield (
+            "site.ftp: data connections need not go on with the TLS session of their control connection: another client"
+            " of the same address could take one over; set tls_session_reuse = true if all your clients can do that"
+        )
+    if ftp.passive_ports:
+        first, last = port_range(ftp.passive_ports)
+        if last - first + 1 < ftp.connections:
+            yield (
+                f"site.ftp: passive_ports has {last - first + 1} ports for {ftp.connections} connections: where none is"
+                " free, clients are told to try again"
+            )
+
+
 def _both_at_one_port(root: Root) -> bool:
     ftp, sftp = root.site.ftp, root.site.sftp
     return ftp is not None and sftp is not None and ftp.listen == sftp.listen and listening(ftp.listen)[1] != 0
@@ -117,6 +136,10 @@ def _ftp(path: KeyPath, table: FtpSiteTable) -> Iterator[Trouble]:
         )  # fmt: skip
     if table.key and not table.certificate:
         yield Trouble((*path, "key"), "there is no certificate it belongs to", remedy="Set `certificate` too.")
+    if table.tls_session_reuse and not table.certificate:
+        yield Trouble(
+            (*path, "tls_session_reuse"), "there is no TLS without a certificate", remedy="Set `certificate` too."
+        )
     if table.certificate:
         yield from _certificate((*path, "certificate"), table.certificate, table.key)
 
@@ -187,12 +210,13 @@ def sites_of(root: Root, here: Path) -> tuple[SiteSpec, ...]:
 
 def _site(kind: str, table: FtpSiteTable | SftpSiteTable, here: Path) -> SiteSpec:
     host, port = listening(table.listen)
-    common = ("max_size", "connections", "attempts", "lockout", "idle")
+    common = ("max_size", "connections", "connections_per_address", "login", "attempts", "lockout", "idle")
     own: dict[str, Any] = {name: getattr(table, name) for name in common}
     for name in ("certificate", "key", "host_key", "public_address"):
         own[name] = getattr(table, name, None) or ""
-    if (grace := getattr(table, "grace", None)) is not None:
-        own["grace"] = grace
+    for name in ("grace", "tls_session_reuse"):
+        if (value := getattr(table, name, None)) is not None:
+            own[name] = value
     ports = getattr(table, "passive_ports", "")
     users = tuple(_site_user(name, user, here) for name, user in table.users.items())
     return SiteSpec(kind, host, port, users, passive_ports=port_range(ports) if ports else None, **own)

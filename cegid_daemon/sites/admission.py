@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import zlib
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
@@ -65,7 +66,8 @@ class Admission:
         self._users = {user.name: user for user in users}
         self._attempts = attempts
         self._clock = clock
-        self._nobody = passwords.hashed("", salt=bytes(16))
+        known = [user.password.reveal() for user in users if user.password is not None]
+        self._decoys = known or [passwords.hashed("", salt=bytes(16))]
 
     def user(self, name: str) -> SiteUser | None:
         """The user of a name."""
@@ -77,13 +79,19 @@ class Admission:
 
     def admits(self, name: str, password: str, address: str) -> bool:
         """Whether the password is the user's; takes about 100 ms. A failure is counted and told."""
-        user = self._users.get(name)
-        known = user.password.reveal() if user is not None and user.password is not None else ""
-        right = passwords.matches(password, known or self._nobody) and bool(known)
-        if right and not self.kept_out(address):
+        if not self.kept_out(address) and self._is_password(name, password) and not self.kept_out(address):
             self.welcome(name, address)
             return True
         self.refuse(name, address)
+        return False
+
+    def _is_password(self, name: str, password: str) -> bool:
+        """Who has no password is compared with somebody else's, so that it takes as long."""
+        user = self._users.get(name)
+        if user is not None and user.password is not None:
+            return passwords.matches(password, user.password.reveal())
+        number = zlib.crc32(name.encode("utf-8", "surrogateescape"))
+        passwords.matches(password, self._decoys[number % len(self._decoys)])
         return False
 
     def welcome(self, name: str, address: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from contextlib import contextmanager, suppress
 from cegid_daemon.masks import OWNER_MARK
 from cegid_daemon.model import Identity
 from cegid_daemon.sites.aside import ASIDE, Aside
+from cegid_daemon.sites.names import Names
 from cegid_daemon.sites.upload import Upload, Uploads, identity_of
 
 Landed = Callable[[str, str, Identity], None]  # folder (absolute), name, identity of a file that is whole
@@ -26,6 +28,9 @@ _INNER = _FOLDER | os.O_NOFOLLOW
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _ABANDONED = 7 * 86400  # seconds after which what broke off is removed
 _TRIES = 5
+_BATCH = 128  # names of a listing that are looked at together
+_GONE = re.compile(r"\..+-\d+\.gone")  # a file that was taken, kept for a while before it is deleted
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # would end a line of a listing or of a reply
 
 
 class DropFolder:
@@ -40,26 +45,31 @@ class DropFolder:
 
     @staticmethod
     def parts(path: str) -> tuple[str, ...]:
-        """The parts of a path below the root. Raises FileNotFoundError for names that are ours."""
+        """The parts of a path below the root. Raises FileNotFoundError for names that are ours, or no names at all."""
         parts: list[str] = []
         for part in path.split("/"):
             if part == "..":
                 del parts[-1:]
             elif part not in ("", "."):
                 parts.append(part)
-        if "\0" in path or any(map(_is_ours, parts)):
+        if _CONTROL.search(path) or any(map(_is_ours, parts)):
             raise _error(errno.ENOENT, path)
         return tuple(parts)
 
-    def names(self, path: str) -> list[str]:
-        """The files and folders of a folder; links, pipes and uploads under way are not shown."""
-        return [name for name, _ in self.entries(path)]
-
-    def entries(self, path: str) -> list[tuple[str, os.stat_result]]:
-        """As `names`, each with what is known of it."""
+    def names(self, path: str) -> Names:
+        """The files and folders of a folder, sorted; links, pipes and uploads under way are not shown."""
         with self._open(self.parts(path)) as fd, os.scandir(fd) as found:
-            shown = [(entry.name, _status(entry)) for entry in found if not _is_ours(entry.name)]
-        return [(name, status) for name, status in shown if status is not None]
+            return Names(entry.name for entry in found if _is_shown(entry))
+
+    def entries(self, path: str) -> Iterator[tuple[str, os.stat_result]]:
+        """As `names`, each with what is known of it when its turn comes. Errors are raised at once."""
+        return self._entries(self.parts(path), self.names(path))
+
+    def _entries(self, parts: tuple[str, ...], names: Names) -> Iterator[tuple[str, os.stat_result]]:
+        for batch in names.batches(_BATCH):
+            with self._open(parts) as fd:
+                shown = [(name, _regular_or_folder(fd, name)) for name in batch]
+            yield from ((name, status) for name, status in shown if status is not None)
 
     def stat(self, path: str) -> os.stat_result:
         """A file or folder; the upload under way or broken off where it is newer: a client resumes by its size."""
@@ -69,7 +79,8 @@ class DropFolder:
                 return os.fstat(fd)
         with self._open(parts[:-1]) as fd:
             there = _regular_or_folder(fd, parts[-1])
-            aside = _regular_or_folder(fd, f"{ASIDE}/{parts[-1]}") if _aside_is_ours(fd) else None
+            with _opened_aside(fd) as inner:
+                aside = None if inner is None else _regular_or_folder(inner, parts[-1])
         if there is not None and (aside is None or there.st_mtime_ns >= aside.st_mtime_ns):
             return there
         if aside is None:
@@ -121,8 +132,14 @@ class DropFolder:
             with suppress(FileExistsError):
                 os.mkdir(ASIDE, 0o700, dir_fd=fd)
             with suppress(FileNotFoundError):
-                return os.open(ASIDE, _INNER, dir_fd=fd)
-        raise _error(errno.EAGAIN, ASIDE)
+                inner = os.open(ASIDE, _INNER, dir_fd=fd)
+                break
+        else:
+            raise _error(errno.EAGAIN, ASIDE)
+        if os.fstat(inner).st_uid == os.geteuid():
+            return inner
+        os.close(inner)
+        raise _error(errno.EACCES, ASIDE)  # another user of this machine would have uploads in hand
 
     def make_folder(self, path: str) -> None:
         """Makes one folder."""
@@ -149,9 +166,9 @@ class DropFolder:
             raise _error(errno.EISDIR, path)
         with self._open(parts[:-1]) as fd:
             broken = False
-            if _aside_is_ours(fd):
-                with suppress(FileNotFoundError):
-                    os.unlink(f"{ASIDE}/{parts[-1]}", dir_fd=fd)
+            with _opened_aside(fd) as inner, suppress(FileNotFoundError):
+                if inner is not None:
+                    os.unlink(parts[-1], dir_fd=inner)
                     broken = True
             if _regular_or_folder(fd, parts[-1]) is not None:
                 os.unlink(parts[-1], dir_fd=fd)
@@ -189,20 +206,18 @@ class DropFolder:
 
 
 def _is_ours(name: str) -> bool:
-    """Whether clients are shown nothing of it: the folder of uploads under way, and whose the folder is."""
-    return name == ASIDE or name.startswith(OWNER_MARK)
+    """Whether clients are shown nothing of it: uploads under way, files about to be deleted, whose the folder is."""
+    return name == ASIDE or name.startswith(OWNER_MARK) or _GONE.fullmatch(name) is not None
+
+
+def _is_shown(entry: os.DirEntry[str]) -> bool:
+    if _is_ours(entry.name) or _CONTROL.search(entry.name):
+        return False
+    return entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)
 
 
 def _error(number: int, path: str) -> OSError:
     return OSError(number, os.strerror(number), path)
-
-
-def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
-    try:
-        found = entry.stat(follow_symlinks=False)
-    except FileNotFoundError:
-        return None
-    return found if stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode) else None
 
 
 def _regular_or_folder(fd: int, name: str) -> os.stat_result | None:
@@ -221,12 +236,20 @@ def _there(fd: int, name: str) -> bool:
     return True
 
 
-def _aside_is_ours(fd: int) -> bool:
-    """Whether the folder of broken-off uploads is a folder, and no link somebody made."""
+@contextmanager
+def _opened_aside(fd: int) -> Iterator[int | None]:
+    """A descriptor of the folder of broken-off uploads; None if there is none, or a link somebody made."""
     try:
-        return stat.S_ISDIR(os.stat(ASIDE, dir_fd=fd, follow_symlinks=False).st_mode)
-    except FileNotFoundError:
-        return False
+        inner = os.open(ASIDE, _INNER, dir_fd=fd)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise
+        yield None
+        return
+    try:
+        yield inner
+    finally:
+        os.close(inner)
 
 
 def _refuse_taken(fd: int, name: str, path: str, *, exclusive: bool) -> None:

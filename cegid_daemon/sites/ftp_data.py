@@ -13,12 +13,13 @@ from contextlib import suppress
 from typing import Any
 
 from cegid_daemon.logs import printable
-from cegid_daemon.sites.pyftpdlib_quietly import SSL, DTPHandler, TLS_DTPHandler
+from cegid_daemon.sites.pyftpdlib_quietly import SSL, DTPHandler, TLS_DTPHandler, is_session_reused
 from cegid_daemon.sites.upload import Upload
 
 log = logging.getLogger(__name__)
 
 _ESTABLISHED, _CLOSE_WAIT = 1, 8  # states of a TCP connection: open; its peer has closed it, and did not reset it
+_FAREWELL_SECONDS = 5.0
 _SAYS_NOTHING = ("NOOP", "STAT")  # clients send these by timers of their own while a file is on its way
 
 
@@ -135,7 +136,7 @@ class Data(DTPHandler):  # type: ignore[misc]
             self._hold_back()
         upload.keep()
         log.warning("An upload of %s broke off and can be resumed: %s", printable(upload.name), why)
-        if not (self._resp and self._resp[0][0] == "4"):
+        if not (self._resp and self._resp[0][0] in "45"):
             self._resp = (f"426 {why}", log.debug)
 
     def _is_whole(self) -> bool:
@@ -189,6 +190,25 @@ class Data(DTPHandler):  # type: ignore[misc]
 
 class TlsData(TLS_DTPHandler, Data):  # type: ignore[misc]
     """A data connection over TLS."""
+
+    def handle_ssl_established(self) -> None:
+        """Who went on with the session of the control connection is the client that logged in there."""
+        if self.cmd_channel.session_reuse and not is_session_reused(self.socket):
+            log.warning("%s: a data connection did not reuse the TLS session.", self.cmd_channel.remote_ip)
+            self._resp = ("522 The data connection must reuse the TLS session of the control connection.", log.debug)
+            self._error = True  # nothing more is said to it
+            self.close()
+
+    def close(self) -> None:
+        """Says `close_notify`; a client that does not take it is cut off after a while."""
+        super().close()
+        if not self._closed and self._ssl_closing:
+            self.call_later(_FAREWELL_SECONDS, self._cut)
+
+    def _cut(self) -> None:
+        if not self._closed:
+            self._error = True
+            self.close()
 
 
 def _state(sock: Any) -> int:

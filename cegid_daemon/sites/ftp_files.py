@@ -7,6 +7,7 @@ import stat
 from typing import Any
 
 from cegid_daemon.sites.dropfolder import DropFolder
+from cegid_daemon.sites.names import Names
 from cegid_daemon.sites.pyftpdlib_quietly import AbstractedFS
 
 
@@ -49,8 +50,8 @@ class DropFiles(AbstractedFS):  # type: ignore[misc]
         """Makes a folder."""
         self._folder.make_folder(self._inner(path))
 
-    def listdir(self, path: str) -> list[str]:
-        """The names in a folder."""
+    def listdir(self, path: str) -> Names:
+        """The names in a folder, sorted."""
         return self._folder.names(self._inner(path))
 
     listdirinfo = listdir

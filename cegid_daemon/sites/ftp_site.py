@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
 from cegid_daemon.model import SiteSpec, SiteUser
 from cegid_daemon.sites.admission import Admission, Attempts
+from cegid_daemon.sites.connections import ConnectionTable, bounds_here
 from cegid_daemon.sites.dropfolder import DropFolder, Landed
 from cegid_daemon.sites.ftp_data import Data, TlsData
-from cegid_daemon.sites.ftp_session import Door, PlainSession, TlsSession
+from cegid_daemon.sites.ftp_login import Door
+from cegid_daemon.sites.ftp_server import SiteServer
+from cegid_daemon.sites.ftp_session import PlainSession, TlsSession
+from cegid_daemon.sites.ftp_tls import TlsContexts
 from cegid_daemon.sites.hosting import Hosted
-from cegid_daemon.sites.pyftpdlib_quietly import FTPServer, IOLoop
 from cegid_daemon.sites.upload import Uploads
 
 _TURN = 0.25  # seconds between two looks whether to stop
@@ -35,11 +39,14 @@ class FtpSite(Hosted):
         self._stop = threading.Event()
         self._server: Any = None
         self._thread: threading.Thread | None = None
+        self._passwords: ThreadPoolExecutor | None = None
 
     def _listen(self) -> int:
-        server = FTPServer((self.spec.host, self.spec.port), self._session(), ioloop=IOLoop())
-        server.max_cons = 0  # counted by the session: pyftpdlib counts sockets
-        self._server = server
+        table = ConnectionTable(self.name, bounds_here(self.name, self.spec))
+        passwords = ThreadPoolExecutor(1, "ftp-site-passwords")  # one comparison needs 32 MiB
+        where = (self.spec.host, self.spec.port)
+        server = SiteServer(where, self._session(passwords), table, self.name, self._door.kept_out)
+        self._server, self._passwords = server, passwords
         self._stop.clear()
         self._thread = threading.Thread(target=self._serve, args=(server,), name="ftp-site")
         self._thread.start()
@@ -61,17 +68,21 @@ class FtpSite(Hosted):
         if self._thread is not None:
             self._thread.join()
         self._thread = None
+        if self._passwords is not None:
+            self._passwords.shutdown(cancel_futures=True)
+        self._passwords = None
 
     def _folder(self, user: SiteUser) -> DropFolder:
         return DropFolder(user.folder, self._uploads, self._landed, max_size=self.spec.max_size)
 
-    def _session(self) -> type:
+    def _session(self, passwords: ThreadPoolExecutor) -> type:
         spec, idle = self.spec, int(self.spec.idle.total_seconds())
         kind, data = (TlsSession, TlsData) if spec.certificate else (PlainSession, Data)
         attributes: dict[str, Any] = {
             "authorizer": self._door,
             "folders": staticmethod(self._folder),
-            "most_connections": spec.connections,
+            "passwords": passwords,
+            "login_seconds": spec.login.total_seconds(),
             "max_login_attempts": spec.attempts,
             "timeout": idle,
             "dtp_handler": type("SiteData", (data,), {"timeout": idle, "grace": spec.grace.total_seconds()}),
@@ -80,5 +91,7 @@ class FtpSite(Hosted):
         if spec.passive_ports:
             attributes["passive_ports"] = range(spec.passive_ports[0], spec.passive_ports[1] + 1)
         if spec.certificate:
-            attributes |= {"certfile": spec.certificate, "keyfile": spec.key or spec.certificate}
+            attributes |= {
+                "contexts": TlsContexts(spec.certificate, spec.key), "session_reuse": spec.tls_session_reuse
+            }  # fmt: skip
         return type("SiteSession", (kind,), attributes)

@@ -7,10 +7,30 @@ import time
 from pathlib import Path
 
 from cegid_daemon.model import SiteSpec
+from cegid_daemon.sites.connections import LOG_SECONDS
 
 log = logging.getLogger(__name__)
 
+_ACCEPT_AGAIN_SECONDS = 1.0
 _AGAIN = 10.0  # seconds after which a port that was taken is tried again
+
+
+class AcceptFaults:
+    """Connections that could not be accepted, mostly because all file descriptors are in use: logged once."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._logged_at: float | None = None
+
+    def pause(self, error: OSError, now: float) -> float:
+        """Seconds until the next try: the connection still waits, so that to try at once would never end."""
+        if self._logged_at is None or now - self._logged_at >= LOG_SECONDS:
+            log.error(
+                "%s: a connection could not be accepted: %s. It is tried again every second; if all file descriptors"
+                " are in use, raise LimitNOFILE.", self._name, error.strerror or error,
+            )  # fmt: skip
+            self._logged_at = now
+        return _ACCEPT_AGAIN_SECONDS
 
 
 class Hosted:

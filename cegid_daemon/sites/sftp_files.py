@@ -13,23 +13,48 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import asyncssh
-from asyncssh.stream import SSHServerStreamSession
+from asyncssh.stream import SSHReader, SSHServerStreamSession, SSHWriter
 
 from cegid_daemon.logs import printable
 from cegid_daemon.sites.dropfolder import DropFolder
+from cegid_daemon.sites.handles import HandleBounds
+from cegid_daemon.sites.sftp_requests import MAX_READ, Requests
 from cegid_daemon.sites.upload import Upload
 
 log = logging.getLogger(__name__)
 
 _WRITE = asyncssh.FXF_WRITE | asyncssh.FXF_APPEND
+_LAST_OFFSET = (1 << 63) - 1  # of a file
 
 
 class Session(SSHServerStreamSession[bytes]):
     """A session that speaks SFTP and nothing else, and knows when its client has gone."""
 
-    def __init__(self, folder: DropFolder, user: str, active: Callable[[], None]) -> None:
-        super().__init__(None, lambda channel: DropServer(channel, folder, user, self, active), 3)
+    def __init__(
+        self, folder: DropFolder, user: str, bounds: HandleBounds, active: Callable[[], None], over: Callable[[], None]
+    ) -> None:
+        """`active` is called for each request, `over` when the session has ended."""
+        super().__init__(None)
+        self._folder = folder
+        self._user = user
+        self._bounds = bounds
+        self._active = active
+        self._over = over
         self.ended = False
+
+    def subsystem_requested(self, subsystem: str) -> bool:
+        """SFTP."""
+        return subsystem == "sftp"
+
+    def session_started(self) -> None:
+        """Answers requests until the session ends."""
+        channel: Any = self._chan
+        channel.set_encoding(None)
+        self._encoding = None
+        server = DropServer(channel, self._folder, self._user, self, self._active)
+        reader, writer = SSHReader[bytes](self, channel), SSHWriter[bytes](self, channel)
+        requests = Requests(server, reader, writer, user=self._user, bounds=self._bounds)
+        channel.get_connection().create_task(requests.serve(server.abandon), reader.logger)
 
     def eof_received(self) -> bool:
         """The client sends no more."""
@@ -40,6 +65,7 @@ class Session(SSHServerStreamSession[bytes]):
         """The connection broke or was ended."""
         self.ended = True
         super().connection_lost(exc)
+        self._over()
 
 
 class _Download:
@@ -94,9 +120,20 @@ class DropServer(asyncssh.SFTPServer):
             await _aside(file.commit)
             log.info("%s came in from %s.", printable(file.name), self._user)
 
+    @staticmethod
+    def abandon(file: object) -> None:
+        """Nobody closes this file any more, as the session was cut off."""
+        if isinstance(file, Upload):
+            file.keep()
+        elif isinstance(file, _Download):
+            os.close(file.fd)
+
     def read(self, file: object, offset: int, size: int) -> bytes:
-        """Bytes of a file."""
+        """Bytes of a file, so many at most that a client cannot make us hold a file in memory."""
         self._active()
+        if offset > _LAST_OFFSET:
+            return b""
+        size = min(size, MAX_READ)
         return file.read_at(offset, size) if isinstance(file, Upload) else os.pread(_download(file).fd, size, offset)
 
     def write(self, file: object, offset: int, data: bytes) -> int:
@@ -128,6 +165,7 @@ class DropServer(asyncssh.SFTPServer):
         """The entries of a folder."""
         self._active()
         for name, status in await _aside(lambda: self._folder.entries(os.fsdecode(path))):
+            self._active()
             yield asyncssh.SFTPName(os.fsencode(name), attrs=asyncssh.SFTPAttrs.from_local(status))
 
     def stat(self, path: bytes) -> os.stat_result:

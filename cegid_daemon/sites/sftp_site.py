@@ -1,16 +1,19 @@
 """Our own SFTP drop site: asyncssh on a thread of its own.
 
-Owns the listening socket, the thread and its event loop, who is connected and since when they are idle. What a client
-can reach stands in `dropfolder`. No shell, no command, no forwarding.
+Owns the listening sockets, the thread and its event loop, who is connected and since when they are idle. A connection
+is taken or not before asyncssh hears of it. What a client can reach stands in `dropfolder`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
@@ -18,16 +21,18 @@ import asyncssh
 
 from cegid_daemon.model import SiteSpec
 from cegid_daemon.sites.admission import Admission, Attempts
-from cegid_daemon.sites.dropfolder import DropFolder, Landed
-from cegid_daemon.sites.hosting import Hosted
-from cegid_daemon.sites.sftp_files import Session
+from cegid_daemon.sites.connections import Connection, ConnectionTable, bounds_here
+from cegid_daemon.sites.dropfolder import Landed
+from cegid_daemon.sites.handles import HandleBounds
+from cegid_daemon.sites.hosting import AcceptFaults, Hosted
+from cegid_daemon.sites.sftp_client import Client, wait_closed
+from cegid_daemon.sites.sftp_connection import SiteConnection, options_of
 from cegid_daemon.sites.upload import Uploads
 
 log = logging.getLogger(__name__)
 
-_LOGIN = 30  # seconds a login may take
-_KEEPALIVE = 15  # seconds between two questions whether an idle client is there
-_PATIENCE = 10.0  # seconds to listen or to end
+_START_SECONDS = 10.0  # to listen
+_BACKLOG = 100
 
 
 class SftpSite(Hosted):
@@ -38,21 +43,31 @@ class SftpSite(Hosted):
         self.uploads = uploads
         self.landed = landed
         self.admission = Admission(self.name, spec.users, Attempts(spec.attempts, spec.lockout), clock)
-        self.guests: set[Guest] = set()
+        self.keys = {
+            user.name: asyncssh.import_authorized_keys("\n".join(user.keys)) for user in spec.users if user.keys
+        }
+        self.clients: set[Client] = set()
+        self.table: ConnectionTable
+        self.handles: HandleBounds
+        self._faults = AcceptFaults(self.name)
+        self._passwords: ThreadPoolExecutor | None = None
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ending: asyncio.Event | None = None
 
     def _listen(self) -> int:
+        bounds = bounds_here(self.name, self.spec)
+        self.table, self.handles = ConnectionTable(self.name, bounds), HandleBounds(bounds.handles)
         listening: threading.Event = threading.Event()
         found: list[int | OSError] = []
 
         def run() -> None:
             asyncio.run(self._serve(found, listening))
 
+        self._passwords = ThreadPoolExecutor(1, "sftp-site-passwords")  # one comparison needs 32 MiB
         self._thread = threading.Thread(target=run, name="sftp-site")
         self._thread.start()
-        listening.wait(_PATIENCE)
+        listening.wait(_START_SECONDS)
         result = found[0] if found else TimeoutError("it took too long")
         if isinstance(result, int):
             return result
@@ -62,42 +77,65 @@ class SftpSite(Hosted):
     async def _serve(self, found: list[int | OSError], listening: threading.Event) -> None:
         self._loop, self._ending = asyncio.get_running_loop(), asyncio.Event()
         try:
-            acceptor = await self._acceptor()
-            found.append(acceptor.get_port())
+            options = options_of(self.spec.host_key, self.spec.login.total_seconds(), lambda: Client(self))
+            sockets = await _listening_sockets(self._loop, self.spec.host, self.spec.port)
+            found.append(sockets[0].getsockname()[1])
         except (OSError, asyncssh.KeyImportError) as error:
             found.append(error if isinstance(error, OSError) else OSError(str(error)))
             return
         finally:
             listening.set()
-        await self._watch_over(self._ending)
-        acceptor.close()
-        await acceptor.wait_closed()
-        for guest in list(self.guests):
-            guest.connection.abort()
-        await asyncio.gather(*(guest.connection.wait_closed() for guest in list(self.guests)))
+        accepting = [asyncio.create_task(self._accept(one, options)) for one in sockets]
+        try:
+            await self._watch_over(self._ending)
+        finally:
+            for task, one in zip(accepting, sockets, strict=True):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+                one.close()
+            await wait_closed(list(self.clients))
 
-    async def _acceptor(self) -> Any:
-        return await asyncssh.listen(
-            self.spec.host,
-            self.spec.port,
-            server_factory=lambda: Guest(self),
-            server_host_keys=[self.spec.host_key],
-            login_timeout=_LOGIN,
-            keepalive_interval=_KEEPALIVE,
-            server_version="cegid-daemon",
-            allow_scp=False,
-            agent_forwarding=False,
-            x11_forwarding=False,
-            gss_host=None,
-        )
+    async def _accept(self, listener: socket.socket, options: Any) -> None:
+        """Takes connections, or ends them at once: no handshake costs anything before that is decided."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                sock, peer = await loop.sock_accept(listener)
+            except OSError as error:
+                await asyncio.sleep(self._faults.pause(error, time.monotonic()))
+                continue
+            address = str(peer[0])
+            place = None if self.admission.kept_out(address) else self.table.admit(address, time.monotonic())
+            if place is None:
+                log.debug("%s: %s is not listened to.", self.name, address)
+                sock.close()
+                continue
+            await self._begin(sock, options, place)
+
+    async def _begin(self, sock: socket.socket, options: Any, place: Connection) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.connect_accepted_socket(lambda: SiteConnection(loop, options, place), sock)
+        except OSError as error:
+            log.debug("%s: a connection ended at once: %s", self.name, error)
+            self.table.remove(place)
+            sock.close()
+
+    async def compare(self, user: str, password: str, address: str) -> bool:
+        """Whether a password is right; one comparison at a time, as each takes memory."""
+        if self._passwords is None:
+            return False
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._passwords, self.admission.admits, user, password, address)
 
     async def _watch_over(self, ending: asyncio.Event) -> None:
         """Until the end, ends connections that have been idle for too long."""
         limit = self.spec.idle.total_seconds()
         while not ending.is_set():
-            for guest in list(self.guests):
-                if guest.idle_for() > limit:
-                    guest.connection.disconnect(asyncssh.DISC_BY_APPLICATION, "idle for too long")
+            for client in list(self.clients):
+                if client.idle_for() > limit:
+                    client.connection.disconnect(asyncssh.DISC_BY_APPLICATION, "idle for too long")
             try:
                 await asyncio.wait_for(ending.wait(), min(5.0, limit / 2))
             except TimeoutError:
@@ -107,77 +145,32 @@ class SftpSite(Hosted):
         return self._thread is not None and self._thread.is_alive()
 
     def _end(self) -> None:
-        if self._thread is None:
-            return
-        if self._loop is not None and self._ending is not None and self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._ending.set)
-        self._thread.join()
+        if self._thread is not None:
+            if self._loop is not None and self._ending is not None and self._thread.is_alive():
+                self._loop.call_soon_threadsafe(self._ending.set)
+            self._thread.join()
         self._thread = None
+        if self._passwords is not None:
+            self._passwords.shutdown(cancel_futures=True)
+        self._passwords = None
 
 
-class Guest(asyncssh.SSHServer):
-    """One connection, from its first byte on."""
-
-    connection: Any
-
-    def __init__(self, site: SftpSite) -> None:
-        self._site = site
-        self._user = ""
-        self._address = ""
-        self._failed = 0
-        self._active_at = time.monotonic()
-
-    def idle_for(self) -> float:
-        """Seconds since the last request."""
-        return time.monotonic() - self._active_at
-
-    def active(self) -> None:
-        """A request came."""
-        self._active_at = time.monotonic()
-
-    def connection_made(self, conn: Any) -> None:
-        """Ends the connection at once if the site is full or the address is kept out."""
-        self.connection = conn
-        self._address = str((conn.get_extra_info("peername") or ("",))[0])
-        if len(self._site.guests) >= self._site.spec.connections or self._site.admission.kept_out(self._address):
-            log.debug("%s: %s is not listened to.", self._site.name, self._address)
-            conn.abort()
-            return
-        self._site.guests.add(self)
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        """The guest has gone."""
-        self._site.guests.discard(self)
-
-    def begin_auth(self, username: str) -> bool:
-        """Everybody has to prove who they are."""
-        self._user = username
-        user = self._site.admission.user(username)
-        if user is not None and user.keys:
-            self.connection.set_authorized_keys(asyncssh.import_authorized_keys("\n".join(user.keys)))
-        return True
-
-    def password_auth_supported(self) -> bool:
-        """Where the user has a password, and where nobody has the name: who has one is not told."""
-        user = self._site.admission.user(self._user)
-        return user is None or user.password is not None
-
-    async def validate_password(self, username: str, password: str) -> bool:
-        """Compares without holding up the other connections."""
-        loop = asyncio.get_running_loop()
-        admission = self._site.admission
-        admitted: bool = await loop.run_in_executor(None, admission.admits, username, password, self._address)
-        if not admitted:
-            self._failed += 1
-            if self._failed >= self._site.spec.attempts:
-                self.connection.disconnect(asyncssh.DISC_NO_MORE_AUTH_METHODS_AVAILABLE, "too many failed logins")
-        return admitted
-
-    def session_requested(self) -> Session | bool:
-        """SFTP within the user's folder."""
-        user = self._site.admission.user(self._user)
-        if user is None:
-            return False
-        site = self._site
-        folder = DropFolder(user.folder, site.uploads, site.landed, max_size=site.spec.max_size)
-        return Session(folder, self._user, self.active)
+async def _listening_sockets(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[socket.socket]:
+    """One for each address of the host, all on one port. Raises OSError."""
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    sockets: list[socket.socket] = []
+    try:
+        for family, _, _, _, where in dict.fromkeys(found):
+            sock = socket.socket(family, socket.SOCK_STREAM)
+            sockets.append(sock)
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind((where[0], port or (sockets[0].getsockname()[1] if len(sockets) > 1 else 0)))
+            sock.listen(_BACKLOG)
+    except OSError:
+        for sock in sockets:
+            sock.close()
+        raise
+    return sockets

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from cegid_daemon.model import Identity
+from cegid_daemon.sites.ahead import Ahead, AheadBudget
 from cegid_daemon.sites.aside import Aside, opened
 
-_AHEAD = 16 << 20  # bytes kept in memory because others must come first
 _REMEMBERED = 10_000  # files known to be whole because they came in here
 _Inode = tuple[int, int]
 
@@ -28,6 +28,7 @@ class Uploads:
         self._lock = threading.Lock()
         self._open: dict[_Inode, Upload] = {}
         self._made: OrderedDict[tuple[int, ...], None] = OrderedDict()
+        self.budget = AheadBudget()
 
     def begin(self, upload: Upload, inode: _Inode) -> None:
         """From now on only `upload` writes to the file."""
@@ -69,7 +70,7 @@ class Upload:
         self._landed = landed
         self._max_size = max_size
         self._lock = threading.Lock()
-        self._ahead: dict[int, bytes] = {}
+        self._ahead = Ahead(uploads.budget)
         self._position = 0
         self.closed = False
         self.too_large = False
@@ -123,16 +124,11 @@ class Upload:
                 self.too_large = True
                 raise OSError(errno.EFBIG, f"larger than the site takes ({self._max_size} bytes)")
             if offset > self._solid:
-                self._keep_back(offset, chunk)
+                self._ahead.keep(offset, chunk)
                 return
             self._put(offset, chunk)
-            while self._solid in self._ahead:
-                self._put(self._solid, self._ahead.pop(self._solid))
-
-    def _keep_back(self, offset: int, chunk: bytes) -> None:
-        if sum(map(len, self._ahead.values())) + len(chunk) > _AHEAD:
-            raise OSError(errno.EINVAL, "too far ahead of what was written")
-        self._ahead[offset] = bytes(chunk)
+            while (piece := self._ahead.take(self._solid)) is not None:
+                self._put(self._solid, piece)
 
     def _put(self, offset: int, chunk: bytes) -> None:
         rest = memoryview(chunk)

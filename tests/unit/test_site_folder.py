@@ -52,7 +52,7 @@ def test_a_resumption_goes_on_with_what_broke_off(site: Site) -> None:
     first.write(b"half")
     first.keep()
     assert site.folder.stat("S.csv").st_size == 4
-    assert site.folder.names("/") == []
+    assert list(site.folder.names("/")) == []
     second = site.folder.upload("S.csv", resume=True)
     second.to_end()
     second.write(b" more")
@@ -150,7 +150,7 @@ def test_the_folder_of_broken_uploads_cannot_be_named(site: Site) -> None:
 def test_pipes_and_links_are_neither_shown_nor_opened_nor_replaced(site: Site) -> None:
     os.mkfifo(site.root / "pipe")
     (site.root / "link").symlink_to("/etc/passwd")
-    assert site.folder.names("/") == []
+    assert list(site.folder.names("/")) == []
     for name in ("pipe", "link"):
         with pytest.raises(OSError):
             site.folder.open(name)
@@ -183,7 +183,7 @@ def test_a_bound_on_the_size_holds_to_the_byte(tmp_path: Path) -> None:
         upload.write(b"abcd")
     assert upload.too_large
     upload.discard()
-    assert site.folder.names("/") == ["fits"]
+    assert list(site.folder.names("/")) == ["fits"]
 
 
 def test_no_descriptor_stays_open(site: Site) -> None:
@@ -195,13 +195,13 @@ def test_no_descriptor_stays_open(site: Site) -> None:
         with pytest.raises(OSError):
             site.folder.upload(path)
     site.folder.stat("a")
-    site.folder.names("/")
+    list(site.folder.names("/"))
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_whose_the_folder_is_is_no_affair_of_clients(site: Site) -> None:
     (site.root / OWNER_MARK).write_text("{}")
-    assert site.folder.names("/") == []
+    assert list(site.folder.names("/")) == []
     for ask in (site.folder.stat, site.folder.open, site.folder.remove, site.folder.upload, site.folder.make_folder):
         with pytest.raises(FileNotFoundError):
             ask(f"/{OWNER_MARK}")
