@@ -35,6 +35,7 @@ from cegid_daemon.listing_faults import clear_other_places
 from cegid_daemon.model import LogPolicy, Route
 from cegid_daemon.ownership import Identification, OldMarks, folder_claims
 from cegid_daemon.pipeline import Pipeline
+from cegid_daemon.pipeline.early_keys import EarlyKeys
 from cegid_daemon.restored import report_taken_back
 from cegid_daemon.scanner import Source
 from cegid_daemon.sources import Sourcing, marked
@@ -257,10 +258,12 @@ def works(
         ]
         policies = installation.policies(config)
         housekeeping = Housekeeping(
-            installation.journal, policies, installation.clock, daemon.stopping, beat=daemon.pulse.beat,
-            recipes=config.recipes,
-        )  # fmt: skip
-        tasks: list[Task] = [*sources, housekeeping, crew.leftovers, *([crew.alarm] if crew.alarm else [])]
+            installation.journal, policies, installation.clock, daemon.stopping, beat=daemon.pulse.beat
+        )
+        early_keys = EarlyKeys(
+            installation.journal, config.recipes, policies, installation.clock, daemon.stopping, beat=daemon.pulse.beat
+        )
+        tasks: list[Task] = [*sources, housekeeping, early_keys, crew.leftovers, *([crew.alarm] if crew.alarm else [])]
         services: list[Service] = [FolderHints(sources, daemon.wake), *face(installation, config, crew, daemon)]
         tasks += _acquaintances(crew, {task.lane for task in sources}, installation)
         landing = Landing(crew.sources, daemon.wake)

@@ -16,10 +16,8 @@ from cegid_daemon.errors import JournalUnavailable
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.retention_pace import PASS_EVERY, Pass, RetentionPace
 from cegid_daemon.model import LogPolicy, RetryPolicy
-from cegid_daemon.pipeline.early_keys import EarlyKeys
 from cegid_daemon.pipeline.redacting import Redacting
 from cegid_daemon.restored import expire_report, guard_log
-from cegid_daemon.rewrite.recipe import Recipe
 from cegid_daemon.trouble import Troubles
 
 log = logging.getLogger(__name__)
@@ -40,7 +38,6 @@ class Housekeeping:
     def __init__(
         self, journal: Journal, policies: Mapping[str, LogPolicy], clock: Callable[[], datetime],
         stopping: Callable[[], bool], *, beat: Callable[[], None] = lambda: None, boot_clock: BootClock = boot_time,
-        recipes: Mapping[str, Recipe] | None = None,
     ) -> None:  # fmt: skip
         self._journal = journal
         self._policies = policies
@@ -52,7 +49,6 @@ class Housekeeping:
         self._pace = RetentionPace(journal.connection)
         self._prune_at = clock()
         self._redacting = Redacting(journal, stopping, beat)
-        self._early_keys = EarlyKeys(journal, recipes or {}, policies, stopping, beat)
         self._troubles = Troubles()
 
     def run(self) -> datetime:
@@ -72,7 +68,6 @@ class Housekeeping:
         now = self._clock()
         guard_log(self._journal, now)
         masked = self._redacting.run(now)
-        self._early_keys.run(now)
         indexed = self._journal.search.index_slice() + self._journal.search.words.index_slice()
         if is_due(self._prune_at, now, PASS_EVERY) and not self._stopping():
             self._prune_at = now + PASS_EVERY

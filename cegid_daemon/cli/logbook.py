@@ -210,7 +210,7 @@ def search(ctx: click.Context, text: str, content: bool, limit: int, as_json: bo
     """Find messages by SKU, product, order number, file name or a word.
 
     TEXT is looked for whole, as a beginning, and from three characters on inside; its words, in contents up to 64 KiB.
-    SKUs of a file with more than 5,000 of them are found with --content only.
+    SKUs of a file with more than 5,000 of them are found with --content only, once it was rewritten.
     Of each message that is open the last column (`waits_for` in JSON) says what it waits for.
     """
     if not text:

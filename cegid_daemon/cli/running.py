@@ -137,11 +137,15 @@ def _keep_house(installation: Installation, config: Config, stop: SignalFlag) ->
     """Search index and retention, which a daemon would see to: a shop that only ever calls `once` needs them too."""
     from cegid_daemon.bootstrap import utc_now
     from cegid_daemon.housekeeping import Housekeeping
+    from cegid_daemon.pipeline.early_keys import EarlyKeys
 
     policies = installation.policies(config)
-    house = Housekeeping(installation.journal, policies, utc_now, stop.is_set, recipes=config.recipes)
+    house = Housekeeping(installation.journal, policies, utc_now, stop.is_set)
+    early_keys = EarlyKeys(
+        installation.journal, config.recipes, policies, utc_now, stop.is_set, rest=lambda _seconds: None
+    )
     began = utc_now()
-    while house.turn() and not stop.is_set():
+    while (early_keys.turn(utc_now()) | house.turn()) and not stop.is_set():
         if (utc_now() - began).total_seconds() > _UPKEEP:
             return
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import json
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,13 +16,15 @@ from datetime import datetime
 
 from cegid_daemon.errors import Refused
 from cegid_daemon.journal.connection import Connection
+from cegid_daemon.journal.packed_keys import TRIGRAM, closeness, closest_key, pack, unpack
 from cegid_daemon.journal.payloads import Payloads
 from cegid_daemon.journal.word_index import WordIndex
 from cegid_daemon.model import escape_name, utc_moment
 
-_TRIGRAM = 3  # characters: shorter texts are found whole or as a beginning only
 _KEYS_MATCHED = 500
-_DUE_LOOKED_THROUGH = 1_000
+_DUE_PAGE = 200
+_MOST = 5_000  # keys of a message that are indexed: as many as the rewriting tells
+_LARGE = 16 << 10  # bytes of a list of keys, some 5,000 of them: it is not indexed while its message is queued
 _SCAN_PAGE = 200
 _ENCODINGS = ("utf-8", "cp1252", "utf-16-le", "utf-16-be")
 _KEYS = """
@@ -37,10 +37,24 @@ _PARTS_OF_KEYS = """
     WHERE search_key_fts MATCH :phrase LIMIT :limit
 """
 _UNREAD = """
-    SELECT id, route, payload, recipe, received_at FROM message INDEXED BY message_due
+    SELECT id, route, payload, recipe, received_at, size
+    FROM message INDEXED BY message_due
     WHERE closed_at IS NULL AND made_at IS NULL AND logged = 1 AND id > ?
     AND NOT EXISTS (SELECT 1 FROM search_posting p WHERE p.message = message.id)
     AND NOT EXISTS (SELECT 1 FROM search_due d WHERE d.message = message.id) ORDER BY id LIMIT ?
+"""
+_TO_INDEX = f"""
+    SELECT d.message, d.keys FROM search_due d JOIN message m ON m.id = d.message
+    WHERE length(d.keys) <= {_LARGE} OR m.made_at IS NOT NULL OR m.closed_at IS NOT NULL
+    ORDER BY d.message LIMIT 50
+"""
+_DUE = f"""
+    SELECT message, CASE WHEN length(keys) <= {_LARGE} THEN keys END AS keys FROM search_due
+    WHERE message < ? ORDER BY message DESC LIMIT {_DUE_PAGE}
+"""
+_NAMES_DUE = """
+    SELECT d.message, m.file_name AS name FROM search_due d JOIN message m ON m.id = d.message
+    UNION SELECT d.message, v.name FROM search_due d JOIN delivery v ON v.message = d.message
 """
 _NAMES = """
     SELECT file_name FROM message WHERE id = :message UNION SELECT name FROM delivery WHERE message = :message
@@ -74,6 +88,7 @@ class Unread:
     payload: int | None
     recipe: int | None
     received_at: datetime
+    size: int  # of its payload
 
 
 class Search:
@@ -86,14 +101,12 @@ class Search:
 
     def owe(self, message: int) -> None:
         """A message that has no keys, as it failed, is to be found by its names and words all the same."""
-        self._connection.execute(
-            "INSERT OR IGNORE INTO search_due (message, keys) VALUES (?, ?)", (message, _packed([]))
-        )
+        self._connection.execute("INSERT OR IGNORE INTO search_due (message, keys) VALUES (?, ?)", (message, pack([])))
 
     def enqueue(self, message: int, keys: Iterable[str]) -> None:
         """Notes what a message is to be found by, in the caller's transaction; file names come by themselves."""
         self._connection.execute(
-            "INSERT OR REPLACE INTO search_due (message, keys) VALUES (?, ?)", (message, _packed(list(keys)))
+            "INSERT OR REPLACE INTO search_due (message, keys) VALUES (?, ?)", (message, pack(list(keys)))
         )
 
     def newest_message(self) -> int:
@@ -104,32 +117,38 @@ class Search:
         """The first open messages behind `after` that are logged, not rewritten, and not to be found yet."""
         found = self._connection.query(_UNREAD, (after, limit))
         return [
-            Unread(row["id"], row["route"], row["payload"], row["recipe"], utc_moment(row["received_at"]))
+            Unread(row["id"], row["route"], row["payload"], row["recipe"], utc_moment(row["received_at"]), row["size"])
             for row in found
         ]
 
-    def note_early(self, message: int, keys: Iterable[str]) -> None:
-        """Notes what a message is to be found by before it is rewritten; once it is, this does nothing."""
-        self._connection.execute(
-            "INSERT OR IGNORE INTO search_due (message, keys) SELECT id, ? FROM message WHERE id = ? "
-            "AND made_at IS NULL AND closed_at IS NULL", (_packed(list(keys)), message),
-        )  # fmt: skip
+    def note_early(self, noted: Iterable[tuple[int, bytes]]) -> None:
+        """Notes packed keys of messages, to find them by before they are rewritten; of those that are, nothing."""
+        rows = [(keys, message) for message, keys in noted]
+        if not rows:
+            return
+        with self._connection.transaction():
+            self._connection.executemany(
+                "INSERT OR IGNORE INTO search_due (message, keys) SELECT id, ? FROM message WHERE id = ? "
+                "AND made_at IS NULL AND closed_at IS NULL", rows,
+            )  # fmt: skip
 
     def index_slice(self, limit: int = 200) -> int:
         """Indexes about `limit` keys in one short transaction. How many it were; 0: nothing is due."""
         done = 0
         with self._connection.transaction():
-            for row in self._connection.query("SELECT message, keys FROM search_due ORDER BY message LIMIT 50"):
-                done += self._index(row["message"], _unpacked(row["keys"]), limit - done)
+            for row in self._connection.query(_TO_INDEX):
+                done += self._index(row["message"], unpack(row["keys"]), limit - done)
                 if done >= limit:
                     break
         return done
 
     def _index(self, message: int, keys: Sequence[str], limit: int) -> int:
         """Indexes the first `limit` keys of a message; the others stay due. Its names come with the last ones."""
+        if len(keys) > _MOST:  # of a message that was queued, and is closed without having been rewritten
+            keys = []
         now, later = keys[:limit], keys[limit:]
         if later:
-            self._connection.execute("UPDATE search_due SET keys = ? WHERE message = ?", (_packed(later), message))
+            self._connection.execute("UPDATE search_due SET keys = ? WHERE message = ?", (pack(later), message))
         else:
             now = [*now, *self._names(message)]
             self._connection.execute("DELETE FROM search_due WHERE message = ?", (message,))
@@ -196,19 +215,26 @@ class Search:
     def _keys(self, text: str) -> Iterator[tuple[int, str, str]]:
         bounds = {"text": text, "after": text + "\U0010ffff", "limit": _KEYS_MATCHED}
         yield from (tuple(row) for row in self._connection.query(_KEYS, bounds))
-        if len(text) >= _TRIGRAM:
+        if len(text) >= TRIGRAM:
             phrase = '"' + text.replace('"', '""') + '"'
             found = self._connection.query(_PARTS_OF_KEYS, {"phrase": phrase, "limit": _KEYS_MATCHED})
             yield from (tuple(row) for row in found)
 
     def _find_due(self, text: str) -> Iterator[Hit]:
-        due = self._connection.query(
-            "SELECT message, keys FROM search_due ORDER BY message DESC LIMIT ?", (_DUE_LOOKED_THROUGH,)
-        )
-        for row in due:
-            for key in [*_unpacked(row["keys"]), *self._names(row["message"])]:
-                if how := _how(text, key):
-                    yield Hit(row["message"], key, how)
+        last = 1 << 62
+        while page := self._connection.query(_DUE, (last,)):
+            for message, keys in page:
+                if (found := closest_key(keys or self._large_keys(message), text)) is not None:
+                    yield Hit(message, *found)
+            last = page[-1]["message"]
+        for row in self._connection.query(_NAMES_DUE):
+            if how := closeness(text, row["name"]):
+                yield Hit(row["message"], row["name"], how)
+
+    def _large_keys(self, message: int) -> bytes:
+        """A long list of keys, which is read by itself; an empty one if it was indexed meanwhile."""
+        row = self._connection.one("SELECT keys FROM search_due WHERE message = ?", (message,))
+        return row["keys"] if row else pack([])
 
     def scan(
         self, text: str, *, go_on: GoOn, newest_first: bool = True, start: int | None = None,
@@ -269,14 +295,6 @@ class _Tally:
 _CLOSENESS = {"exact": 0, "beginning": 1, "part": 2, "word": 3, "word beginning": 4}
 
 
-def _how(text: str, key: str) -> str:
-    if key == text:
-        return "exact"
-    if key.startswith(text):
-        return "beginning"
-    return "part" if len(text) >= _TRIGRAM and text.casefold() in key.casefold() else ""
-
-
 def _storable(text: str) -> str:
     """The text as SQLite takes it: half characters, as of file names that are no UTF-8, escaped as names are."""
     return escape_name(text) if any("\ud800" <= char <= "\udfff" for char in text) else text
@@ -291,12 +309,3 @@ def _needles(text: str) -> list[bytes]:
         except UnicodeEncodeError:
             continue
     return sorted(set(found))
-
-
-def _packed(keys: Sequence[str]) -> bytes:
-    return zlib.compress(json.dumps(keys).encode(), 1)
-
-
-def _unpacked(body: bytes) -> list[str]:
-    keys: list[str] = json.loads(zlib.decompress(body))
-    return keys

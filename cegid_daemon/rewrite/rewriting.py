@@ -140,32 +140,24 @@ class SearchKeys:
         if self._keys is not None:
             self.add(str(record.get("sku", "")), str(record.get("product", "")))
 
-    @property
-    def are_too_many(self) -> bool:
-        """Whether none are kept."""
-        return self._keys is None
-
     def all(self) -> tuple[str, ...]:
         """The keys in the order they came."""
         return tuple(self._keys or ())
 
 
-def add_search_keys(recipe: Recipe, open_source: Callable[[], Iterable[bytes]], keys: SearchKeys) -> None:
-    """Adds what a received file is to be found by, as its rewriting will, without rendering it.
+def search_keys_of(recipe: Recipe, open_source: Callable[[], Iterable[bytes]]) -> Iterator[list[str]]:
+    """What a received file is to be found by, as its rewriting will, without rendering it: some keys at a time.
 
-    Ends early where there are too many. Raises as `rewrite` does; what was added by then stays.
+    Raises as `rewrite` does.
     """
     key_of: Callable[[Record], str] | None = None
     for block in found(recipe.layout, open_source, Tally()):
-        for values in block.all:
-            for _, sku, product, _ in values.rows:
-                keys.add(sku, product)
+        keys = [key for values in block.all for _, *own, _ in values.rows for key in own]
         if recipe.unique:
             for record, *_ in block.own.rows:
                 key_of = key_of or compile_text(recipe.unique, recipe.layout, columns_of(record, recipe.layout))
-                keys.add(key_of(record))
-        if keys.are_too_many:
-            return
+                keys.append(key_of(record))
+        yield keys
 
 
 class PartRecords(OnePass, Iterator[Record]):
