@@ -19,6 +19,7 @@ from types import TracebackType
 from cegid_daemon.acquaintance import Acquaintance
 from cegid_daemon.alerts import sender
 from cegid_daemon.carrying import SWEEP, Looked
+from cegid_daemon.clock import SteadyClock
 from cegid_daemon.clock_watch import ClockWatch
 from cegid_daemon.config import Config
 from cegid_daemon.daemon import Daemon, Service, Works
@@ -84,6 +85,7 @@ class Installation(AbstractContextManager["Installation"]):
 
     def __init__(self, config: Config, *, clock: Callable[[], datetime] = utc_now) -> None:
         self.clock = clock
+        self._steady = SteadyClock()
         self._folder = StateFolder(config.state)
         self._spool = config.state / "spool"
         with ExitStack() as undone:
@@ -120,7 +122,7 @@ class Installation(AbstractContextManager["Installation"]):
                 self.journal.masking.expect(route.name, route.log.redact)
         pipeline = Pipeline(
             self.journal, self.workshop, endpoints, config.routes, config.recipes, beat, apis=apis,
-            requests=config.requests,
+            requests=config.requests, clock=self._steady,
         )  # fmt: skip
         troubles = Troubles()
         me = identification(config, self.journal.ledger.instance())

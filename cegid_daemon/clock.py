@@ -85,6 +85,30 @@ class JumpDetector:
         return last is not None and abs(last.jump_until(self._last, _A_SECOND)) > _NOTHING
 
 
+class SteadyClock:
+    """Moments that follow each other evenly within one process: the wall clock as it would be without its jumps."""
+
+    def __init__(self, boot_clock: BootClock | None = boot_time) -> None:
+        """`boot_clock` None: the wall clock is believed."""
+        self._boot_clock = boot_clock
+        self._first: Reading | None = None
+        self._ahead = _NOTHING  # how far the wall clock has jumped since the first reading
+
+    def steady(self, wall: datetime) -> datetime:
+        """The even moment that the wall clock shows as `wall` now."""
+        if self._boot_clock is not None:
+            now = Reading(wall, self._boot_clock())
+            self._first = self._first or now
+            jump = wall - self._first.wall - timedelta(seconds=now.boot.seconds - self._first.boot.seconds)
+            if abs(jump - self._ahead) > _A_SECOND:
+                self._ahead = jump
+        return wall - self._ahead
+
+    def wall(self, moment: datetime) -> datetime:
+        """What the wall clock shows at an even moment."""
+        return moment + self._ahead
+
+
 def age(moment: datetime, now: datetime) -> timedelta:
     """How long ago something was; a moment later than now counts as now."""
     return max(_NOTHING, now - moment)

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from cegid_daemon.carrying import SWEEP, Carrying, Passed, batches, blocked_in, most_at_once
-from cegid_daemon.clock import JumpDetector, duration_text
+from cegid_daemon.clock import BootClock, BootTime, JumpDetector, duration_text
 from cegid_daemon.endpoints import many
 from cegid_daemon.endpoints.many import Fetched
 from cegid_daemon.endpoints.protocol import Endpoint, WriterCheck
@@ -51,9 +51,12 @@ class Source:
         self, routes: Sequence[Route], stores: Mapping[str, Store], endpoint: Endpoint, journal: Journal,
         pipeline: Pipeline, troubles: Troubles,
         clock: Callable[[], datetime], stopping: Callable[[], bool], claim: FolderClaim | None = None,
-        jumps: JumpDetector | None = None,
+        boot_clock: BootClock | None = None,
     ) -> None:  # fmt: skip
-        """`claim`: ours on the folder; None: the folder is not marked."""
+        """`claim`: ours on the folder; None: the folder is not marked.
+
+        `boot_clock` None: the wall clock never jumps.
+        """
         self.routes = tuple(routes)
         self._stores = stores
         self.spec: SourceSpec = routes[0].source
@@ -63,14 +66,15 @@ class Source:
         self._troubles = troubles
         self._clock = clock
         self._stopping = stopping
-        self._jumps = jumps
+        self._jumps = JumpDetector(boot_clock) if boot_clock else None
         self._settling = Settling(self.spec, remote=endpoint.abilities.remote)
         self._listing_faults = ListingFaults(journal, troubles, self.place, routes[0].retry)
         self._masks = Masks(self.spec.match, self.spec.ignore)
         self._accepts = self._masks.takes
         self._claim_on_folder = claim
         self._waiting = WaitingList(
-            journal, endpoint.where, self.spec.folder, [route.name for route in routes], self._accepts
+            journal, endpoint.where, self.spec.folder, [route.name for route in routes], self._accepts,
+            boot_clock or (lambda: BootTime("", clock().timestamp())),
         )  # fmt: skip
         self._intake = Intake(routes, endpoint, journal)
         self._known = KnownFiles(routes, endpoint, journal, pipeline, self._accepts)
@@ -125,7 +129,7 @@ class Source:
         self._passed_over.clear()
         self._overtaken.clear()
         fresh = self._known.fresh(listing)
-        self._recall()
+        self._recall(now)
         if self._jumps is not None and self._jumps.has_jumped(now):
             self._settling.restart(now)
         look = self._settling.look(fresh, now, is_open=self._is_open)
@@ -211,12 +215,16 @@ class Source:
         known = self.endpoint.has_writer(self.spec.folder, name) if isinstance(self.endpoint, WriterCheck) else None
         return self._is_being_written(name) if known is None else known
 
-    def _recall(self) -> None:
+    def _recall(self, now: datetime) -> None:
         """Empty files that an earlier process saw have been empty since then."""
         if not self._recalled:
             self._recalled = True
             files = self._waiting.files().items()
-            empty = {name: (file.identity, file.first_seen) for name, file in files if file.reason is WaitReason.EMPTY}
+            empty = {
+                name: (file.identity, now - self._waiting.waited(name))
+                for name, file in files
+                if file.reason is WaitReason.EMPTY
+            }
             self._settling.recall(empty)
 
     def _take(self, batch: Sequence[Listed], passed: Passed) -> list[Prepared]:
@@ -244,7 +252,7 @@ class Source:
                 takings.append(taking)
                 if self._passed_over:
                     self._overtaken[file.name], self._passed_over = self._passed_over, []
-            elif self._unreadable.blocks(file.name, self._clock()):
+            elif self._unreadable.blocks(file.name):
                 passed.taking_ended = True
                 break
             elif self._unreadable.is_known(file.name):

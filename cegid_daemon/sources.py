@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from cegid_daemon.carrying import Looked
-from cegid_daemon.clock import JumpDetector
+from cegid_daemon.clock import boot_time
 from cegid_daemon.config import Config
 from cegid_daemon.endpoints import Endpoint, Poster
 from cegid_daemon.journal import Journal
@@ -55,7 +55,7 @@ class Sourcing:
             return Source(
                 routes, self.config.stores, endpoint, self.journal, self.pipeline, self.troubles, self.clock,
                 self.stopping, self.claims.get(address(endpoint.where, source.folder)),
-                JumpDetector(),
+                boot_time,
             )  # fmt: skip
         return Poll(
             routes, self.config.stores, self.apis[source.endpoint], self.config.requests[source.request],

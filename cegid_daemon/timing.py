@@ -54,6 +54,7 @@ class Look:
 class _Seen:
     identity: Identity
     since: datetime
+    recalled: bool = False  # by an earlier process: since when is known, whatever its times say
 
 
 class Settling:
@@ -155,7 +156,7 @@ class Settling:
         seen = self._seen.get(file.name)
         recalled = self._recalled.get(file.name)
         if seen is None and recalled is not None and recalled.identity.same_file(file.identity):
-            seen = _Seen(file.identity, recalled.since)
+            seen = _Seen(file.identity, recalled.since, recalled=True)
         if seen is None or seen.identity != file.identity or seen.since > now:
             return _Seen(file.identity, now)
         return seen
@@ -181,7 +182,7 @@ class Settling:
 
     def _long_untouched(self, file: Listed, quiet: timedelta, now: datetime) -> bool:
         """Waiting files go at once at start. Change time counts too: modification time can be set to anything."""
-        if self._remote:
+        if self._remote or self._seen[file.name].recalled:
             return False
         touched = max(file.identity.mtime_ns / 1e9, file.identity.ctime_ns / 1e9, self._jumped_at.timestamp())
         return now.timestamp() - touched >= max(quiet, LONG_AGO).total_seconds()

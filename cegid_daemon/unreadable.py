@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
+from cegid_daemon.clock import JUMP, Reading
 from cegid_daemon.errors import Barred, CegidDaemonError, EndpointError, Transient, Untrusted
 from cegid_daemon.journal.notices import Notices
 from cegid_daemon.journal.waiting_files import WaitingFile
@@ -20,6 +21,8 @@ from cegid_daemon.trouble import Troubles
 from cegid_daemon.waiting import UNREADABLE, WaitingList
 
 log = logging.getLogger(__name__)
+
+_LONG_AGO = datetime.fromtimestamp(0, UTC)
 
 
 class UnreadableFiles:
@@ -36,8 +39,9 @@ class UnreadableFiles:
         self._unreadable = max(route.retry.unreadable for route in routes)
         self._give_up = max(route.retry.give_up for route in routes)
         self._patience: dict[str, timedelta] = {}  # how long each may hold up those behind it
+        self._until: dict[str, datetime] = {}  # what each one's notice says of the end of that time
         self._reported: dict[str, str] = {}  # the text of each one's notice
-        self._held_up: dict[str, datetime] = {}  # the files behind one that cannot be read, and since when
+        self._held_up: dict[str, Reading] = {}  # the files behind one that cannot be read, and since when
 
     def is_known(self, name: str) -> bool:
         """Whether it could not be read before."""
@@ -64,16 +68,21 @@ class UnreadableFiles:
         own = not _is_of_place(error)
         self._patience[file.name] = self._unreadable if own else self._give_up
         self._troubles.failed(self._subject(file.name), error, self._retry, now)
-        self._waiting.note(file, WaitReason.UNREADABLE, str(error), self._held_up.get(file.name, now))
+        self._waiting.note(
+            file, WaitReason.UNREADABLE, str(error), self._held_up.get(file.name, self._waiting.read_clocks(now))
+        )
         known = self._waiting.files()[file.name]
         then = self._then(known, now)
-        if own or now - known.first_seen >= self._unreadable:
+        if own or self._waiting.waited(file.name) >= self._unreadable:
             self._report(known, then, now)
         return Transient(error.what, where=error.where, why=error.why, remedy=f"{error.remedy} {then}".lstrip())
 
     def _then(self, file: WaitingFile, now: datetime) -> str:
-        if self.blocks(file.name, now):
-            until = file.first_seen + self._patience[file.name]
+        if self.blocks(file.name):
+            until = now + self._patience[file.name] - self._waiting.waited(file.name)
+            if abs(self._until.get(file.name, _LONG_AGO) - until) > JUMP:  # else it is the same, give or take
+                self._until[file.name] = until
+            until = self._until[file.name]
             return f"The files behind it wait for it until {until:%Y-%m-%d %H:%M:%S} UTC at most."
         return "The files behind it go on; once it can be read, it is held if newer ones went out before it."
 
@@ -85,17 +94,16 @@ class UnreadableFiles:
             if self._notices.report(UNREADABLE, subject, text, now):
                 log.warning("%s cannot be read. %s", subject, then)
 
-    def blocks(self, name: str, now: datetime) -> bool:
-        """Whether the files behind this one must wait for it."""
-        file = self._file(name)
-        if file is None:
+    def blocks(self, name: str) -> bool:
+        """Whether the files behind this one must wait for it: as long as time really passes, whatever clocks say."""
+        if not self.is_known(name):
             return False
-        waited = now - file.first_seen  # negative: the clock was set back, and nobody knows how long it was
-        return timedelta(0) <= waited < self._patience.get(name, self._unreadable)
+        return timedelta(0) <= self._waiting.waited(name) < self._patience.get(name, self._unreadable)
 
     def hold_up(self, files: Iterable[Listed], now: datetime) -> None:
         """These files wait behind one that cannot be read, and have had so much of their own time."""
-        self._held_up = {file.name: self._held_up.get(file.name, now) for file in files}
+        seen = self._waiting.read_clocks(now)
+        self._held_up = {file.name: self._held_up.get(file.name, seen) for file in files}
 
     def forget(self, names: Collection[str]) -> None:
         """These files were taken, or are gone. Joins the caller's transaction."""
@@ -103,6 +111,7 @@ class UnreadableFiles:
             self._notices.clear(UNREADABLE, self._subject(name))
             self._troubles.forget(self._subject(name))
             self._patience.pop(name, None)
+            self._until.pop(name, None)
             self._reported.pop(name, None)
 
     def note_success(self, name: str) -> None:

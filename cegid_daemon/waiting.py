@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from cegid_daemon.clock import BootClock, Reading
 from cegid_daemon.errors import Place, Transient
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.sources import Taking
@@ -30,14 +31,16 @@ class WaitingList:
     """The waiting files of one source; a cache of what the journal keeps of them."""
 
     def __init__(
-        self, journal: Journal, place: str, folder: str, routes: Sequence[str], accepts: Callable[[str], bool]
-    ) -> None:
+        self, journal: Journal, place: str, folder: str, routes: Sequence[str], accepts: Callable[[str], bool],
+        boot_clock: BootClock,
+    ) -> None:  # fmt: skip
         """`accepts` tells the names of this source from those of others that share its folder."""
         self._journal = journal
         self._place = place
         self._folder = folder
         self._routes = tuple(routes)
         self._accepts = accepts
+        self._boot_clock = boot_clock
         self._known: dict[str, WaitingFile] | None = None
         self._reported: set[str] = set()  # names of files that have been open for long
 
@@ -45,12 +48,20 @@ class WaitingList:
         """Every file of the source that waits, by name."""
         return self._load()
 
-    def note(self, file: Listed, reason: WaitReason, detail: str, now: datetime) -> None:
-        """Writes down that a file waits since now. Joins the caller's transaction: thousands may come at once."""
+    def read_clocks(self, now: datetime) -> Reading:
+        """Both clocks at this moment."""
+        return Reading(now, self._boot_clock())
+
+    def waited(self, name: str) -> timedelta:
+        """For how long a file has waited, whatever the wall clock did; from the start of the machine at most."""
+        return timedelta(seconds=self._boot_clock().seconds - self._load()[name].waits_since.seconds)
+
+    def note(self, file: Listed, reason: WaitReason, detail: str, seen: Reading) -> None:
+        """Writes down that a file waits since then. Joins the caller's transaction: thousands may come at once."""
         if self.is_noted(file, reason, detail):
             return
         self._load()[file.name] = self._journal.waiting_files.see(
-            self._place, self._folder, file.name, file.identity, reason, detail, now
+            self._place, self._folder, file.name, file.identity, reason, detail, seen.wall, seen.boot
         )
 
     def is_noted(self, file: Listed, reason: WaitReason, detail: str) -> bool:
@@ -62,10 +73,11 @@ class WaitingList:
         """Writes down that these files wait, each with its reason and detail, and logs what is new of them."""
         before = {file.name: self._load().get(file.name) for file, _, _ in files}
         news = [one for one in files if not self.is_noted(*one)]
+        seen = self.read_clocks(now)
         try:
             with self._journal.connection.transaction() if news else nullcontext():
                 for file, reason, detail in news:
-                    self.note(file, reason, detail, now)
+                    self.note(file, reason, detail, seen)
         except BaseException:
             self.reload()
             raise
@@ -81,9 +93,9 @@ class WaitingList:
         return known.reason is reason and known.detail == detail
 
     def _report_long_open(self, name: str, now: datetime) -> None:
-        since = self._load()[name].first_seen
-        if now - since < LONG_OPEN or name in self._reported:
+        if self.waited(name) < LONG_OPEN or name in self._reported:
             return
+        since = min(self._load()[name].first_seen, now)
         self._reported.add(name)
         text = (
             f"{self._location(name)} is still open for writing, first seen at {since:%Y-%m-%d %H:%M:%S} UTC. End the "
@@ -166,7 +178,17 @@ class WaitingList:
         if self._known is None:
             found = self._journal.waiting_files.of_folder(self._place, self._folder)
             self._known = {name: file for name, file in found.items() if self._accepts(name)}
+            self._count_anew()
         return self._known
+
+    def _count_anew(self) -> None:
+        """The time that files waited before the machine was started is not known: no clock can be believed for it."""
+        assert self._known is not None
+        now = self._boot_clock()
+        old = [name for name, file in self._known.items() if file.waits_since.boot != now.boot]
+        if old:
+            self._journal.waiting_files.restart(self._place, self._folder, old, now)
+        self._known.update({name: replace(self._known[name], waits_since=now) for name in old})
 
 
 def forget_elsewhere(journal: Journal, folders: Collection[tuple[str, str]]) -> None:

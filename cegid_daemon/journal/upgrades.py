@@ -206,3 +206,15 @@ def m020_waits_and_polls(db: Database) -> None:
             SELECT substr(key, 6), value, '', 0 FROM about WHERE key LIKE 'poll %';
         """,
     )
+
+
+@migrations()
+def m032_waits_by_boot_clock(db: Database) -> None:
+    """Since when files wait by the boot clock: a wall clock that jumps neither ends nor prolongs what they hold up."""
+    apply_statements(
+        db,
+        """
+        ALTER TABLE waiting_file ADD COLUMN boot TEXT NOT NULL DEFAULT '';  -- clock.BootTime
+        ALTER TABLE waiting_file ADD COLUMN boot_seconds REAL NOT NULL DEFAULT 0;
+        """,
+    )

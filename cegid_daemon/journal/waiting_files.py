@@ -10,10 +10,15 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
+from cegid_daemon.clock import BootTime
 from cegid_daemon.journal.connection import Connection
 from cegid_daemon.model import Identity, WaitReason, escape_name, unescape_name, utc_moment, utc_text
 
-_COLUMNS = "place, folder, name, size, mtime_ns, inode, reason, detail, first_seen, after_message, overtaken"
+_COLUMNS = (
+    "place, folder, name, size, mtime_ns, inode, reason, detail, first_seen, after_message, overtaken, "
+    "boot, boot_seconds"
+)
+_UNKNOWN = BootTime("", 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,7 @@ class WaitingFile:
     first_seen: datetime
     after_message: int  # the newest message when it was first seen, or overtaken: later ones overtook it
     overtaken: bool = False  # whether a file behind it in the order of its source was claimed first
+    waits_since: BootTime = _UNKNOWN  # `first_seen` by the boot clock, or when it was first seen in this boot
 
 
 class WaitingFiles:
@@ -38,17 +44,19 @@ class WaitingFiles:
         self._db = connection
 
     def see(
-        self, place: str, folder: str, name: str, identity: Identity, reason: WaitReason, detail: str, now: datetime
-    ) -> WaitingFile:
+        self, place: str, folder: str, name: str, identity: Identity, reason: WaitReason, detail: str, now: datetime,
+        boot: BootTime = _UNKNOWN,
+    ) -> WaitingFile:  # fmt: skip
         """Notes that a file waits; when it was first seen, and behind which message, stays as it was."""
         self._db.execute(
             f"INSERT INTO waiting_file ({_COLUMNS}) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, (SELECT coalesce(max(id), 0) FROM message), 0) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, (SELECT coalesce(max(id), 0) FROM message), 0, ?, ?) "
             "ON CONFLICT (place, folder, name) DO UPDATE SET size = excluded.size, mtime_ns = excluded.mtime_ns, "
             "inode = excluded.inode, reason = excluded.reason, detail = excluded.detail",
             (
                 place, escape_name(folder), escape_name(name), identity.size, identity.mtime_ns, identity.inode,
-                reason, detail.encode("utf-8", "backslashreplace").decode(), utc_text(now),
+                reason, detail.encode("utf-8", "backslashreplace").decode(), utc_text(now), boot.boot,
+                boot.seconds,
             ),
         )  # fmt: skip
         return self._one(place, folder, name)
@@ -61,6 +69,13 @@ class WaitingFiles:
             (place, escape_name(folder), escape_name(name)),
         )
         return self._one(place, folder, name)
+
+    def restart(self, place: str, folder: str, names: Collection[str], boot: BootTime) -> None:
+        """The machine was started since: how long these files have waited is counted from now."""
+        self._db.executemany(
+            "UPDATE waiting_file SET boot = ?, boot_seconds = ? WHERE place = ? AND folder = ? AND name = ?",
+            [(boot.boot, boot.seconds, place, escape_name(folder), escape_name(name)) for name in names],
+        )
 
     def forget(self, place: str, folder: str, names: Collection[str]) -> None:
         """These files wait no longer: they were taken, or are gone."""
@@ -91,6 +106,7 @@ class WaitingFiles:
                 row["place"], unescape_name(row["folder"]), unescape_name(row["name"]),
                 Identity(row["size"], row["mtime_ns"], row["inode"]), WaitReason(row["reason"]), row["detail"],
                 utc_moment(row["first_seen"]), row["after_message"], bool(row["overtaken"]),
+                BootTime(row["boot"], row["boot_seconds"]),
             )
             for row in found
         ]  # fmt: skip

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from cegid_daemon.clock import is_due
 from cegid_daemon.endpoints.owner_mark import OwnerMark
 from cegid_daemon.endpoints.protocol import Endpoint
 from cegid_daemon.errors import EndpointError, Permanent, Place, Transient
@@ -134,12 +135,12 @@ class FolderClaim:
             self._recorded = True
 
     def _is_abandoned(self, now: datetime) -> bool:
-        self._blank_since = self._blank_since or now
+        self._blank_since = min(self._blank_since or now, now)
         return now - self._blank_since >= _MADE_WITHIN
 
     def _write(self, body: bytes | None, owners: Sequence[Owner], now: datetime) -> bool:
         """Whether the mark was changed, by us or by somebody else, and is to be read again."""
-        if self._unwritable_until is not None and now < self._unwritable_until:
+        if self._unwritable_until is not None and not is_due(self._unwritable_until, now, _AGAIN):
             return False
         try:
             self._record()  # first: what is marked is never forgotten

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from cegid_daemon.clock import age
+from cegid_daemon.clock import SteadyClock, age
 from cegid_daemon.endpoints.protocol import Endpoint, Poster
 from cegid_daemon.errors import CegidDaemonError, EndpointError, Permanent, Transient, Unsure
 from cegid_daemon.journal import Journal
@@ -72,8 +72,9 @@ class Pipeline:
     def __init__(
         self, journal: Journal, workshop: Workshop, endpoints: Mapping[str, Endpoint], routes: Mapping[str, Route],
         recipes: Mapping[str, Recipe], beat: Callable[[], None], *, apis: Mapping[str, Poster] | None = None,
-        requests: Mapping[str, Templates] | None = None,
+        requests: Mapping[str, Templates] | None = None, clock: SteadyClock | None = None,
     ) -> None:  # fmt: skip
+        """`clock` None: the wall clock never jumps."""
         apis = apis or {}
         self._journal = journal
         self._apis = apis
@@ -82,7 +83,7 @@ class Pipeline:
         self._posting = Posting(journal, apis, endpoints, routes, beat)
         self._following = Following(journal, apis, endpoints, routes, requests or {}, beat)
         self._delivering = Delivering(journal, endpoints, beat)
-        self._filing = Filing(journal, endpoints, routes)
+        self._filing = Filing(journal, endpoints, routes, clock or SteadyClock(None))
         self._withdrawal = Withdrawal(journal, self._delivering, self._posting)
         self.contacts = Contacts(journal)
 

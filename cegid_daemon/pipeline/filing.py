@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from cegid_daemon.clock import SteadyClock
 from cegid_daemon.endpoints.protocol import Endpoint
 from cegid_daemon.errors import Absent, CegidDaemonError, EndpointError, Exists, SourceChanged
 from cegid_daemon.journal import Journal
@@ -36,12 +37,14 @@ _Ended = tuple[SourceFile, SourceState]
 class Filing:
     """Files originals away: processed, failed, deleted or left."""
 
-    def __init__(self, journal: Journal, endpoints: Mapping[str, Endpoint], routes: Mapping[str, Route]) -> None:
+    def __init__(
+        self, journal: Journal, endpoints: Mapping[str, Endpoint], routes: Mapping[str, Route], clock: SteadyClock
+    ) -> None:
         self._journal = journal
         self._places = Places(endpoints)
         self._routes = routes
         self._destinations = Destinations(self._places, routes, journal.ledger.instance())
-        self.recheck = ArchiveRecheck(journal, self._places, self._destinations, routes)
+        self.recheck = ArchiveRecheck(journal, self._places, self._destinations, routes, clock)
         self.moved = MovedFiles(journal, self._places, routes)
 
     def file(self, sources: Sequence[int], now: datetime) -> list[CegidDaemonError]:

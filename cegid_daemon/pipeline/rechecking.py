@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+from cegid_daemon.clock import SteadyClock
 from cegid_daemon.endpoints.protocol import WriterCheck
 from cegid_daemon.errors import Absent, CegidDaemonError, EndpointError, SourceChanged, Transient
 from cegid_daemon.errors import Place as Where
@@ -32,7 +33,7 @@ _LOCAL_STEPS = tuple(timedelta(seconds=seconds) for seconds in (2, 10, 30, 70))
 _REMOTE_STEPS = tuple(timedelta(seconds=seconds) for seconds in (10, 70))
 _LEAST_QUIET = timedelta(seconds=1)
 _AGAIN = timedelta(seconds=30)  # after a look that was not possible, or while somebody writes
-_LATEST = timedelta(days=1)  # what is due later was set by a clock that was ahead
+_LATEST = RECHECK_FOR + _AGAIN  # what is due later was set by a clock that was ahead
 _AT_ONCE = 2_000  # files of one check
 _NOTICE = "changed file"
 
@@ -83,17 +84,21 @@ class ArchiveRecheck:
     """Looks at filed files again. May be used from several threads."""
 
     def __init__(
-        self, journal: Journal, places: Places, destinations: Destinations, routes: Mapping[str, Route]
-    ) -> None:
+        self, journal: Journal, places: Places, destinations: Destinations, routes: Mapping[str, Route],
+        clock: SteadyClock,
+    ) -> None:  # fmt: skip
+        """All times in here are even ones by `clock`; those kept or told are of the wall clock."""
         self._journal = journal
         self._places = places
         self._destinations = destinations
         self._routes = routes
+        self._clock = clock
         self._lock = threading.Lock()
         self._folders: dict[tuple[str, str], _Folder] = {}
 
     def watch(self, files: Iterable[SourceFile], now: datetime) -> None:
         """These were filed away just now, and the journal knows that they are to be looked at."""
+        now = self._clock.steady(now)
         with self._lock:
             for file in files:
                 folder = self._folders.get((file.place, file.folder))
@@ -108,6 +113,7 @@ class ArchiveRecheck:
     def check(self, place: str, folder: str, now: datetime, *, patient: bool) -> Rechecked:
         """Looks at the files taken from this folder that are due; `patient=False`: at all that are watched."""
         result = Rechecked()
+        now = self._clock.steady(now)
         with self._lock:
             watched = self._load(place, folder, now)
             taken = watched.take(now if patient else None)
@@ -118,7 +124,7 @@ class ArchiveRecheck:
                 self.reload(place, folder)  # the journal knows them all
                 raise
         with self._lock:
-            result.next_at = watched.due[0][0] if watched.due else None
+            result.next_at = self._clock.wall(watched.due[0][0]) if watched.due else None
             result.settling = len(watched.settling)
         return result
 
@@ -126,7 +132,8 @@ class ArchiveRecheck:
         if (place, folder) not in self._folders:
             loaded = self._folders[place, folder] = _Folder()
             for file, until in self._journal.sources.rechecked(place, folder):
-                loaded.add(_Watched(file, min(until, now + RECHECK_FOR)), now)
+                left = min(until - self._clock.wall(now), RECHECK_FOR)
+                loaded.add(_Watched(file, now + left), now)
         return self._folders[place, folder]
 
     def _put(self, folder: _Folder, watched: _Watched, now: datetime, at: datetime | None = None) -> None:
@@ -188,7 +195,7 @@ class ArchiveRecheck:
         if spec.settle_open and self._has_writer(one.file):
             error = _still_written(one.file)
             result.errors.append(error)
-            if self._journal.notices.report(_NOTICE, _location(one.file), str(error), now):
+            if self._journal.notices.report(_NOTICE, _location(one.file), str(error), self._clock.wall(now)):
                 log.warning("%s", error)
             return now + _AGAIN
         try:
@@ -229,13 +236,13 @@ class ArchiveRecheck:
             self._journal.sources.update_identity(file.id, identity)
             one.file, one.changed = replace(file, identity=identity), None
             if not routes:
-                self.report_unrouted(file, now)
+                self.report_unrouted(file, self._clock.wall(now))
             return None
         hold = hold_for_change(self._journal, file, messages, routes, identity)
         taking = Taking(
             file.endpoint, file.place, file.folder, file.name, identity, staged, None, hold,
             after_message=messages[-1].id if hold else None,
-            filed_as=(file.filed_folder, file.filed_name), recheck_until=now + RECHECK_FOR,
+            filed_as=(file.filed_folder, file.filed_name), recheck_until=self._clock.wall(now) + RECHECK_FOR,
         )  # fmt: skip
         logged = {self._routes[one.route].store: one.logged for one in messages if one.route in self._routes}
         text = (
@@ -243,7 +250,7 @@ class ArchiveRecheck:
             f"({file.identity.size} bytes then, {identity.size} now)"
         )
         try:
-            claimed, one.file = self._claim(file, taking, routes, logged, text, now)
+            claimed, one.file = self._claim(file, taking, routes, logged, text, self._clock.wall(now))
         except BaseException:
             if staged is not None:
                 self._journal.payloads.discard(staged)

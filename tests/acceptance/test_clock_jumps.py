@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +14,8 @@ import pytest
 from tests.acceptance.harness import Daemon, Shop, environment, route_table, rows
 
 RETRY = 'retry = { first = "1s", longest = "2s", give_up = "1h" }\nlog = { payload_days = 30, entry_days = 30 }\n'
+# Root reads everything: the daemon runs without that right, as it would as an ordinary user.
+ORDINARY = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"] if os.getuid() == 0 else []
 
 
 def library() -> Path:
@@ -43,12 +45,12 @@ class Clock:
         )  # fmt: skip
 
     @contextmanager
-    def run(self, shop: Shop) -> Iterator[Daemon]:
+    def run(self, shop: Shop, prefix: Sequence[str] = ()) -> Iterator[Daemon]:
         """The daemon, ready."""
         before = dict(os.environ)
         os.environ.update(self.environment())
         try:
-            daemon = Daemon(shop.command("run"), shop.folder)
+            daemon = Daemon([*prefix, *shop.command("run")], shop.folder)
         finally:
             os.environ.clear()
             os.environ.update(before)
@@ -113,3 +115,24 @@ def test_a_daemon_that_starts_with_the_clock_behind_works_and_says_so(shop: Shop
         assert "clock jump" in notices(shop)
         assert daemon.said().count("jumped back") == 1
         daemon.kill()  # the library breaks the sleeps of an orderly end
+
+
+def test_an_unreadable_file_holds_up_those_behind_it_though_the_clock_jumps(shop: Shop, clock: Clock) -> None:
+    told = "The files behind it wait for it until"
+    with clock.run(shop, ORDINARY) as daemon:
+        shop.drop("a.csv", rows("a")).chmod(0)
+        daemon.wait_for(lambda: told in daemon.said(), "a file that cannot be read")
+        shop.drop("b.csv", rows("b"))
+        for offset in ("+1d", "-1d"):
+            clock.set(offset)
+            pause(5)
+            assert shop.states() == {}
+        daemon.kill()
+    with clock.run(shop, ORDINARY) as daemon:
+        clock.set("+2d")
+        pause(5)
+        assert shop.states() == {}
+        (shop.inbox / "a.csv").chmod(0o644)
+        daemon.wait_for(lambda: shop.states() == {"done": 2}, "both, in order", 15)
+        daemon.kill()  # the library breaks the sleeps of an orderly end
+    assert shop.sql("SELECT file_name FROM message ORDER BY id") == [("a.csv",), ("b.csv",)]

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from cegid_daemon.clock import BootClock, SteadyClock
 from cegid_daemon.coverage import Coverage, Remark, RemarkPlace
 from cegid_daemon.desk import Desk
 from cegid_daemon.endpoints.memory import MemoryEndpoint
@@ -99,6 +100,7 @@ class Spine:
         self.routes = {one.name: one for one in (routes or (route(),))}
         self.stores = {store.name: store for store in stores}
         self.stopping = False
+        self.boot_clock: BootClock | None = None  # None: the wall clock never jumps
         for one in self.routes.values():
             self.inbox.make_folder(one.source.folder)
             if one.target:
@@ -119,6 +121,7 @@ class Spine:
             self.routes,
             self.recipes,
             lambda: None,  # type: ignore[arg-type]
+            clock=SteadyClock(self.boot_clock),
         )
         self.troubles = Troubles()
         groups: dict[SourceSpec, list[Route]] = {}
@@ -129,7 +132,7 @@ class Spine:
     def _source(self, routes: Sequence[Route]) -> Source:
         return Source(
             routes, self.stores, self.endpoints[routes[0].source.endpoint], self.journal, self.pipeline, self.troubles,
-            lambda: self.now, lambda: self.stopping,
+            lambda: self.now, lambda: self.stopping, boot_clock=self.boot_clock,
         )  # fmt: skip
 
     def close(self) -> None:
