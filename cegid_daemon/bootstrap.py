@@ -86,6 +86,7 @@ class Installation(AbstractContextManager["Installation"]):
     def __init__(self, config: Config, *, clock: Callable[[], datetime] = utc_now) -> None:
         self.clock = clock
         self._steady = SteadyClock()
+        self._told: dict[str, set[str]] = {}  # entries that are no files, by source: told once, not at each reload
         self._folder = StateFolder(config.state)
         self._spool = config.state / "spool"
         with ExitStack() as undone:
@@ -128,7 +129,17 @@ class Installation(AbstractContextManager["Installation"]):
         me = identification(config, self.journal.ledger.instance())
         claims = folder_claims(marked(config.routes, endpoints), me, self.journal)
         sources = Sourcing(
-            config, endpoints, apis, self.journal, pipeline, troubles, self._spool, self.clock, stopping, claims
+            config,
+            endpoints,
+            apis,
+            self.journal,
+            pipeline,
+            troubles,
+            self._spool,
+            self.clock,
+            stopping,
+            claims,
+            self._told,
         ).sources()
         folders = {(one.endpoint.where, one.spec.folder) for one in sources}
         clear_other_places(self.journal, {f"{where}/{folder}".rstrip("/") for where, folder in folders})

@@ -178,8 +178,20 @@ class Carrying:
         filed = self._file_pending(passed, now, patient, here) and settled
         self._enabled = [route for route in self._routes if self.enabled(route)]
         carried = [self.carry_open(route, passed, patient) for route in self._enabled]
+        self._note_disabled(passed)
         self.note_held(self._journal.ledger.held_aside([route.name for route in self._routes]), passed)
         return filed and all(carried)
+
+    def _note_disabled(self, passed: Passed) -> None:
+        """Notes the first open message of each route whose store takes no part: it waits, and those behind it."""
+        for route in self._routes:
+            if route in self._enabled:
+                continue
+            for message in self._journal.ledger.open_messages(route.name, 1):
+                if message.state in (State.HELD, State.UNSURE):
+                    self._note_stopped(message, passed)
+                else:
+                    passed.stopped.setdefault(message.id, (message, _disabled(route)))
 
     def note_held(self, messages: Sequence[Message], passed: Passed) -> None:
         """Notes messages that are held for a person while those behind them go on."""
@@ -290,6 +302,13 @@ class Carrying:
             passed.next_look = min(passed.next_look, self._troubles.failed(subject, error, route.retry, now))
         elif carried.delivered:
             self._troubles.worked(subject)
+
+
+def _disabled(route: Route) -> Transient:
+    return Transient(
+        f"the store {route.store} is disabled, and nothing of its messages is sent",
+        remedy=f"`cegid-daemon settings set --store {route.store} enabled true` lets them go on; `discard` closes one.",
+    )
 
 
 def _error_of(message: Message, otherwise: str) -> Transient:

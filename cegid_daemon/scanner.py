@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import TypeVar
@@ -51,11 +51,12 @@ class Source:
         self, routes: Sequence[Route], stores: Mapping[str, Store], endpoint: Endpoint, journal: Journal,
         pipeline: Pipeline, troubles: Troubles,
         clock: Callable[[], datetime], stopping: Callable[[], bool], claim: FolderClaim | None = None,
-        boot_clock: BootClock | None = None,
+        boot_clock: BootClock | None = None, told: MutableMapping[str, set[str]] | None = None,
     ) -> None:  # fmt: skip
         """`claim`: ours on the folder; None: the folder is not marked.
 
-        `boot_clock` None: the wall clock never jumps.
+        `boot_clock` None: the wall clock never jumps. `told`: the entries that are no files and of which the process
+        told before, by the name of their source.
         """
         self.routes = tuple(routes)
         self._stores = stores
@@ -67,7 +68,10 @@ class Source:
         self._clock = clock
         self._stopping = stopping
         self._jumps = JumpDetector(boot_clock) if boot_clock else None
-        self._settling = Settling(self.spec, remote=endpoint.abilities.remote)
+        irregular = {} if told is None else told
+        self._settling = Settling(
+            self.spec, remote=endpoint.abilities.remote, told=irregular.setdefault(self.name, set())
+        )  # fmt: skip
         self._listing_faults = ListingFaults(journal, troubles, self.place, routes[0].retry)
         self._masks = Masks(self.spec.match, self.spec.ignore)
         self._accepts = self._masks.takes

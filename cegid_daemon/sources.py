@@ -5,7 +5,7 @@ Owns which kind of source a route needs, and which routes share one. Opens nothi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -39,6 +39,7 @@ class Sourcing:
     clock: Callable[[], datetime]
     stopping: Callable[[], bool]
     claims: Mapping[str, FolderClaim]  # on the folders that are marked, by address
+    told: MutableMapping[str, set[str]]  # entries that are no files and of which this process told, by source
 
     def sources(self) -> list[Looked]:
         """Those that take first, then those that carry answers: one pass over all of them leaves nothing behind."""
@@ -55,7 +56,7 @@ class Sourcing:
             return Source(
                 routes, self.config.stores, endpoint, self.journal, self.pipeline, self.troubles, self.clock,
                 self.stopping, self.claims.get(address(endpoint.where, source.folder)),
-                boot_time,
+                boot_time, self.told,
             )  # fmt: skip
         return Poll(
             routes, self.config.stores, self.apis[source.endpoint], self.config.requests[source.request],

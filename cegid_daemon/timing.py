@@ -60,7 +60,8 @@ class _Seen:
 class Settling:
     """What is remembered of one source between looks."""
 
-    def __init__(self, source: SourceSpec, *, remote: bool) -> None:
+    def __init__(self, source: SourceSpec, *, remote: bool, told: set[str] | None = None) -> None:
+        """`told`: the entries that are no files and were told before, kept up to date; one process has one of them."""
         self._source = source
         self._remote = remote
         self._masks = Masks(source.match, source.ignore)
@@ -70,7 +71,7 @@ class Settling:
         self._closed: dict[str, Identity] = {}  # files that were quiet and not open, and may have to wait all the same
         self._vouched: dict[str, Identity] = {}  # files somebody knows to be whole
         self._vouched_before: set[str] = set()  # the names among them that the last look knew
-        self._told: set[str] = set()
+        self._told: set[str] = set() if told is None else told
         self._jumped_at = datetime.fromtimestamp(0, UTC)
 
     def restart(self, now: datetime) -> None:
@@ -118,7 +119,8 @@ class Settling:
 
     def _new_odd(self, odd: list[Listed]) -> tuple[Listed, ...]:
         fresh = tuple(entry for entry in odd if entry.name not in self._told and entry.name not in self._own)
-        self._told = {entry.name for entry in odd}
+        self._told.clear()
+        self._told.update(entry.name for entry in odd)
         return fresh
 
     def _marked(self, files: list[Listed], by_name: dict[str, Listed]) -> list[Ready]:

@@ -115,7 +115,7 @@ class StoreTable(Table):
         None, "the store-level Stock Buffer in units", shown="not defined"
     )
     log_requests: bool = key(True, "whether the API Integration Log keeps the store's messages")
-    enabled: bool = key(True, "a disabled store's files stay where they are")
+    enabled: bool = key(True, "a disabled store's files stay where they are, and its open messages wait")
 
 
 class EndpointTable(Table):

@@ -13,6 +13,7 @@ from cegid_daemon.endpoints.protocol import Abilities
 from cegid_daemon.errors import Absent, JournalUnavailable, Refused, SourceChanged, Transient
 from cegid_daemon.journal import Journal
 from cegid_daemon.once import once
+from cegid_daemon.scanner import Source
 from tests.unit.spine import Failing, Spine, route
 
 Build = Callable[..., Spine]
@@ -257,3 +258,53 @@ def test_a_store_that_is_disabled_and_enabled_again_is_noticed_by_an_idle_source
         spine.drop("a.csv", b"one")
         spine.look()
         assert spine.states() == expected
+
+
+@pytest.mark.parametrize("state", ["waiting", "held", "unsure"])
+def test_an_open_message_of_a_disabled_store_is_a_fault_of_once(spine: Spine, state: str) -> None:
+    spine.outbox.drop_folder("out")
+    spine.drop("a.csv", b"a")
+    spine.look()
+    spine.journal.connection.execute("UPDATE message SET state = ?", (state,))
+    spine.journal.book.settings.set("main", "enabled", "false", who="anna", origin="test", now=spine.now)
+    spine.outbox.make_folder("out")
+    [line] = once(spine.sources, clock=lambda: spine.now, wait=lambda _: True).faults
+    assert line.startswith(f"message 1 {'waits' if state == 'waiting' else f'is {state}'}: a.csv: ")
+    if state == "waiting":
+        assert "the store main is disabled" in line
+        assert "settings set --store main enabled true" in line
+    assert spine.states() == [state]
+    assert spine.out() == {}
+
+
+def test_files_of_a_disabled_store_are_no_fault(spine: Spine) -> None:
+    spine.journal.book.settings.set("main", "enabled", "false", who="anna", origin="test", now=spine.now)
+    spine.drop("a.csv", b"a")
+    assert once(spine.sources, clock=lambda: spine.now, wait=lambda _: True).well
+    assert spine.states() == []
+
+
+def test_entries_that_are_no_files_are_told_once_by_a_process_and_again_when_they_come_again(
+    spine: Spine, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: dict[str, set[str]] = {}
+
+    def look() -> int:
+        """As after a reload: a new source of the same process."""
+        caplog.clear()
+        spine.sources[0] = Source(
+            list(spine.routes.values()), spine.stores, spine.endpoints["inbox"], spine.journal, spine.pipeline,
+            spine.troubles, lambda: spine.now, lambda: False, told=told,
+        )  # fmt: skip
+        spine.look()
+        return caplog.text.count("not a regular file")
+
+    spine.inbox.make_folder("in/one")
+    spine.inbox.make_folder("in/two")
+    assert [look() for _ in range(3)] == [2, 0, 0]
+    spine.inbox.make_folder("in/three")
+    assert [look() for _ in range(2)] == [1, 0]
+    spine.inbox.remove_folder("in/one")
+    assert look() == 0
+    spine.inbox.make_folder("in/one")
+    assert look() == 1
