@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,10 +23,13 @@ from cegid_daemon.errors import JournalUnavailable, Place
 from cegid_daemon.journal.marker import Marker, Progress
 from cegid_daemon.journal.wal_lock import WAIT_SECONDS, WalLock
 
+log = logging.getLogger(__name__)
+
 TAKEN_BACK = "journal_taken_back"  # the key in `about`: what `continuity` reports
 _COMMITS_BETWEEN = 100  # about a thousand pages
 _GROWTH_BYTES = 8 << 20
 _LIMIT_BYTES = 32 << 20  # a write-ahead log that is larger is cut back to nothing
+_LOOKS = 5  # at the marker before giving up
 _WAIT_SECONDS = 2.0
 _CLOSE_WAIT_SECONDS = 5.0  # who holds the lock for longer has the journal open: we are not the last, nothing is moved
 _READERS_WAIT_MS = 1000
@@ -51,12 +55,43 @@ class Commits:
 
     def begin(self) -> None:
         """Before a transaction begins: no checkpoint runs until it has ended."""
-        if not self._lock.share():
+        if not self._locked(WalLock.share, WAIT_SECONDS):
             raise JournalUnavailable(
-                "the journal is held by another program", where=Place(file=str(self._path)),
-                why=f"a checkpoint of its write-ahead log took longer than {WAIT_SECONDS:.0f} s",
-                remedy="Look at the disk; work resumes by itself.",
+                "the journal is held by another process of cegid-daemon", where=Place(file=str(self._path)),
+                why=f"a checkpoint of its write-ahead log took longer than {WAIT_SECONDS:.0f} s: the disk is slow, or "
+                "that process was stopped",
+                remedy=f"`fuser -v {self._marker.path}` names it. If `ps` shows it in state T, let it go on (`kill -CONT`) "
+                "or end it; nothing is lost.",
             )  # fmt: skip
+
+    def _locked(self, take: Callable[[WalLock, float], bool], seconds: float) -> bool:
+        """Takes the lock on the marker that is in its place: of one that was removed, others would not know."""
+        for _ in range(_LOOKS):
+            try:
+                if not take(self._lock, seconds):
+                    return False
+            except OSError as exc:
+                raise JournalUnavailable(
+                    "the journal cannot be locked", where=Place(file=str(self._marker.path)), why=str(exc),
+                    remedy="Keep the state folder on a local disk: its file system must know locks.",
+                ) from exc  # fmt: skip
+            if self._marker.is_in_place():
+                return True
+            self._lock.release()
+            self._replace_marker()
+        raise JournalUnavailable(
+            "the file beside the journal is removed again and again", where=Place(file=str(self._marker.path)),
+            remedy="Find what removes it: the daemon's processes share a lock on it.",
+        )  # fmt: skip
+
+    def _replace_marker(self) -> None:
+        """Goes on with the marker that is in place now, or makes one."""
+        marker = Marker(self._path)
+        if marker.progress() is None:
+            marker.begin(Progress(*self._raw.execute(_PROGRESS).fetchone()))
+            log.warning("%s was removed, and is made again: leave it where it is", marker.path)
+        self._marker.close()
+        self._marker, self._lock = marker, WalLock(marker.descriptor)
 
     def count(self) -> None:
         """The last statement of a transaction."""
@@ -91,7 +126,7 @@ class Commits:
 
         Where another process is amid a long transaction it is left to the next call, unless the log is large by now.
         """
-        if not self._lock.exclude(WAIT_SECONDS if self.wal_bytes() > _LIMIT_BYTES else _WAIT_SECONDS):
+        if not self._locked(WalLock.exclude, WAIT_SECONDS if self.wal_bytes() > _LIMIT_BYTES else _WAIT_SECONDS):
             return
         try:
             self._raw.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
@@ -126,7 +161,8 @@ class Commits:
     @contextlib.contextmanager
     def closing(self) -> Iterator[None]:
         """Around the close of the connection: that of the last one is a checkpoint."""
-        self._lock.exclude(_CLOSE_WAIT_SECONDS)
+        with contextlib.suppress(JournalUnavailable):
+            self._locked(WalLock.exclude, _CLOSE_WAIT_SECONDS)
         try:
             yield
         finally:

@@ -79,6 +79,13 @@ class Marker:
         """How far the journal had come; None: not known."""
         return _parse(os.pread(self.descriptor, _LINE_BYTES, 0))
 
+    def is_in_place(self) -> bool:
+        """Whether the open file is still the one beside the journal; somebody may have removed or replaced it."""
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(self.descriptor))
+        except OSError:
+            return False
+
     def modified_at(self) -> float:
         """When the last commit was noted, in seconds since 1970."""
         return os.fstat(self.descriptor).st_mtime

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,9 +20,11 @@ from cegid_daemon.errors import (
     JournalNewer,
     JournalUnavailable,
 )
+from cegid_daemon.journal import commits
 from cegid_daemon.journal.connection import Connection
 from cegid_daemon.journal.failures import translate
-from cegid_daemon.journal.marker import marker
+from cegid_daemon.journal.marker import Progress, marker, read_marker
+from cegid_daemon.journal.wal_lock import WalLock
 
 
 @pytest.fixture
@@ -266,6 +271,47 @@ def test_statements_after_a_transaction_sqlite_ended_do_not_commit_alone(connect
         connection.db.conn.execute("ROLLBACK")
         add_folder(connection, "stray")
     assert folders(connection) == []
+
+
+def test_a_marker_that_was_removed_is_made_again_and_locked(connection: Connection, path: Path) -> None:
+    """Else processes that begin later lock another file, and a checkpoint of theirs meets our commits."""
+    add_folder(connection, "a")
+    marker(path).unlink()
+    add_folder(connection, "b")
+    descriptor = os.open(marker(path), os.O_RDWR)
+    try:
+        with connection.transaction():
+            assert not WalLock(descriptor).exclude(0)
+        assert WalLock(descriptor).exclude(0)
+    finally:
+        os.close(descriptor)
+    assert read_marker(path) == Progress(*connection.query("SELECT generation, commits FROM journal_progress")[0])
+    assert "beside this file" in marker(path).read_text()
+
+
+def test_connections_that_began_before_and_after_the_marker_was_removed_share_the_lock(
+    connection: Connection, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commits, "WAIT_SECONDS", 0.01)
+    marker(path).unlink()
+    with closing(Connection(path)) as later:
+        assert later._commits is not None
+        assert later._commits._lock.exclude(0)
+        with pytest.raises(JournalUnavailable, match=r"stopped.*fuser -v .*journal\.sqlite\.kept"):
+            add_folder(connection, "a")
+        later._commits._lock.release()
+        add_folder(connection, "a")
+        assert folders(later) == ["a"]
+
+
+def test_a_file_system_without_locks_is_told_as_such(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> bool:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    with monkeypatch.context() as patch, pytest.raises(JournalUnavailable, match=r"cannot be locked.*No locks"):
+        patch.setattr(WalLock, "_lock", refuse)
+        add_folder(connection, "a")
+    add_folder(connection, "a")
 
 
 def test_what_is_a_bug_is_not_translated(path: Path) -> None:
