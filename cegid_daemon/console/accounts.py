@@ -17,7 +17,7 @@ from cegid_daemon.journal.log import LogBook
 from cegid_daemon.journal.recipes import Recipes
 from cegid_daemon.journal.rows import Message
 from cegid_daemon.model import Route
-from cegid_daemon.pipeline.envelopes import Refusal
+from cegid_daemon.pipeline.verdicts import Refusal
 from cegid_daemon.rewrite import masking
 from cegid_daemon.rewrite.masking.fields import Fields
 from cegid_daemon.rewrite.recipe import Recipe

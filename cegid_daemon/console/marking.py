@@ -14,7 +14,7 @@ from typing import Any
 
 from markupsafe import escape as escape_as_templates_do
 
-from cegid_daemon.pipeline.envelopes import Refusal
+from cegid_daemon.pipeline.verdicts import Refusal
 from cegid_daemon.rewrite.masking.fields import Fields, starred
 from cegid_daemon.rewrite.masking.values import SHORTEST
 from cegid_daemon.rewrite.recipe import Recipe

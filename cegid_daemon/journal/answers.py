@@ -123,7 +123,9 @@ class Answers:
     def refuse(self, delivery: Delivery, requests: int, refused: int) -> None:
         """Of the requests of a delivery, so many more were refused by the receiver; its message is judged anew."""
         known = self.refusals(delivery.message).get(delivery.id)
-        refused += known.refused if known is not None else 0
+        if known is not None:
+            requests = max(requests, known.requests)
+            refused = min(refused + known.refused, requests)
         extent = RefusalExtent.WHOLE if refused >= requests else RefusalExtent.PART
         self._db.execute(
             "INSERT INTO refusal (delivery, message, requests, refused, extent) VALUES (?, ?, ?, ?, ?) "
@@ -155,11 +157,11 @@ class Answers:
             extent = RefusalExtent.WHOLE if extents == {RefusalExtent.WHOLE} else RefusalExtent.PART
             self._db.execute("UPDATE message SET refusal = ? WHERE id = ?", (extent, message))
 
-    def refused_requests(self, message: int, most: int) -> list[str]:
-        """The first requests of a message that its answers refused, a text each."""
+    def refused_requests(self, message: int, most: int, delivery: int | None = None) -> list[str]:
+        """The first requests of a message, or of one delivery of it, that its answers refused, a text each."""
         found = self._db.query(
-            "SELECT detail FROM attempt WHERE message = ? AND step = 'answer' AND outcome = 'refused' ORDER BY id "
-            "LIMIT ?", (message, most),
+            "SELECT detail FROM attempt WHERE message = ? AND step = 'answer' AND outcome = 'refused' "
+            "AND (? IS NULL OR delivery = ?) ORDER BY id LIMIT ?", (message, delivery, delivery, most),
         )  # fmt: skip
         return [str(row[0]) for row in found]
 

@@ -60,8 +60,8 @@ class Commits:
                 "the journal is held by another process of cegid-daemon", where=Place(file=str(self._path)),
                 why=f"a checkpoint of its write-ahead log took longer than {WAIT_SECONDS:.0f} s: the disk is slow, or "
                 "that process was stopped",
-                remedy=f"`fuser -v {self._marker.path}` names it. If `ps` shows it in state T, let it go on (`kill -CONT`) "
-                "or end it; nothing is lost.",
+                remedy=f"`fuser -v {self._marker.path}` names it. If `ps` shows it in state T, let it go on "
+                "(`kill -CONT`) or end it; nothing is lost.",
             )  # fmt: skip
 
     def _locked(self, take: Callable[[WalLock, float], bool], seconds: float) -> bool:

@@ -41,8 +41,8 @@ def translate(exc: sqlite3.DatabaseError, path: Path) -> JournalError | None:
     if code in _HELD:
         return JournalUnavailable(
             "the journal is held by another program", where=Place(file=str(path)), why=str(exc),
-            remedy=f"Let that program end (`fuser -v {path}` names it; one that `ps` shows in state T was stopped), and let "
-            "other tools only read the journal; work resumes by itself.",
+            remedy=f"Let that program end (`fuser -v {path}` names it; one that `ps` shows in state T was stopped), "
+            "and let other tools only read the journal; work resumes by itself.",
         )  # fmt: skip
     if code in _UNAVAILABLE:
         return JournalUnavailable(

@@ -82,7 +82,7 @@ class Marker:
     def is_in_place(self) -> bool:
         """Whether the open file is still the one beside the journal; somebody may have removed or replaced it."""
         try:
-            return os.path.samestat(os.stat(self.path), os.fstat(self.descriptor))
+            return os.path.samestat(self.path.stat(), os.fstat(self.descriptor))
         except OSError:
             return False
 

@@ -21,9 +21,10 @@ from cegid_daemon.journal.answers import Kept
 from cegid_daemon.journal.payloads import Staged
 from cegid_daemon.journal.rows import Delivery, Message
 from cegid_daemon.model import DeliveryState, Fault, Route, escape_name
-from cegid_daemon.pipeline.envelopes import Refusal, Tying, Verdict
+from cegid_daemon.pipeline.envelopes import Tying
 from cegid_daemon.pipeline.naming import numbered, rejects_name, subfolder
 from cegid_daemon.pipeline.reply_masking import reply_mask
+from cegid_daemon.pipeline.verdicts import Refusal, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ class Answering:
                 raise ReportPending("the report is not there yet")
             with self._journal.connection.transaction():
                 self._note(message, delivery, verdict, now)
-                error = self.partly_accepted(message, late=True) if verdict.refusals else None
+                error = self.partly_accepted(message, late=True) if verdict.refused else None
                 if error is not None:
                     self._journal.answers.mark(message.id, Fault.of(error.at(route=route.name)))
                 if self._journal.answers.is_refused(delivery):
@@ -94,22 +95,32 @@ class Answering:
         """The answer read, its copy with keys staged, and the rejects file written: before anything is noted."""
         kept = self._journal.answers.kept(message.id, delivery.id)
         read = self._journal.payloads.read
-        tying = Tying(lambda: read(delivery.payload), lambda: read(kept.payload), late=late, beat=self._beat)
+        known = self._known(delivery) if late else ()
+        tying = Tying(
+            lambda: read(delivery.payload), lambda: read(kept.payload), late=late, known=known, beat=self._beat
+        )
         tied = self._journal.payloads.stage_bytes(tying.pieces())
         try:
-            if tying.verdict.says_no:
+            if tying.verdict.refused:
                 tying.verdict.mask(reply_mask(self._journal, route, message))
-            if tying.verdict.refusals and (tying.verdict.is_final or not late):
-                self._write_rejects(route, message, tying.verdict.refusals)
+            refusals = [*tying.verdict.refusals, *tying.verdict.strays]
+            if refusals and (tying.verdict.is_final or not late):
+                self._write_rejects(route, message, refusals)
             yield kept, tied, tying.verdict
         except BaseException:
             self._journal.payloads.discard(tied)
             raise
 
+    def _known(self, delivery: Delivery) -> set[str]:
+        """The ids of the requests that an earlier answer refused, of the first so many: a report names them again."""
+        told = self._journal.answers.refused_requests(delivery.message, _LISTED, delivery.id)
+        return {refusal.request_id for text in told if (refusal := Refusal.read(text)) is not None}
+
     def _note(self, message: Message, delivery: Delivery, verdict: Verdict, now: datetime) -> None:
-        for refusal in verdict.refusals[:_LISTED]:
+        refusals = [*verdict.refusals, *verdict.strays]
+        for refusal in refusals[:_LISTED]:
             self._journal.ledger.note(message.id, "answer", "refused", str(refusal), now, delivery.id)
-        more = len(verdict.refusals) - _LISTED
+        more = len(refusals) - _LISTED
         if more > 0:
             self._journal.ledger.note(message.id, "answer", "refused", f"and {more} more", now, delivery.id)
         if verdict.refused_whole:
@@ -117,10 +128,10 @@ class Answering:
         if verdict.deferred:
             text = f"{verdict.deferred} request(s) acknowledged, to be answered by a report"
             self._journal.ledger.note(message.id, "answer", "waiting", text, now, delivery.id)
-        if verdict.refusals:
+        if verdict.reasons:
             self._journal.answers.refused(message.id, verdict.reasons)
-        if refused := verdict.requests if verdict.refused_whole else len(verdict.refusals):
-            self._journal.answers.refuse(delivery, verdict.requests, refused)
+        if verdict.refused:
+            self._journal.answers.refuse(delivery, verdict.requests, verdict.refused)
 
     def _log(
         self, route: Route, answers: Route | None, message: Message, delivery: Delivery, kept: Kept, tied: Staged,

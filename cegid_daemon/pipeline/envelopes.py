@@ -7,15 +7,15 @@ out; the same guarded XML reader as for files.
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lxml import etree
 
 from cegid_daemon.errors import BadInput
+from cegid_daemon.pipeline.verdicts import KEYS, Key, Refusal, Verdict
 from cegid_daemon.rewrite import layouts
 from cegid_daemon.rewrite.layouts.xml import root_name
 from cegid_daemon.rewrite.recipe import Layout
@@ -25,79 +25,14 @@ from cegid_daemon.rewrite.tally import Tally
 Opener = Callable[[], Iterable[bytes]]
 
 UNANSWERED = "not answered"
+_STRAY = "no request of ours has this id"
+_NO_FAULT = frozenset({"0", "false", "no", "none"})  # what may stand in an element of faults when there is none
 _YES = frozenset({"success", "successful", "succeeded", "ok", "accepted", "complete", "completed", "true", "1", "yes"})
 _LATER = frozenset({"deferred", "queued", "pending", "processing", "accepted for processing"})
-_KEYS = ("VariationReference", "OrderID", "ProductReference", "VariationEAN", "ProductEAN", "CustomerID")
-_REASONS = frozenset({"error", "errors", "errormessage", "errortext", "errordescription", "message", "reason"})
+_FAULTS = frozenset({"error", "errors", "errormessage", "errortext", "errordescription"})
+_REASONS = _FAULTS | {"message", "reason"}
 _LONGEST_REASON = 300
-_WRITTEN = re.compile(rf"RequestID (?P<id>.*?)(?:, (?P<name>{'|'.join(_KEYS)}) (?P<key>.*?))?: (?P<reason>.*)", re.S)
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """What a request is about: `VariationReference` and its text. Blank: it names nothing we know."""
-
-    name: str = ""
-    value: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A request that was refused."""
-
-    request_id: str
-    key: Key
-    reason: str
-
-    def __str__(self) -> str:
-        about = f", {self.key.name} {self.key.value}" if self.key.name else ""
-        return f"RequestID {self.request_id}{about}: {self.reason}"
-
-    @classmethod
-    def read(cls, text: str) -> Refusal | None:
-        """The refusal that was written down as this text; None: it is none. A key ends at the first `: `."""
-        found = _WRITTEN.fullmatch(text)
-        return cls(found["id"], Key(found["name"] or "", found["key"] or ""), found["reason"]) if found else None
-
-
-@dataclass(slots=True)
-class Verdict:
-    """What an answer says of an envelope."""
-
-    requests: int = 0
-    accepted: int = 0
-    refusals: list[Refusal] = field(default_factory=list)
-    reports: dict[str, None] = field(default_factory=dict)  # what to ask for later, in order
-    deferred: int = 0
-    refused_whole: str = ""  # why the envelope as a whole was refused
-
-    @property
-    def reasons(self) -> Mapping[str, int]:
-        """How often each reason was given."""
-        return Counter(refusal.reason for refusal in self.refusals)
-
-    @property
-    def says_no(self) -> bool:
-        """Whether it refuses anything, in words that may repeat what was sent."""
-        return bool(self.refusals or self.refused_whole)
-
-    def mask(self, mask: Callable[[str], str]) -> None:
-        """Takes out of its words what may not be shown."""
-        self.refused_whole = mask(self.refused_whole)
-        self.refusals = [
-            Refusal(mask(one.request_id), Key(one.key.name, mask(one.key.value)), mask(one.reason))
-            for one in self.refusals
-        ]
-
-    @property
-    def is_final(self) -> bool:
-        """Whether it says something, and defers nothing."""
-        return not self.deferred and bool(self.accepted or self.refusals)
-
-    @property
-    def nothing_accepted(self) -> bool:
-        """Whether the API wants nothing of it."""
-        return bool(self.refused_whole) or (bool(self.refusals) and not self.accepted and not self.deferred)
+_WORST = (_DEFERRED, _ACCEPTED, _REFUSED) = ("deferred", "accepted", "refused")  # the worse, the later
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +48,17 @@ class Summary:
     def says_yes(self) -> bool:
         """Whether it says so, and counts no error."""
         return _means(self.ack, _YES) and self.errors in ("", "0")
+
+    def contradicts(self, accepted: int) -> bool:
+        """Whether it speaks of refusals although each response says yes."""
+        fewer = self.succeeded.isdecimal() and int(self.succeeded) < accepted
+        says_no = bool(self.ack) and not _means(self.ack, _YES | _LATER)
+        return says_no or fewer or self.errors not in ("", "0")
+
+    def __str__(self) -> str:
+        counted = bool(self.succeeded + self.errors)
+        counts = f", {self.succeeded or '?'} succeeded, {self.errors or '?'} errors" if counted else ""
+        return f"Ack {self.ack!r}{counts}" + (f": {self.reason}" if self.reason else "")
 
 
 def requests_of(source: Opener) -> Iterator[tuple[str, Key]]:
@@ -163,19 +109,29 @@ def records_in(layout: Layout, source: Opener) -> Iterator[Record]:
 class Tying:
     """Reads an answer once: gives it out again with the key of each request, and judges it on the way.
 
-    A report (`late`) speaks of the requests it names; of the others the first answer spoke.
+    A report (`late`) speaks of the requests it names, and `known` are those that an earlier answer refused; of the
+    others the first answer spoke. Of several responses to one request the worst counts.
     """
 
     def __init__(
-        self, sent: Opener, answer: Opener, *, late: bool = False, beat: Callable[[], None] = lambda: None
-    ) -> None:
+        self, sent: Opener, answer: Opener, *, late: bool = False, known: Collection[str] = (),
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
         """Reads what was sent. `beat` is called for each response: there may be very many."""
         self._beat = beat
         self._answer = answer
         self._late = late
+        self._known = known
         self._summary = summary_of(answer)
-        self._open = dict(requests_of(sent))
-        self.verdict = Verdict(requests=len(self._open))
+        self._open: defaultdict[str, list[Key]] = defaultdict(list)  # an id may come again: the first one is the last
+        self._closed: dict[str, tuple[Key, str]] = {}  # key and word of the last response to each id
+        self.verdict = Verdict()
+        for request_id, key in requests_of(sent):
+            self._open[request_id].append(key)
+            self.verdict.sent += 1
+        for keys in self._open.values():
+            keys.reverse()
+        self._strays: set[str] = set()
 
     def pieces(self) -> Iterator[bytes]:
         """`<Responses>` with each `Response`, and `Key` in it; the verdict is complete when it has passed."""
@@ -183,45 +139,86 @@ class Tying:
         for record in _records("Response", self._answer):
             self._beat()
             element: Any = record.element  # type: ignore[attr-defined]
-            request_id = _first(element, "RequestID") or str(record.number)
-            key = self._open.pop(request_id, None)
-            self._judge(element, request_id, key or Key(), answers_a_request=key is not None)
-            yield _with_key(element, key or Key())
+            request_id = _own(element, "RequestID") or str(record.number)
+            yield _with_key(element, self._tied(element, request_id))
         self._conclude()
         yield b"</Responses>"
 
-    def _judge(self, element: Any, request_id: str, key: Key, *, answers_a_request: bool) -> None:
-        ack = _first(element, "Ack")
-        reason = _reason(element)
-        if _means(ack, _LATER):
+    def _tied(self, element: Any, request_id: str) -> Key:
+        """The key of the request that a response is to. What it says is noted."""
+        word, reason = _judgement(element)
+        waiting = self._open.get(request_id)
+        if not waiting and request_id in self._closed:
+            key, before = self._closed[request_id]
+            if _WORST.index(word) <= _WORST.index(before):
+                return key
+            self._take_back(before)
+        elif waiting:
+            key = waiting.pop()
+        else:
+            if word == _REFUSED:
+                self._stray(request_id, f"{reason} ({_STRAY})")
+            return Key()
+        self._closed[request_id] = key, word
+        self._note(element, word, Refusal(request_id, key, reason))
+        return key
+
+    def _take_back(self, word: str) -> None:
+        self.verdict.accepted -= word == _ACCEPTED
+        self.verdict.deferred -= word == _DEFERRED
+
+    def _note(self, element: Any, word: str, refusal: Refusal) -> None:
+        if word == _DEFERRED:
             self.verdict.deferred += 1
             self.verdict.reports[_first(element, "ReportID")] = None
-        elif not _means(ack, _YES):
-            self.verdict.refusals.append(Refusal(request_id, key, reason or (f"Ack {ack!r}" if ack else "no Ack")))
-        elif answers_a_request:
+        elif word == _ACCEPTED or refusal.request_id in self._known:  # a refusal counts once
             self.verdict.accepted += 1
+        else:
+            self.verdict.refusals.append(refusal)
+
+    def _stray(self, request_id: str, reason: str) -> None:
+        if request_id not in self._strays:
+            self._strays.add(request_id)
+            self.verdict.strays.append(Refusal(request_id, Key(), reason))
 
     def _conclude(self) -> None:
         """What was not answered by itself stands or falls with the envelope."""
         verdict, summary = self.verdict, self._summary
-        answered = verdict.accepted or verdict.refusals or verdict.deferred
+        answered = verdict.accepted or verdict.refused or verdict.deferred
         if self._late:
             return
         if not answered and summary == Summary():
             raise BadInput("it is no answer of the API", why="it has neither a Header nor a Response")
+        unanswered = [(request_id, key) for request_id, keys in self._open.items() for key in keys]
         if not answered and not summary.says_yes:
             verdict.refused_whole = summary.reason or (f"Ack {summary.ack!r}" if summary.ack else "it holds no Ack")
-        elif summary.says_yes and summary.succeeded in ("", str(verdict.requests)):
-            verdict.accepted += len(self._open)
+        elif summary.says_yes and summary.succeeded in ("", str(verdict.sent)):
+            verdict.accepted += len(unanswered)
         else:
-            verdict.refusals += [Refusal(request_id, key, UNANSWERED) for request_id, key in self._open.items()]
+            verdict.refusals += [Refusal(request_id, key, UNANSWERED) for request_id, key in unanswered]
+        if not verdict.refused and not verdict.deferred and summary.contradicts(verdict.accepted):
+            self._stray("none", f"the header says {summary}, and names no request")
+
+
+def _judgement(element: Any) -> tuple[str, str]:
+    """What a response says, and why. An ack within it that is no, or a fault beside a yes, makes it one that is not."""
+    own = _own(element, "Ack")
+    inner = [text for found in element.iter("{*}Ack") if (text := (found.text or "").strip())]
+    reason = _reason(element)
+    if not _means(own, _YES | _LATER):
+        return _REFUSED, reason or (f"Ack {own!r}" if own else "no Ack")
+    if wrong := [ack for ack in inner if not _means(ack, _YES | _LATER)]:
+        return _REFUSED, reason or f"Ack {own!r}, with Ack {wrong[0]!r} in it"
+    if fault := _fault(element):
+        return _REFUSED, f"{fault} (with Ack {own!r})"
+    return (_DEFERRED if _means(own, _LATER) else _ACCEPTED), ""
 
 
 def _records(name: str, source: Opener) -> Iterator[Record]:
     """The elements of a name at any depth; none is no fault."""
     root = root_name(source, Layout("", "xml"))
     if root is None:
-        raise BadInput("there is no XML in it", remedy="Look at the stored bytes")
+        raise BadInput("there is no XML in it")
     yield from layouts.read(Layout("envelope", "xml", record=name, root=root), source, Tally())
 
 
@@ -237,11 +234,19 @@ def _first(element: Any, name: str) -> str:
     return ""
 
 
+def _own(element: Any, name: str) -> str:
+    """The text under a name that is a child; without one, the first at any depth."""
+    for found in element.iterchildren("{*}" + name):
+        if text := (found.text or "").strip():
+            return text
+    return _first(element, name)
+
+
 def _key(request: Any) -> Key:
     """What the request itself is about; what stands deeper in it (variations of a product) is not meant."""
     own = [child for controller in request.iterchildren("{*}*") for method in controller for child in method]
     texts = {_local(child): (child.text or "").strip() for child in reversed(own)}
-    return next((Key(name, texts[name]) for name in _KEYS if texts.get(name)), Key())
+    return next((Key(name, texts[name]) for name in KEYS if texts.get(name)), Key())
 
 
 def _reason(element: Any) -> str:
@@ -250,6 +255,15 @@ def _reason(element: Any) -> str:
         if _local(one).lower() in _REASONS and (text := " ".join((one.text or "").split())):
             said[text] = None
     return "; ".join(said)[:_LONGEST_REASON]
+
+
+def _fault(element: Any) -> str:
+    """What stands in the elements of faults."""
+    said: dict[str, None] = {}
+    for one in element.iter("{*}*"):
+        if _local(one).lower() in _FAULTS and (text := " ".join("".join(one.itertext()).split())):
+            said[text] = None
+    return "; ".join(text for text in said if text.lower() not in _NO_FAULT)[:_LONGEST_REASON]
 
 
 def _means(ack: str, words: frozenset[str]) -> bool:

@@ -28,9 +28,10 @@ from cegid_daemon.journal import Journal
 from cegid_daemon.journal.rows import Delivery, Message
 from cegid_daemon.model import LONGEST_RETRY_AFTER, DeliveryState, Route, answer_route
 from cegid_daemon.pipeline.answering import Answering
-from cegid_daemon.pipeline.envelopes import Verdict, summary_of
+from cegid_daemon.pipeline.envelopes import summary_of
 from cegid_daemon.pipeline.rounds import Round
 from cegid_daemon.pipeline.targets import delivery_name, takes_requests
+from cegid_daemon.pipeline.verdicts import Verdict
 
 log = logging.getLogger(__name__)
 
@@ -216,7 +217,7 @@ class Posting:
             verdict = self._conclude(route, message, delivery, now)
         except BadInput as error:
             self._set(delivery, DeliveryState.SENDING, now)
-            self._doubt(route, message, delivery, error, now)
+            self._doubt(route, message, delivery, _unreadable(error, delivery), now)
         else:
             if verdict is not None and verdict.refused_whole:
                 raise Permanent(
@@ -239,6 +240,13 @@ class Posting:
         """What is to be said of the open deliveries of a message that failed."""
         deliveries: Iterable[Delivery] = self._journal.outgoing.of_message(message.id)
         return [(one, _fate(one)) for one in deliveries if one.state not in _OVER]
+
+
+def _unreadable(error: BadInput, delivery: Delivery) -> BadInput:
+    """The error of an answer, which is no error of the file that was sent."""
+    at = f"line {error.where.line}: " if error.where.line else ""
+    why = f"{at}{error.what}" + (f": {error.why}" if error.why else "")
+    return BadInput("the answer of the API cannot be read", where=Place(file=delivery.place), why=why)
 
 
 def _fate(delivery: Delivery) -> DeliveryState:

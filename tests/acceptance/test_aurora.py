@@ -299,6 +299,35 @@ def test_a_lost_answer_to_a_repeatable_request_is_sent_again_with_its_id(shop: S
     assert len(shop.api.applied) == 3
 
 
+@pytest.mark.parametrize(
+    ("answer", "why"), [(b"", "there is no XML in it"), (b'{"errors": [', "line 1"), (b"<A>", "line")]
+)
+def test_an_answer_that_cannot_be_read_is_told_as_one(shop: Shop, answer: bytes, why: str) -> None:
+    shop.api.plan = [body(answer)]
+    shop.drop()
+    (line,) = shop.once("inventory", code=1).splitlines()
+    assert "the answer of the API cannot be read" in line
+    assert why in line
+    assert shop.api.url in line
+
+
+def test_an_answer_with_reasons_in_elements_of_their_own_is_read_and_listed(shop: Shop) -> None:
+    responses = "".join(
+        f"<Response><RequestID>{number}</RequestID><Ack>{ack}</Ack>{error}</Response>"
+        for number, ack, error in (
+            (1, "Success", ""), (1, "Failure", "<Error><Code>7</Code><Message>again</Message></Error>"),
+            (2, "Success", "<Data><Variation><Ack>Failure</Ack></Variation></Data>"), (3, "Success", ""),
+        )
+    )  # fmt: skip
+    shop.api.plan = [body(f"<A><Responses>{responses}</Responses></A>".encode())]
+    shop.drop()
+    (line,) = shop.once("inventory", code=1).splitlines()
+    assert "the API refused 2 of 3 requests" in line
+    (coverage,) = shop.sql("SELECT coverage FROM message WHERE route = 'inventory'")[0]
+    assert json.loads(coverage)["rejected"] == {"again": 1, "Ack 'Success', with Ack 'Failure' in it": 1}
+    assert shop.states("inventory/answer") == ["done"]
+
+
 def test_a_lost_answer_to_any_other_request_waits_for_a_person(shop: Shop) -> None:
     shop.configure(method="OrderAdd")
     shop.api.plan = [cut_after]

@@ -18,7 +18,7 @@ from cegid_daemon.console.plots import bars
 from cegid_daemon.console.rendering import amount, environment, moment, prose, size, took, visible
 from cegid_daemon.errors import Refused
 from cegid_daemon.journal.words import HEAD, encoding_of
-from cegid_daemon.pipeline.envelopes import Key, Refusal
+from cegid_daemon.pipeline.verdicts import Key, Refusal
 from cegid_daemon.rewrite.masking.fields import Fields
 from cegid_daemon.rewrite.recipe import Layout, Recipe
 

@@ -7,8 +7,9 @@ from datetime import timedelta
 import pytest
 
 from cegid_daemon.errors import BadInput
-from cegid_daemon.pipeline.envelopes import Key, Refusal, Tying, Verdict, method_of, refusal_of, requests_of
+from cegid_daemon.pipeline.envelopes import Tying, method_of, refusal_of, requests_of
 from cegid_daemon.pipeline.posting import is_repeatable
+from cegid_daemon.pipeline.verdicts import Key, Refusal, Verdict
 from cegid_daemon.poller import iso_duration
 from cegid_daemon.rewrite.templates import compile as compile_template
 from tests.golden.golden_bench import freeze, shipped_template
@@ -73,6 +74,96 @@ def test_a_word_that_is_not_known_to_mean_yes_is_a_refusal(word: str) -> None:
     verdict, _ = judged(header("Success"), response("1", word), response("2", "Success"))
     assert len(verdict.refusals) == 1
     assert word in verdict.refusals[0].reason
+
+
+def counts(verdict: Verdict) -> tuple[int, int, int]:
+    """Accepted, refused, and how many requests the answer speaks of."""
+    return verdict.accepted, verdict.refused, verdict.requests
+
+
+@pytest.mark.parametrize("words", [("Success", "Failure"), ("Failure", "Success"), ("Failure", "Failure", "Error")])
+def test_of_several_responses_to_one_request_the_worst_counts_once_and_with_its_key(words: tuple[str, ...]) -> None:
+    verdict, tied = judged("", *(response("1", word) for word in words), response("2", "Success"))
+    assert counts(verdict) == (1, 1, 2)
+    assert verdict.refusals[0].key == Key("VariationReference", "0001")
+    assert tied.count(b"<Key>0001</Key>") == len(words)
+    assert not verdict.nothing_accepted
+
+
+def test_a_deferral_is_over_when_the_same_answer_says_more() -> None:
+    verdict, _ = judged("", response("1", "Queued"), response("1", "Success"), response("2", "OK"))
+    assert (counts(verdict), verdict.deferred) == ((2, 0, 2), 0)
+
+
+def test_requests_with_one_id_are_answered_in_their_order() -> None:
+    sent = SENT.replace(b"<RequestID>2<", b"<RequestID>1<")
+    answer = "<A><Responses>" + response("1", "Success") + response("1", "Failure") + "</Responses></A>"
+    tying = Tying(lambda: [sent], lambda: [answer.encode()])
+    b"".join(tying.pieces())
+    assert counts(tying.verdict) == (1, 1, 2)
+    assert tying.verdict.refusals[0].key == Key("VariationReference", "0002")
+
+
+def test_a_refusal_of_a_request_that_was_never_sent_is_told_and_is_none_of_ours() -> None:
+    verdict, _ = judged(
+        "", response("9", "Failure"), response("9", "Failure"), response("1", "OK"), response("2", "OK")
+    )
+    assert counts(verdict) == (2, 1, 3)
+    assert (verdict.refusals, verdict.reasons) == ([], {})
+    assert str(verdict.strays[0]) == "RequestID 9: Ack 'Failure' (no request of ours has this id)"
+    accepted, _ = judged("", response("9", "OK"), response("1", "OK"), response("2", "OK"))
+    assert counts(accepted) == (2, 0, 2)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "<Variation><Ack>Failure</Ack><Error>no such</Error></Variation>",
+        "<Error>no such</Error>",
+        "<Errors><Error><Code>7</Code><Message>no such</Message></Error></Errors>",
+    ],
+)
+def test_a_yes_with_a_no_or_a_fault_in_it_is_a_refusal(data: str) -> None:
+    verdict, _ = judged(header("Success"), response("1", "Success", data), response("2", "Success"))
+    assert counts(verdict) == (1, 1, 2)
+    assert "no such" in verdict.refusals[0].reason
+
+
+@pytest.mark.parametrize(
+    "data", ["<Message>updated</Message>", "<Errors>0</Errors>", "<Error>None</Error>", "<Errors/>"]
+)
+def test_a_yes_with_a_word_that_is_no_fault_stays_one(data: str) -> None:
+    assert counts(judged("", response("1", "Success", data), response("2", "Success"))[0]) == (2, 0, 2)
+
+
+def test_the_ack_of_a_response_is_its_own_wherever_it_stands() -> None:
+    inner_first = (
+        "<Response><Data><Variation><RequestID>77</RequestID><Ack>Success</Ack></Variation></Data>"
+        "<RequestID>1</RequestID><Ack>Failure</Ack></Response>"
+    )
+    assert counts(judged(header("Success"), inner_first, response("2", "Success"))[0]) == (1, 1, 2)
+
+
+@pytest.mark.parametrize("head", [header("Failure"), header("Success", "1"), header("Success", "0", "1")])
+def test_a_header_that_speaks_of_refusals_which_nobody_names_is_believed(head: str) -> None:
+    verdict, _ = judged(head, response("1", "Success"), response("2", "Success"))
+    assert counts(verdict) == (2, 1, 3)
+    assert "the header says Ack" in str(verdict.strays[0])
+    named, _ = judged(head, response("1", "Success"), response("2", "Failure"))
+    assert named.strays == []
+
+
+def test_a_report_that_names_a_refusal_again_adds_nothing() -> None:
+    answer = f"<A><Responses>{response('1', 'Failure')}{response('2', 'Success')}</Responses></A>"
+    tying = Tying(lambda: [SENT], lambda: [answer.encode()], late=True, known={"1"})
+    b"".join(tying.pieces())
+    assert tying.verdict.is_final
+    assert tying.verdict.refused == 0
+
+
+def test_an_envelope_that_is_refused_as_a_whole_counts_each_request() -> None:
+    verdict, _ = judged(header("Failure", message="wrong version"))
+    assert (counts(verdict), verdict.reasons) == ((0, 2, 2), {"wrong version": 2})
 
 
 def test_what_is_not_answered_by_itself_stands_with_an_envelope_that_says_yes() -> None:
