@@ -37,8 +37,8 @@ run: compiled ## the daemon on cegid-daemon.toml; Ctrl-C ends it
 demo: compiled ## the whole thing on loopback, in a folder that stays to be looked into
 	@exec $(BIN)/cegid-daemon demo $(ARGS)
 
-test: compiled ## every test, on as many cores as there are
-	@$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+test: compiled ## every test, on all cores; the files whose tests wait for daemons and servers come first
+	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: install ## style, types, layers, documents
 	@$(BIN)/ruff check .

@@ -73,6 +73,11 @@ class Shop:
         """The command line on this shop, to its end."""
         return run_command(*words, "--config", str(self.configuration), folder=self.folder, environment=environment())
 
+    def notices(self) -> dict[str, str]:
+        """What the command `status` says a person should know: the texts, by kind and subject."""
+        told = json.loads(self.call("status", "--json").stdout)["notices"]
+        return {f"{one['kind']} {one['subject']}": one["text"] for one in told}
+
     def command(self, *words: str) -> list[str]:
         """The words of a command line."""
         return [sys.executable, "-m", "cegid_daemon", *words, "--config", str(self.configuration)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -69,11 +68,6 @@ def clock(tmp_path: Path) -> Clock:
     return Clock(tmp_path)
 
 
-def notices(shop: Shop) -> dict[str, str]:
-    told = json.loads(shop.call("status", "--json").stdout)["notices"]
-    return {f"{one['kind']} {one['subject']}": one["text"] for one in told}
-
-
 def pause(seconds: float) -> None:
     threading.Event().wait(seconds)
 
@@ -96,7 +90,7 @@ def test_a_clock_ahead_for_some_seconds_stops_nothing_and_loses_nothing(shop: Sh
         shop.drop("c.csv", rows("c"))
         daemon.wait_for(lambda: shop.states()["done"] == 3, "a new file", 10)
         assert shop.sql("SELECT count(*) FROM message WHERE payload IS NULL") == [(0,)]
-        assert "timedatectl" in notices(shop)["clock jump"]
+        assert "timedatectl" in shop.notices()["clock jump"]
         assert daemon.said().count("jumped forward") == daemon.said().count("jumped back") == 1
         daemon.kill()  # the library breaks the sleeps of an orderly end
 
@@ -112,7 +106,7 @@ def test_a_daemon_that_starts_with_the_clock_behind_works_and_says_so(shop: Shop
     shop.outbox.with_name("away").rename(shop.outbox)
     with clock.run(shop) as daemon:
         daemon.wait_for(lambda: shop.states()["done"] == 1, "the waiting message", 10)
-        assert "clock jump" in notices(shop)
+        assert "clock jump" in shop.notices()
         assert daemon.said().count("jumped back") == 1
         daemon.kill()  # the library breaks the sleeps of an orderly end
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -15,11 +14,6 @@ from tests.acceptance.harness import Shop, rows
 @pytest.fixture
 def shop(tmp_path: Path) -> Shop:
     return Shop(tmp_path)
-
-
-def notices(shop: Shop) -> dict[str, str]:
-    told = json.loads(shop.call("status", "--json").stdout)["notices"]
-    return {f"{one['kind']} {one['subject']}": one["text"] for one in told}
 
 
 def test_an_id_named_twice_is_replayed_once_and_told(shop: Shop) -> None:
@@ -72,7 +66,7 @@ def test_a_removed_write_ahead_log_is_told_and_stops_nothing(shop: Shop) -> None
     assert "the journal lacks work that its marker remembers" in checked.stderr
     with shop.run() as daemon:
         assert "its write-ahead log (-wal) was removed" in daemon.said()
-        assert "Committed work may be missing" in notices(shop)["journal taken back"]
+        assert "Committed work may be missing" in shop.notices()["journal taken back"]
         shop.drop("b.csv", rows("b"))
         daemon.wait_for(lambda: "b.txt" in shop.out(), "a new file")
         assert daemon.stop() == 0

@@ -31,6 +31,14 @@ def write_on(spine: Spine, folder: str, name: str, body: bytes) -> None:
     files[name] = _File(body, identity)
 
 
+@pytest.fixture
+def taken(spine: Spine) -> Spine:
+    """A spine that has taken a file and filed it away, where it may yet change."""
+    spine.drop("S.csv", b"1")
+    spine.look()
+    return spine
+
+
 def settle(spine: Spine, looks: int = 4) -> None:
     for _ in range(looks):
         spine.look()
@@ -75,58 +83,48 @@ def test_a_file_that_grows_again_and_again_is_sent_each_time_it_comes_to_rest(sp
     assert watched(spine) == 0
 
 
-def test_a_change_is_taken_when_it_is_quiet_and_its_writer_has_closed_it(spine: Spine) -> None:
-    spine.drop("S.csv", b"1")
-    spine.look()
-    spine.inbox.being_written.add("S.csv")
-    write_on(spine, DAY, "S.csv", b"12")
-    settle(spine, 10)
-    write_on(spine, DAY, "S.csv", b"123")
-    settle(spine, 40)
-    assert bodies(spine) == [b"1"]
-    spine.inbox.being_written.clear()
-    settle(spine, 40)
-    assert bodies(spine) == [b"1", b"123"]
+def test_a_change_is_taken_when_it_is_quiet_and_its_writer_has_closed_it(taken: Spine) -> None:
+    taken.inbox.being_written.add("S.csv")
+    write_on(taken, DAY, "S.csv", b"12")
+    settle(taken, 10)
+    write_on(taken, DAY, "S.csv", b"123")
+    settle(taken, 40)
+    assert bodies(taken) == [b"1"]
+    taken.inbox.being_written.clear()
+    settle(taken, 40)
+    assert bodies(taken) == [b"1", b"123"]
 
 
-def test_a_restart_goes_on_with_it(spine: Spine) -> None:
-    spine.drop("S.csv", b"1")
-    spine.look()
-    spine.close()
-    write_on(spine, DAY, "S.csv", b"12")
-    spine.after(hours=5)
-    spine.start()
-    settle(spine)
-    assert bodies(spine) == [b"1", b"12"]
+def test_a_restart_goes_on_with_it(taken: Spine) -> None:
+    taken.close()
+    write_on(taken, DAY, "S.csv", b"12")
+    taken.after(hours=5)
+    taken.start()
+    settle(taken)
+    assert bodies(taken) == [b"1", b"12"]
 
 
-def test_a_file_is_no_longer_looked_at_after_a_minute_and_a_bit(spine: Spine) -> None:
-    spine.drop("S.csv", b"1")
-    spine.look()
-    assert watched(spine) == 1
-    spine.after(seconds=60)
-    spine.look()
-    assert watched(spine) == 1
-    spine.after(seconds=11)
-    spine.look()
-    assert watched(spine) == 0
+def test_a_file_is_no_longer_looked_at_after_a_minute_and_a_bit(taken: Spine) -> None:
+    assert watched(taken) == 1
+    taken.after(seconds=60)
+    taken.look()
+    assert watched(taken) == 1
+    taken.after(seconds=11)
+    taken.look()
+    assert watched(taken) == 0
 
 
-def test_a_date_alone_is_no_change(spine: Spine) -> None:
-    spine.drop("S.csv", b"1")
-    spine.look()
-    write_on(spine, DAY, "S.csv", b"1")
-    settle(spine, 40)
-    assert (bodies(spine), watched(spine)) == ([b"1"], 0)
+def test_a_date_alone_is_no_change(taken: Spine) -> None:
+    write_on(taken, DAY, "S.csv", b"1")
+    settle(taken, 40)
+    assert (bodies(taken), watched(taken)) == ([b"1"], 0)
 
 
-def test_a_file_that_is_taken_away_from_the_archive_is_no_change(spine: Spine) -> None:
-    spine.drop("S.csv", b"1")
-    spine.look()
-    spine.inbox.remove(DAY, "S.csv")
-    spine.after(seconds=3)
-    passed = spine.look()
-    assert (passed.faults, spine.states(), watched(spine)) == ([], ["done"], 0)
+def test_a_file_that_is_taken_away_from_the_archive_is_no_change(taken: Spine) -> None:
+    taken.inbox.remove(DAY, "S.csv")
+    taken.after(seconds=3)
+    passed = taken.look()
+    assert (passed.faults, taken.states(), watched(taken)) == ([], ["done"], 0)
 
 
 def test_half_a_file_that_failed_and_is_finished_among_the_failed_is_sent(spine: Spine) -> None:
@@ -138,17 +136,15 @@ def test_half_a_file_that_failed_and_is_finished_among_the_failed_is_sent(spine:
     assert (bodies(spine), spine.states()) == ([b"whole"], ["failed", "done"])
 
 
-def test_the_next_file_may_lie_under_the_name_meanwhile(spine: Spine) -> None:
-    spine.drop("S.csv", b"1")
-    spine.look()
-    spine.outbox.drop_folder("out")
-    spine.drop("S.csv", b"next")
-    spine.look()
-    write_on(spine, DAY, "S.csv", b"12")
-    settle(spine)
-    spine.outbox.make_folder("out")
-    settle(spine, 20)
-    assert (bodies(spine), spine.states()) == ([b"1", b"next"], ["done", "done", "held"]), "it comes late"
+def test_the_next_file_may_lie_under_the_name_meanwhile(taken: Spine) -> None:
+    taken.outbox.drop_folder("out")
+    taken.drop("S.csv", b"next")
+    taken.look()
+    write_on(taken, DAY, "S.csv", b"12")
+    settle(taken)
+    taken.outbox.make_folder("out")
+    settle(taken, 20)
+    assert (bodies(taken), taken.states()) == ([b"1", b"next"], ["done", "done", "held"]), "it comes late"
 
 
 def test_a_change_that_newer_files_overtook_is_held(spine: Spine) -> None:
@@ -356,27 +352,23 @@ def test_routes_that_share_a_source_each_get_the_change(spine_of: Build) -> None
     assert sorted(bodies(spine)) == [b"1", b"1", b"12", b"12"]
 
 
-def test_a_change_of_a_file_whose_routes_are_gone_is_reported(spine: Spine, caplog: pytest.LogCaptureFixture) -> None:
-    spine.drop("S.csv", b"1")
-    spine.look()
-    spine.sql("UPDATE message SET route = 'gone'")
-    write_on(spine, DAY, "S.csv", b"12")
-    settle(spine)
+def test_a_change_of_a_file_whose_routes_are_gone_is_reported(taken: Spine, caplog: pytest.LogCaptureFixture) -> None:
+    taken.sql("UPDATE message SET route = 'gone'")
+    write_on(taken, DAY, "S.csv", b"12")
+    settle(taken)
     assert "S.csv changed after it was taken, and its routes are gone" in caplog.text
-    assert [notice.kind for notice in spine.journal.notices.active()] == ["changed file"]
+    assert [notice.kind for notice in taken.journal.notices.active()] == ["changed file"]
 
 
-def test_a_file_that_is_still_open_is_looked_at_until_it_is_closed(spine: Spine) -> None:
-    spine.drop("S.csv", b"1")
-    spine.look()
-    spine.inbox.being_written.add("S.csv")
-    spine.after(minutes=10)
-    spine.look()
-    assert watched(spine) == 1
-    write_on(spine, DAY, "S.csv", b"12")
-    spine.inbox.being_written.clear()
-    settle(spine, 40)
-    assert bodies(spine) == [b"1", b"12"]
+def test_a_file_that_is_still_open_is_looked_at_until_it_is_closed(taken: Spine) -> None:
+    taken.inbox.being_written.add("S.csv")
+    taken.after(minutes=10)
+    taken.look()
+    assert watched(taken) == 1
+    write_on(taken, DAY, "S.csv", b"12")
+    taken.inbox.being_written.clear()
+    settle(taken, 40)
+    assert bodies(taken) == [b"1", b"12"]
 
 
 def test_a_clock_that_was_ahead_does_not_put_it_off(spine: Spine) -> None:
@@ -389,17 +381,15 @@ def test_a_clock_that_was_ahead_does_not_put_it_off(spine: Spine) -> None:
     assert bodies(spine) == [b"1", b"12"]
 
 
-def test_a_check_that_cannot_be_written_down_is_made_again(spine: Spine, monkeypatch: pytest.MonkeyPatch) -> None:
-    spine.drop("S.csv", b"1")
-    spine.look()
-    write_on(spine, DAY, "S.csv", b"12")
+def test_a_check_that_cannot_be_written_down_is_made_again(taken: Spine, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_on(taken, DAY, "S.csv", b"12")
 
     def full(*_: object) -> None:
         raise JournalUnavailable("disk full")
 
     with monkeypatch.context() as broken:
-        broken.setattr(spine.journal.claims.__class__, "claim", full)
-        settle(spine)
-    settle(spine)
-    assert bodies(spine) == [b"1", b"12"]
-    assert spine.sql("SELECT count(*) FROM payload WHERE sealed = 0") == [(0,)]
+        broken.setattr(taken.journal.claims.__class__, "claim", full)
+        settle(taken)
+    settle(taken)
+    assert bodies(taken) == [b"1", b"12"]
+    assert taken.sql("SELECT count(*) FROM payload WHERE sealed = 0") == [(0,)]
