@@ -44,14 +44,19 @@ def _carrying(name: str, func: Filter) -> Filter:
     if name in _HAND_ON and name not in _WHOLE:
         return func
 
+    first = int(hasattr(func, "jinja_pass_arg"))  # behind what Jinja passes
+
+    def of_whole(*args: Any, **kwargs: Any) -> Any:
+        result = func(*args, **kwargs)
+        whole = [one for one in args if isinstance(one, Record | RawFields)]
+        return carry(_listed(result), origin_of(whole[0])) if whole else result
+
     def carried(*args: Any, **kwargs: Any) -> Any:
         result = func(*args, **kwargs)
-        if name in _WHOLE:
-            whole = [one for one in args if isinstance(one, Record | RawFields)]
-            return carry(_listed(result), origin_of(whole[0])) if whole else result
-        return carry(result, origin_of_all((*args, *kwargs.values())))
+        origin = origin_of_all((*args[first:], *kwargs.values()))
+        return result if origin is None else carry(result, origin)
 
-    return _as_filter(func, carried)
+    return _as_filter(func, of_whole if name in _WHOLE else carried)
 
 
 def _as_filter(func: Filter, made: Filter) -> Filter:

@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import nodes
 from jinja2.compiler import CodeGenerator, Frame
 
-from cegid_daemon.rewrite.flow import AT_ONCE, KEPT, flow_of
+from cegid_daemon.rewrite.flow import AT_ONCE, KEPT, SHOWN, flow_of
 
 _COUNTERS = frozenset({"first", "index", "index0", "last"})  # of a loop
 _REPLACED = ("Macro", "Markup", "markup_join", "str_join")  # names of generated code that lose origins
@@ -26,6 +26,15 @@ class RecordCodeGenerator(CodeGenerator):
         super().write_commons()
         for name in _REPLACED:
             self.writeline(f"{name} = environment.{name}")
+
+    def visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> Any:
+        """What is printed and made of kept values is noted by their origins."""
+        if flow_of(node) != SHOWN:
+            return super().visit(node, *args, **kwargs)
+        self._begin_output(args[0])
+        super().visit(node, *args, **kwargs)
+        self.write(")")
+        return None
 
     def visit_Getattr(self, node: nodes.Getattr, frame: Frame) -> None:  # noqa: N802  # named by Jinja
         """Looks into a record, or asks a loop for its counter, before it asks the sandbox."""
@@ -95,12 +104,11 @@ class RecordCodeGenerator(CodeGenerator):
             raise nodes.Impossible
         return super()._output_child_to_const(node, frame, finalize)
 
-    def _output_child_pre(self, node: nodes.Expr, frame: Frame, _finalize: CodeGenerator._FinalizeInfo) -> None:
+    def _output_child_pre(self, _node: nodes.Expr, frame: Frame, _finalize: CodeGenerator._FinalizeInfo) -> None:
         if frame.eval_ctx.volatile:
             self.write("(environment.escaped if context.eval_ctx.autoescape else environment.plain)(")
         else:
             self.write("environment.escaped(" if frame.eval_ctx.autoescape else "environment.plain(")
-        self._begin_output(frame, noted=flow_of(node) != AT_ONCE and not isinstance(node, nodes.TemplateData))
 
     def _output_child_post(self, _node: nodes.Expr, _frame: Frame, _finalize: CodeGenerator._FinalizeInfo) -> None:
-        self.write("))")
+        self.write(")")

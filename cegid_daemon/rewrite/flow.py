@@ -9,6 +9,7 @@ from __future__ import annotations
 from jinja2 import nodes
 
 KEPT, LOOKED_AT, AT_ONCE = "kept", "looked at", "at once"  # into the output, or the text of a block or macro
+SHOWN = "shown"  # made of kept values, and printed
 PLAIN = "plain "
 """Stands before the name of a filter that need not carry origins."""
 
@@ -36,7 +37,7 @@ def flow_of(node: nodes.Node) -> str:
 def _statements(node: nodes.Node) -> None:
     if isinstance(node, nodes.Output):
         for printed in node.nodes:
-            _expression(printed, AT_ONCE if _is_at_once(printed) else KEPT)
+            _printed(printed)
     elif isinstance(node, nodes.Expr):
         _expression(node, KEPT)
     else:
@@ -59,6 +60,40 @@ def _expression(node: nodes.Node, flow: str) -> None:
         _expression(child, LOOKED_AT if child is test else flow)
 
 
+def _printed(node: nodes.Node) -> None:
+    """What is printed if it is computed: the values it is made of are printed where they are read."""
+    if _is_at_once(node):
+        return _expression(node, AT_ONCE)
+    parts = _parts(node)
+    node.flow = AT_ONCE if parts else SHOWN  # type: ignore[attr-defined]
+    if isinstance(node, nodes.Filter) and parts:
+        node.name = PLAIN + node.name
+    if isinstance(node, nodes.CondExpr):
+        _expression(node.test, LOOKED_AT)
+    for part in parts:
+        _printed(part)
+    if not parts:
+        for child in node.iter_child_nodes():
+            _expression(child, KEPT)
+    return None
+
+
+def _parts(node: nodes.Node) -> list[nodes.Node]:
+    """Those whose values are printed where the node's is; none: it is not known of which it is made."""
+    match node:
+        case nodes.Filter(node=nodes.List(items=parts), name="join") if _has_plain_arguments(node):
+            found = [*parts]
+        case nodes.Filter(node=nodes.Node() as inner) if _is_plain(node):
+            found = [inner]
+        case nodes.CondExpr(expr1=one, expr2=other):
+            found = [one] if other is None else [one, other]
+        case nodes.Concat(nodes=parts):
+            found = [*parts]
+        case _:
+            found = []
+    return found
+
+
 def _is_at_once(node: nodes.Node | None) -> bool:
     """Whether a value that is printed is read from records right here, and all that is read is printed."""
     match node:
@@ -68,21 +103,24 @@ def _is_at_once(node: nodes.Node | None) -> bool:
             answer = True
         case nodes.Getitem(node=inner, arg=nodes.Slice() | nodes.Const()):
             answer = _is_at_once(inner)
-        case nodes.Filter(node=inner):
-            answer = _is_plain(node) and _is_at_once(inner)
-        case nodes.CondExpr(expr1=one, expr2=other):
-            answer = _is_at_once(one) and (other is None or _is_at_once(other))
-        case nodes.Concat(nodes=parts):
-            answer = all(map(_is_at_once, parts))
         case nodes.BinExpr(left=left, right=right) if not isinstance(node, nodes.And | nodes.Or):
             answer = _is_at_once(left) and _is_at_once(right)
         case _:
-            answer = False
+            parts = _parts(node) if node is not None else []
+            answer = bool(parts) and not _lists(node) and all(map(_is_at_once, parts))
     return answer
+
+
+def _lists(node: nodes.Node | None) -> bool:
+    return isinstance(node, nodes.Filter) and isinstance(node.node, nodes.List)
 
 
 def _is_plain(node: nodes.Filter) -> bool:
     """Whether a filter makes one value of one value, and of nothing else that is read."""
+    return node.name in _SCALAR and _has_plain_arguments(node)
+
+
+def _has_plain_arguments(node: nodes.Filter) -> bool:
     given = (*node.args, *(one.value for one in node.kwargs))
     bare = node.dyn_args is None and node.dyn_kwargs is None
-    return node.name in _SCALAR and bare and all(isinstance(one, nodes.Const) for one in given)
+    return bare and all(isinstance(one, nodes.Const) for one in given)

@@ -207,9 +207,13 @@ def keep(value: Any, origin: Origin | None) -> Any:
     return made
 
 
+_BARE = frozenset({*_KINDS, bool, type(None)})
+"""What comes from nowhere: nearly all that a template works with."""
+
+
 def keep_field(record: Record, name: Any) -> Any:
     """A field of a record, to be kept."""
-    return keep(record[name], root_of(record).number)
+    return keep(record[name], (record if record.parent is None else root_of(record)).number)
 
 
 def origin_of(value: Any, depth: int = 0) -> Origin | None:
@@ -221,7 +225,7 @@ def origin_of(value: Any, depth: int = 0) -> Origin | None:
         return root_of(value).number
     if isinstance(value, RawFields):
         return root_of(value._record).number
-    if depth < _DEEPEST:
+    if depth < _DEEPEST and value.__class__ not in _BARE:
         if isinstance(value, Mapping):
             return origin_of_all((*value.keys(), *value.values()), depth + 1)
         if isinstance(value, list | tuple | Set):
@@ -231,10 +235,12 @@ def origin_of(value: Any, depth: int = 0) -> Origin | None:
 
 def origin_of_all(values: Iterable[Any], depth: int = 0, *, total: bool = False) -> Origin | None:
     """Where several values come from together."""
-    origins = [found for value in values if (found := origin_of(value, depth)) is not None]
-    distinct = list(dict.fromkeys(origins))
+    distinct: dict[Origin, None] = {}
+    for value in values:
+        if value.__class__ not in _BARE and (found := origin_of(value, depth)) is not None:
+            distinct[found] = None
     if len(distinct) <= 1:
-        return distinct[0] if distinct else None
+        return next(iter(distinct), None)
     return Joined(tuple(distinct), total=total)
 
 
