@@ -26,6 +26,9 @@ _HAND_ON = frozenset(
 _WHOLE = frozenset({"dictsort", "items", "list"})  # what they make of a whole record are values of it
 _MADE_ELSEWHERE = (Macro, LoopContext, BlockReference, Namespace, Cycler, Joiner, type(None), bool)
 _CONTAINERS = (Record, dict, list, tuple, set, frozenset, LoopContext, Cycler, Joiner, Namespace)
+_AS_IT_IS = (str, bytes, list, tuple, int, Mapping, range)
+_SEQUENCES = (list, tuple)
+_RECORDS = (Record, RawFields)
 
 Filter = Callable[..., Any]
 
@@ -48,7 +51,7 @@ def _carrying(name: str, func: Filter) -> Filter:
 
     def of_whole(*args: Any, **kwargs: Any) -> Any:
         result = func(*args, **kwargs)
-        whole = [one for one in args if isinstance(one, Record | RawFields)]
+        whole = [one for one in args if isinstance(one, _RECORDS)]
         return carry(_listed(result), origin_of(whole[0])) if whole else result
 
     def carried(*args: Any, **kwargs: Any) -> Any:
@@ -102,14 +105,14 @@ def _own(kwargs: Mapping[str, Any]) -> Iterator[Any]:
 
 def _listed(result: Any) -> Any:
     """A view or an iterator as a list, so that what is in it can bear an origin."""
-    if isinstance(result, str | bytes | list | tuple | Mapping | range) or not isinstance(result, Iterable):
+    if isinstance(result, _AS_IT_IS) or not isinstance(result, Iterable):
         return result
     return list(result)
 
 
 def of_operation(result: Any, operands: Collection[Any]) -> Any:
     """What was computed or joined; several records' numbers make a total."""
-    if isinstance(result, list | tuple):
+    if isinstance(result, _SEQUENCES):
         return result
     origin: Origin | None = origin_of_all(operands, total=not isinstance(result, str))
     return keep(result, origin)

@@ -16,15 +16,16 @@ from cegid_daemon.rewrite.flow import AT_ONCE, KEPT, SHOWN, flow_of
 
 _COUNTERS = frozenset({"first", "index", "index0", "last"})  # of a loop
 _REPLACED = ("Macro", "Markup", "markup_join", "str_join")  # names of generated code that lose origins
+_OWN = ("record", "mark", "shown", "keep_field", "plain", "escaped")  # names that generated code has beside Jinja's
 
 
 class RecordCodeGenerator(CodeGenerator):
     """Computes nothing while it compiles: `'x' * 9999999999` costs the worker that renders it, not who compiles it."""
 
     def write_commons(self) -> None:
-        """Also names what makes texts of texts."""
+        """Also names what makes texts of texts, and what is done to each value."""
         super().write_commons()
-        for name in _REPLACED:
+        for name in _REPLACED + _OWN:
             self.writeline(f"{name} = environment.{name}")
 
     def visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> Any:
@@ -59,11 +60,11 @@ class RecordCodeGenerator(CodeGenerator):
         self, name: str, field: str, node: nodes.Expr, frame: Frame, otherwise: Callable[[Any, Frame], None]
     ) -> None:
         """Reads a field where the name stands for a record; a value that is printed at once is noted in passing."""
-        flow, is_field = flow_of(node), f"isinstance({name}, environment.record) and {field} in {name}"
+        flow, is_field = flow_of(node), f"isinstance({name}, record) and {field} in {name}"
         if flow == KEPT:
-            self.write(f"(environment.keep_field({name}, {field}) if {is_field} else ")
+            self.write(f"(keep_field({name}, {field}) if {is_field} else ")
         elif flow == AT_ONCE and frame.buffer is None:
-            self.write(f"({name}[{field}] if {is_field} and ({name}.printed or environment.mark({name})) else ")
+            self.write(f"({name}[{field}] if {is_field} and ({name}.printed or mark({name})) else ")
         elif flow == AT_ONCE:
             noted = f"({name}.noted is {frame.buffer} or {frame.buffer}.note({name}))"
             self.write(f"({name}[{field}] if {is_field} and {noted} else ")
@@ -75,7 +76,7 @@ class RecordCodeGenerator(CodeGenerator):
 
     def _begin_output(self, frame: Frame, *, noted: bool = True) -> None:
         """A value that goes into the output, or into the text of a block or macro, is noted by its origin."""
-        into = "environment.shown(" if frame.buffer is None else f"{frame.buffer}.take("
+        into = "shown(" if frame.buffer is None else f"{frame.buffer}.take("
         self.write(into if noted else "(")
 
     def buffer(self, frame: Frame) -> None:
@@ -106,9 +107,9 @@ class RecordCodeGenerator(CodeGenerator):
 
     def _output_child_pre(self, _node: nodes.Expr, frame: Frame, _finalize: CodeGenerator._FinalizeInfo) -> None:
         if frame.eval_ctx.volatile:
-            self.write("(environment.escaped if context.eval_ctx.autoescape else environment.plain)(")
+            self.write("(escaped if context.eval_ctx.autoescape else plain)(")
         else:
-            self.write("environment.escaped(" if frame.eval_ctx.autoescape else "environment.plain(")
+            self.write("escaped(" if frame.eval_ctx.autoescape else "plain(")
 
     def _output_child_post(self, _node: nodes.Expr, _frame: Frame, _finalize: CodeGenerator._FinalizeInfo) -> None:
         self.write(")")

@@ -72,7 +72,7 @@ def _keyed(found: Iterable[Sheet], layout: Layout, keys: Keys, tally: Tally) -> 
 
 def _watch(watch: KeyRemarks, sheet: Sheet, rows: Sequence[Key]) -> None:
     skus, products, _ = zip(*rows, strict=True)
-    watch.see(skus, products, list(zip(sheet.numbers, sheet.lines, strict=True)))
+    watch.see(skus, products, lambda: list(zip(sheet.numbers, sheet.lines, strict=True)))
     watch.see_records([_filled(sheet)])
 
 

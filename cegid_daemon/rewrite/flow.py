@@ -6,6 +6,8 @@ are the plain ones.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from jinja2 import nodes
 
 KEPT, LOOKED_AT, AT_ONCE = "kept", "looked at", "at once"  # into the output, or the text of a block or macro
@@ -78,19 +80,18 @@ def _printed(node: nodes.Node) -> None:
     return None
 
 
-def _parts(node: nodes.Node) -> list[nodes.Node]:
+def _parts(node: nodes.Node) -> Sequence[nodes.Node]:
     """Those whose values are printed where the node's is; none: it is not known of which it is made."""
+    found: Sequence[nodes.Node] = ()
     match node:
         case nodes.Filter(node=nodes.List(items=parts), name="join") if _has_plain_arguments(node):
-            found = [*parts]
+            found = parts
         case nodes.Filter(node=nodes.Node() as inner) if _is_plain(node):
-            found = [inner]
+            found = (inner,)
         case nodes.CondExpr(expr1=one, expr2=other):
-            found = [one] if other is None else [one, other]
+            found = (one,) if other is None else (one, other)
         case nodes.Concat(nodes=parts):
-            found = [*parts]
-        case _:
-            found = []
+            found = parts
     return found
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from array import array
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from difflib import get_close_matches
+from functools import partial
 
 from cegid_daemon.rewrite.expressions import fields_of
 from cegid_daemon.rewrite.recipe import Layout
@@ -42,6 +43,8 @@ _ODD = (
     (QUOTED_KEY, re.compile(rf"(?s)[\"'].*|(?!{_INCHES}).*\"")),
     (INVISIBLE_IN_KEY, re.compile("(?s).*[\xa0\xad\u200b-\u200f\u2028-\u202e\u2060\ufeff].*")),
 )
+_MARKS = ('"', "'", ".", ",", "e+", "E+")  # one of them stands in every odd key of ASCII
+_SUSPECT = re.compile("[\"'.,\xa0\xad\u200b-\u200f\u2028-\u202e\u2060\ufeff]|[eE][+]")
 
 
 class KeyRemarks:
@@ -53,11 +56,11 @@ class KeyRemarks:
         self._twice = _Twice(tally) if once else None
         self._absent = _Absent(stock, layout, tally.remarks) if layout.kind == "xml" else None
 
-    def see(self, skus: Sequence[str], products: Sequence[str], places: Sequence[Place]) -> None:
-        """Looks at some keys; each stands at a place."""
+    def see(self, skus: Sequence[str], products: Sequence[str], places: Callable[[], Sequence[Place]]) -> None:
+        """Looks at some keys; each stands at a place, which is asked for where it is needed."""
         text = "".join(skus) + "".join(products)
-        if text and not text.isalnum():
-            self._look(skus, products, places)
+        if not text.isascii() or any(mark in text for mark in _MARKS):
+            self._look(skus, products, places())
         if self._twice is not None:
             keys = skus if all(skus) else [sku or product for sku, product in zip(skus, products, strict=True)]
             self._twice.see(keys, places)
@@ -70,7 +73,7 @@ class KeyRemarks:
     def _look(self, skus: Sequence[str], products: Sequence[str], places: Sequence[Place]) -> None:
         for sku, product, (record, line) in zip(skus, products, places, strict=True):
             for name, key in (("sku", sku), ("product", product)):
-                for kind, pattern in () if key.isalnum() else _ODD:
+                for kind, pattern in _ODD if _SUSPECT.search(key) else ():
                     if pattern.fullmatch(key):
                         self._remarks.add(kind, line=line, record=record, field=name, value=key)
 
@@ -132,25 +135,26 @@ class _Twice:
         self._kept: set[str] = set()
         self._hashes, self._records, self._lines = array("q"), array("Q"), array("Q")
 
-    def see(self, keys: Sequence[str], places: Sequence[Place]) -> None:
+    def see(self, keys: Sequence[str], places: Callable[[], Sequence[Place]]) -> None:
         fresh = set(keys)
         if len(fresh) == len(keys) and "" not in fresh and self._kept.isdisjoint(fresh):
             self._keep(keys, places)
             return
-        for key, place in zip(keys, places, strict=True):
+        for key, place in zip(keys, places(), strict=True):
             if key in self._kept:
                 record, line = place
                 self._remarks.add(SKU_TWICE, line=line, record=record, field="sku", value=key)
             elif key:
-                self._keep((key,), (place,))
+                self._keep((key,), partial(tuple, (place,)))
 
-    def _keep(self, keys: Sequence[str], places: Sequence[Place]) -> None:
+    def _keep(self, keys: Sequence[str], places: Callable[[], Sequence[Place]]) -> None:
         if len(self._kept) < MOST_KEPT:
             self._kept.update(keys)
             return
         self._hashes.extend(map(hash, keys))
-        self._records.extend(record for record, _ in places)
-        self._lines.extend(line for _, line in places)
+        for record, line in places():
+            self._records.append(record)
+            self._lines.append(line)
 
     def finish(self) -> None:
         for wanted in self._repeated():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from typing import TypeVar
 
@@ -193,8 +194,12 @@ class Keys:
 def _watch(block: Block, watches: Sequence[KeyRemarks]) -> None:
     for values, watch in zip(block.all, watches, strict=True):
         rows = values.rows
-        watch.see([row[1] for row in rows], [row[2] for row in rows], [_place(row[0]) for row in rows])
+        watch.see([row[1] for row in rows], [row[2] for row in rows], partial(_places, rows))
         watch.see_records([row[0] for row in rows])
+
+
+def _places(rows: Sequence[Row]) -> list[tuple[int, int]]:
+    return [_place(row[0]) for row in rows]
 
 
 def _place(record: Record) -> tuple[int, int]:

@@ -195,10 +195,10 @@ _KEPT = frozenset({KeptText, KeptMarkup, KeptInt, KeptFloat, KeptDecimal, KeptPl
 
 def keep(value: Any, origin: Origin | None) -> Any:
     """The value, bearing its origin; what cannot bear one (yes, no, nothing) is only an answer."""
-    if value.__class__ is NestedText:
-        value.refuse()
     kind = _KINDS.get(value.__class__)
     if kind is None or origin is None:
+        if value.__class__ is NestedText:
+            value.refuse()
         if value.__class__ is KeptMarkup and value._origin is None:
             value._origin = origin
         return value
@@ -209,6 +209,7 @@ def keep(value: Any, origin: Origin | None) -> Any:
 
 _BARE = frozenset({*_KINDS, bool, type(None)})
 """What comes from nowhere: nearly all that a template works with."""
+_COLLECTIONS = (list, tuple, Set)
 
 
 def keep_field(record: Record, name: Any) -> Any:
@@ -228,7 +229,7 @@ def origin_of(value: Any, depth: int = 0) -> Origin | None:
     if depth < _DEEPEST and value.__class__ not in _BARE:
         if isinstance(value, Mapping):
             return origin_of_all((*value.keys(), *value.values()), depth + 1)
-        if isinstance(value, list | tuple | Set):
+        if isinstance(value, _COLLECTIONS):
             return origin_of_all(value, depth + 1)
     return None
 
@@ -259,6 +260,8 @@ def carry(value: Any, origin: Origin | None, depth: int = 0) -> Any:
 
 def shown(value: Any) -> Any:
     """The value, which is printed now: marks where it comes from."""
+    if value.__class__ in _BARE:
+        return value
     if (printed := _current.get()) is not None and (origin := origin_of(value)) is not None:
         printed.mark(origin)
     return value
