@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 JUMP = timedelta(minutes=1)  # a smaller difference between the two clocks is drift, or a pause between two readings
@@ -40,14 +41,15 @@ def duration_text(span: timedelta) -> str:
 
 def boot_time() -> BootTime:
     """The boot clock of this machine."""
-    return BootTime(_boot_id(), time.clock_gettime(time.CLOCK_BOOTTIME))
+    return BootTime(_boot_id(os.getpid()), time.clock_gettime(time.CLOCK_BOOTTIME))
 
 
-def _boot_id() -> str:
+@cache
+def _boot_id(process: int) -> str:
     try:
         return _BOOT_ID.read_text("ascii").strip()
     except OSError:  # then each process is a boot of its own to us
-        return f"process {os.getpid()}"
+        return f"process {process}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,15 +19,14 @@ WAIT_SECONDS = 30.0  # as long as SQLite itself waits for another writer
 _QUEUE, _COMMITS = 1 << 30, (1 << 30) + 1  # bytes of the file, behind anything that is written in it
 
 
-def _request(kind: int, at: int) -> bytes:
-    """A `struct flock` for one byte of the file."""
-    return struct.pack("hhqqi4x", kind, 0, at, 1, 0)
+def _request(kind: int, at: int, length: int = 1) -> bytes:
+    """A `struct flock` for bytes of the file."""
+    return struct.pack("hhqqi4x", kind, 0, at, length, 0)
 
 
-_SHARE_QUEUE, _HOLD_QUEUE, _LEAVE_QUEUE = (
-    _request(kind, _QUEUE) for kind in (fcntl.F_RDLCK, fcntl.F_WRLCK, fcntl.F_UNLCK)
-)
-_SHARE, _EXCLUDE, _RELEASE = (_request(kind, _COMMITS) for kind in (fcntl.F_RDLCK, fcntl.F_WRLCK, fcntl.F_UNLCK))
+_HOLD_QUEUE, _LEAVE_QUEUE = _request(fcntl.F_WRLCK, _QUEUE), _request(fcntl.F_UNLCK, _QUEUE)
+_EXCLUDE = _request(fcntl.F_WRLCK, _COMMITS)
+_SHARE_BOTH, _RELEASE_BOTH = _request(fcntl.F_RDLCK, _QUEUE, 2), _request(fcntl.F_UNLCK, _QUEUE, 2)
 
 
 class WalLock:
@@ -52,15 +51,12 @@ class WalLock:
 
     def release(self) -> None:
         """Ends whatever was begun."""
-        self._lock(_RELEASE)
-        self._lock(_LEAVE_QUEUE)
+        self._lock(_RELEASE_BOTH)
 
     def _try_share(self) -> bool:
-        if not self._lock(_SHARE_QUEUE):
+        if not self._lock(_SHARE_BOTH):
             return False
-        shared = self._lock(_SHARE)
-        self._lock(_LEAVE_QUEUE)
-        return shared
+        return self._lock(_LEAVE_QUEUE)
 
     def _lock(self, request: bytes) -> bool:
         try:

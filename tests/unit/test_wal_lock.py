@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -91,6 +92,15 @@ def test_a_killed_process_leaves_nothing_locked(begin: str, lock_of: Make, tmp_p
         holder.send_signal(signal.SIGKILL)
         holder.wait()
     assert lock.exclude(0)
+
+
+def test_a_commit_costs_three_calls(lock_of: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each file is several commits: the lock is on the way of every one of them."""
+    lock, calls = lock_of(), list[bytes]()
+    monkeypatch.setattr(fcntl, "fcntl", lambda _file, _command, request: calls.append(request))
+    assert lock.share()
+    lock.release()
+    assert len(calls) == 3
 
 
 def test_waiting_ends_in_time(lock_of: Make) -> None:
