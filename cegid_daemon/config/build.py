@@ -15,6 +15,7 @@ from typing import TypeVar
 from cegid_daemon import resources
 from cegid_daemon.config import layouts
 from cegid_daemon.config.answers import REPORT, answering, endpoints_of, is_api, of_answers, posting, requests_in
+from cegid_daemon.config.console_table import warnings_of_console
 from cegid_daemon.config.crossing import Crossing, address, warnings_between
 from cegid_daemon.config.schema import (
     EndpointTable,
@@ -232,7 +233,8 @@ def _warnings(root: Root, folders: Folders) -> list[str]:
         unused.append(f"the templates folder {str(folders.templates)!r} is not there; only shipped templates are used")
     if not root.route:
         unused.append("there is no route: nothing will be carried")
-    return [*unused, *warnings_of_sites(root), *warnings_between(crossings(root, folders))]
+    more = [*warnings_of_console(root.console), *warnings_of_sites(root)]
+    return [*unused, *more, *warnings_between(crossings(root, folders))]
 
 
 def _absolute(here: Path, name: str) -> Path:

@@ -16,13 +16,13 @@ from pydantic.fields import FieldInfo
 
 from cegid_daemon import resources
 from cegid_daemon.clock import duration_text
-from cegid_daemon.config import later, layout_tables, schema, site_tables, tables
+from cegid_daemon.config import console_table, later, layout_tables, schema, site_tables, tables
 from cegid_daemon.config.lines import KeyPath
 from cegid_daemon.config.values import Kind
 
 _TABLES: tuple[tuple[KeyPath, type[tables.Table]], ...] = (
     ((), schema.Root),
-    (("console",), schema.ConsoleTable),
+    (("console",), console_table.ConsoleTable),
     (("alert",), schema.AlertTable),
     (("site",), site_tables.SitesTable),
     (("site", "ftp"), site_tables.FtpSiteTable),

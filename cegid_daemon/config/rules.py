@@ -6,25 +6,25 @@ Owns the faults that need more than one key to see. Yields troubles; it never st
 from __future__ import annotations
 
 import codecs
-import ipaddress
 import re
 from collections.abc import Iterator
 
 from cegid_daemon.config.answers import troubles_of_apis
+from cegid_daemon.config.console_table import troubles_of_console
 from cegid_daemon.config.expressions import troubles_of_unique
 from cegid_daemon.config.faults import Trouble, dotted
 from cegid_daemon.config.layout_tables import LayoutTable
 from cegid_daemon.config.layouts import frozen, troubles_in
 from cegid_daemon.config.lines import KeyPath
 from cegid_daemon.config.names import names_in
-from cegid_daemon.config.schema import OPTIONS, ConsoleTable, EndpointTable, OutputTable, Root, RouteTable
+from cegid_daemon.config.schema import OPTIONS, EndpointTable, OutputTable, Root, RouteTable
 from cegid_daemon.config.values import NAME
 from cegid_daemon.rewrite.recipe import WITH_MARKS
 
 
 def troubles_of_tables(root: Root) -> Iterator[Trouble]:
     """What is wrong with each endpoint, layout and route by itself."""
-    yield from _console(root.console)
+    yield from troubles_of_console(root.console)
     for name, endpoint in root.endpoint.items():
         yield from _endpoint(("endpoint", name), endpoint)
     for name, layout in root.layout.items():
@@ -36,20 +36,6 @@ def troubles_of_tables(root: Root) -> Iterator[Trouble]:
         yield from _output(("route", name, "output"), route.output)
         if route.target is not None and route.target.reply is not None:
             yield from _output(("route", name, "target", "reply", "output"), route.target.reply.output)
-
-
-def _console(console: ConsoleTable) -> Iterator[Trouble]:
-    host = console.listen.rpartition(":")[0].strip("[]")
-    if host not in ("", "localhost") and not ipaddress.ip_address(host).is_loopback and console.password is None:
-        why = f"others than this machine reach {host}"
-        remedy = 'Set password = { credential = "console-password" }, or listen on 127.0.0.1.'
-        yield Trouble(("console", "listen"), "the console needs a password", why, remedy)
-    if console.viewer_password is not None and console.password is None:
-        why = "without it everybody may edit"
-        yield Trouble(("console", "viewer_password"), "viewer_password does nothing", why, "Set password as well.")
-    if console.viewer_password is not None and console.viewer_password == console.password:
-        remedy = "Give the two roles different passwords."
-        yield Trouble(("console", "viewer_password"), "viewer_password does nothing", "it is the password", remedy)
 
 
 def _endpoint(path: KeyPath, endpoint: EndpointTable) -> Iterator[Trouble]:

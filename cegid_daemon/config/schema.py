@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from cegid_daemon.addresses import PORTS, address_of, parted
+from cegid_daemon.config.console_table import ConsoleTable
 from cegid_daemon.config.faults import closest, refuse
 from cegid_daemon.config.layout_tables import LayoutTable
 from cegid_daemon.config.site_tables import SitesTable
@@ -30,7 +31,6 @@ from cegid_daemon.config.values import (
     Folder,
     Kind,
     LayoutName,
-    Listen,
     Masks,
     Name,
     NameTemplate,
@@ -318,18 +318,6 @@ class DefaultsTable(Table):
 
     retry: RetryTable = key(RetryTable(), "when to try again")
     log: LogTable = key(LogTable(), "what the log keeps")
-
-
-class ConsoleTable(Table):
-    """The console in the browser."""
-
-    listen: Listen = key(
-        "", "address and port, such as `127.0.0.1:8470`; beyond this machine only with a password", shown="off"
-    )
-    password: SecretText | None = key(None, "the operators' password", shown="none: who is on this machine may edit")
-    viewer_password: SecretText | None = key(None, "the password of those who only read", shown="none")
-    hosts: Texts = key((), "names under which browsers reach it, beside its address and `localhost`", shown="none")
-    https: bool = key(False, "browsers reach it through a proxy that speaks HTTPS: cookies are for HTTPS only")
 
 
 class AlertTable(Table):

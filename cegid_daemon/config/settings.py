@@ -20,7 +20,16 @@ class ConsoleSpec:
     password: Secret | None = None
     viewer_password: Secret | None = None
     hosts: tuple[str, ...] = ()
-    https: bool = False
+    https: bool = False  # a proxy speaks HTTPS
+    certificate: str | None = None  # the console speaks HTTPS itself
+    key: str | None = None
+    trusted_proxies: tuple[str, ...] = ()
+    probes: str = ""  # blank: no listener of their own
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether browsers reach it by HTTPS only."""
+        return self.https or self.certificate is not None
 
 
 @dataclass(frozen=True, slots=True)

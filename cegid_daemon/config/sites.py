@@ -9,7 +9,6 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import AfterValidator
 
 from cegid_daemon import passwords
+from cegid_daemon.config.certificates import troubles_of_certificate
 from cegid_daemon.config.faults import Trouble, refuse
 from cegid_daemon.config.lines import KeyPath
 from cegid_daemon.config.secrets import Secret
@@ -141,22 +141,7 @@ def _ftp(path: KeyPath, table: FtpSiteTable) -> Iterator[Trouble]:
             (*path, "tls_session_reuse"), "there is no TLS without a certificate", remedy="Set `certificate` too."
         )
     if table.certificate:
-        yield from _certificate((*path, "certificate"), table.certificate, table.key)
-
-
-def _certificate(path: KeyPath, certificate: str, key: str | None) -> Iterator[Trouble]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        context.load_cert_chain(certificate, key, password=_no_passphrase)
-    except (OSError, ValueError) as error:
-        yield Trouble(
-            path, "the certificate cannot be used", why=getattr(error, "reason", None) or str(error),
-            remedy="Give a PEM file with the chain and its private key, without passphrase, or name the key in `key`.",
-        )  # fmt: skip
-
-
-def _no_passphrase() -> str:
-    raise ValueError("its key has a passphrase")
+        yield from troubles_of_certificate((*path, "certificate"), table.certificate, table.key)
 
 
 def _host_key(path: KeyPath, file: str) -> Iterator[Trouble]:

@@ -32,8 +32,12 @@ class Address:
 
     @property
     def url(self) -> str:
+        """What to open in a browser, without TLS."""
+        return self.url_of(tls=False)
+
+    def url_of(self, *, tls: bool) -> str:
         """What to open in a browser."""
-        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}/"
+        return f"http{'s' if tls else ''}://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}/"
 
     def hosts(self, more: Collection[str]) -> set[str]:
         """The names a request may be for."""

@@ -27,6 +27,7 @@ from cegid_daemon.console import (
 )
 from cegid_daemon.console.address import Address
 from cegid_daemon.console.filepages import Places
+from cegid_daemon.console.forwarding import Proxies
 from cegid_daemon.console.gate import Gate
 from cegid_daemon.console.ground import Ground
 from cegid_daemon.console.pairing import Tracer
@@ -48,12 +49,22 @@ def application(
         routes=routes(),
         exception_handlers={HTTPException: _missing, Exception: _broken},
     )
-    inner.state.desk = Desk(ground, sessions, limit, f"cegid_console_{address.port}", spec.https)
+    inner.state.desk = Desk(ground, sessions, limit, f"cegid_console_{address.port}", spec.encrypted)
     inner.state.figures = overview.Figures()
     inner.state.tracer = tracer
     inner.state.places = places
     inner.state.probes = CapacityLimiter(_PROBES)
-    return Gate(inner, address.hosts(spec.hosts), https=spec.https, large=(_IMPORTS,))
+    return Gate(
+        inner, address.hosts(spec.hosts), https=spec.encrypted, large=(_IMPORTS,), proxies=Proxies(spec.trusted_proxies)
+    )
+
+
+def probes(ground: Ground, address: Address, sessions: Sessions, limit: LoginLimit) -> ASGIApp:
+    """What machines ask, on a listener of its own."""
+    inner = Starlette(routes=_probes(), exception_handlers={HTTPException: _plainly, Exception: _broken})
+    inner.state.desk = Desk(ground, sessions, limit, "", https=False)
+    inner.state.probes = CapacityLimiter(_PROBES)
+    return Gate(inner, address.hosts(ground.config.console.hosts), https=False)
 
 
 def routes() -> list[Route]:
@@ -108,10 +119,16 @@ def _machines() -> list[Route]:
     return [
         Route("/login", login.ask, methods=["GET"]),
         Route("/login", login.enter, methods=["POST"]),
+        Route("/static/{name}", _static, methods=["GET"]),
+        *_probes(),
+    ]
+
+
+def _probes() -> list[Route]:
+    return [
         Route("/metrics", machines.metrics, methods=["GET"]),
         Route("/health/live", machines.live, methods=["GET"]),
         Route("/health/ready", machines.ready, methods=["GET"]),
-        Route("/static/{name}", _static, methods=["GET"]),
     ]
 
 
@@ -133,7 +150,11 @@ async def _missing(request: Request, exc: Exception) -> Response:
             "error.html", 404, title="There is no such page", why="", where="", remedy="Go on from the menu above."
         ))  # fmt: skip
         return await page(request)
-    detail = exc.detail if isinstance(exc, HTTPException) else ""
+    return await _plainly(request, exc)
+
+
+async def _plainly(request: Request, exc: Exception) -> Response:  # noqa: ARG001
+    status, detail = (exc.status_code, exc.detail) if isinstance(exc, HTTPException) else (500, "")
     return PlainTextResponse(f"{detail}\n", status)
 
 

@@ -1,7 +1,8 @@
 """The gate in front of every page: host names, methods, sizes, and the headers that every answer carries.
 
-Refuses a request whose Host is not ours (DNS rebinding), one sent by a foreign page, and one that is too large or does
-not come to its end, before any page sees it. Knows no page and no session.
+Says whose request it is that comes through a proxy. Refuses a request whose Host is not ours (DNS rebinding), one sent
+by a foreign page, and one that is too large or does not come to its end, before any page sees it. Knows no page and no
+session.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from collections.abc import Collection
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cegid_daemon.console.forwarding import Proxies
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
@@ -38,18 +41,21 @@ class Gate:
 
     def __init__(
         self, app: ASGIApp, hosts: Collection[str], *, https: bool, large: Collection[str] = (),
-        seconds: float = _SECONDS,
+        seconds: float = _SECONDS, proxies: Proxies | None = None,
     ) -> None:  # fmt: skip
         self._app = app
         self._hosts = frozenset(host.lower().rstrip(".") for host in hosts)
         self._https = https
         self._large = frozenset(large)  # paths that take files
         self._seconds = seconds
+        self._proxies = proxies or Proxies(())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request, or passes it on."""
         if scope["type"] != "http":
             return
+        if scope.get("client"):
+            scope["client"] = (self._proxies.visitor(scope["client"][0], _forwarded(scope)), 0)
         refusal = self._refusal(scope)
         is_large = scope["path"] in self._large
         bounded = _Bounded(
@@ -127,6 +133,10 @@ class _Bounded:
                 return await self._receive()
         except TimeoutError:
             return {"type": "http.disconnect"}
+
+
+def _forwarded(scope: Scope) -> list[str]:
+    return Headers(scope=scope).getlist("x-forwarded-for")
 
 
 def _refuse(status: int, text: str) -> PlainTextResponse:

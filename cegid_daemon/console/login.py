@@ -31,8 +31,9 @@ def _form(request: Request, desk: Desk, *, status: int = 200, fault: str = "", n
     """Without a session the token of the form is held by a cookie of its own."""
     token = secrets.token_urlsafe(24)
     text = rendering.render(
-        "login.html", csrf=token, fault=fault, name=name, next=local_path(request.query_params.get("next", "/"))
-    )
+        "login.html", csrf=token, fault=fault, name=name, next=local_path(request.query_params.get("next", "/")),
+        in_clear=desk.in_clear,
+    )  # fmt: skip
     response = HTMLResponse(text, status)
     response.set_cookie(
         f"{desk.cookie}_login", token, httponly=True, samesite="strict", secure=desk.https, path="/login"

@@ -75,7 +75,9 @@ async def metrics(request: Request) -> Response:
     """Figures in Prometheus' text format."""
     desk: Desk = request.app.state.desk
     address = request.client.host if request.client else ""
-    trusted = not desk.guarded or (Address(address, 0).loopback and not desk.https)
+    spec = desk.ground.config.console
+    proxied = spec.https or bool(spec.trusted_proxies)  # then whoever is on this machine may be a proxy
+    trusted = not desk.guarded or (Address(address, 0).loopback and not proxied)
     if not trusted and not await _aside(request, lambda: _may_read(request, desk, address)):
         return PlainTextResponse("a password of the console is needed\n", 401, {"www-authenticate": "Basic"})
     try:

@@ -1,7 +1,7 @@
 """How long the console bears with a slow client: one that sends no whole request, or does not take its answer.
 
-Owns the clocks of a connection. Without them a few dozen idle connections would keep everybody out, the probes that
-decide whether the daemon lives among them. How long a form may take to come is the gate's to say.
+Owns the clocks of a connection, and what it says of itself to the crowd it is in. How long a form may take to come is
+the gate's to say.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from cegid_daemon.console.crowd import Stage
+
 HEAD = 10.0  # seconds from the first byte, or from the connection, to the end of a request's head
 TAKING = 30.0  # seconds in which a client takes nothing of an answer
 
@@ -18,12 +20,27 @@ TAKING = 30.0  # seconds in which a client takes nothing of an answer
 class PatientProtocol(H11Protocol):
     """HTTP/1.1 with an end to waiting."""
 
+    connected = False
+    quiet_since = 0.0  # loop time at which its last request was answered
+    when_lost: Callable[[], None] = staticmethod(lambda: None)
     _clock: asyncio.TimerHandle | None = None
     _left = 0  # bytes of an answer that are still to be taken
+    _has_login = False
+
+    def stage(self) -> Stage:
+        """What the client does. A page says in the request's state (`logged_in`) that somebody logged in."""
+        cycle = self.cycle
+        self._has_login = self._has_login or (self.scope is not None and "logged_in" in self.scope["state"])
+        if not self.connected or cycle is None or cycle.response_complete:
+            return Stage.IDLE if self._has_login else Stage.SILENT
+        if (cycle.more_body or self.flow.write_paused) and not self._has_login:
+            return Stage.SLOW
+        return Stage.BUSY
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client is there, and is to ask for something."""
         super().connection_made(transport)
+        self.connected = True
         self._wait(HEAD)
 
     def data_received(self, data: bytes) -> None:
@@ -33,6 +50,11 @@ class PatientProtocol(H11Protocol):
             self._stop()
         elif self._clock is None:
             self._wait(HEAD)
+
+    def on_response_complete(self) -> None:
+        """A request was answered."""
+        self.quiet_since = self.loop.time()
+        super().on_response_complete()
 
     def pause_writing(self) -> None:
         """The client takes its answer more slowly than it is made."""
@@ -49,6 +71,7 @@ class PatientProtocol(H11Protocol):
         """The client is gone."""
         self._stop()
         super().connection_lost(exc)
+        self.when_lost()
 
     def _taken(self) -> None:
         """Whoever took some of it meanwhile may go on, however slow the line."""

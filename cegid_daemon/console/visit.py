@@ -22,6 +22,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from cegid_daemon.console import rendering
+from cegid_daemon.console.address import Address
 from cegid_daemon.console.gate import LARGEST_BODY
 from cegid_daemon.console.ground import Ground, Reading
 from cegid_daemon.console.sessions import LoginLimit, Role, Session, Sessions
@@ -54,6 +55,11 @@ class Desk:
     def guarded(self) -> bool:
         """Whether a login is asked for."""
         return self.ground.config.console.password is not None
+
+    @property
+    def in_clear(self) -> bool:
+        """Whether others than this machine reach the console without TLS."""
+        return not (self.https or Address.of(self.ground.config.console.listen).loopback)
 
 
 @dataclass
@@ -174,6 +180,7 @@ def _visit(request: Request) -> Visit | None:
     desk: Desk = request.app.state.desk
     session = desk.sessions.find(request.cookies.get(desk.cookie, ""))
     if session is not None:
+        request.state.logged_in = True  # this connection does not give way to one that nobody knows
         return Visit(request, desk, session)
     if desk.guarded:
         return None

@@ -9,6 +9,7 @@ import pytest
 
 from cegid_daemon.config import Config, Secret, load
 from cegid_daemon.errors import ConfigurationError
+from tests.servers.places import make_certificates
 
 
 def configured(tmp_path: Path, text: str) -> Config:
@@ -63,3 +64,62 @@ def test_an_event_nobody_knows_is_refused_and_no_address_is_told(tmp_path):
     told = faults(tmp_path, '[alert]\nurls = ["json://u:p@hook.example", 3]\nevents = ["sunrise"]')
     assert "sunrise" in told or "events" in told
     assert "hook.example" not in told
+
+
+OPEN = '[console]\nlisten = "0.0.0.0:8470"\npassword = "secret"\n'
+LOCAL = '[console]\nlisten = "127.0.0.1:8470"\n'
+
+
+@pytest.mark.parametrize("value", ["10.0.0.1", "10.1.0.0/24", "2001:db8::/64", "::1"])
+def test_proxies_are_addresses_or_networks(tmp_path, value):
+    text = f'{OPEN}https = true\ntrusted_proxies = "{value}"'
+    assert configured(tmp_path, text).console.trusted_proxies == (value,)
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ("proxy.shop.example", "is no address and no network"),
+        ("10.1.0.7/24", "host bits"),
+        ("0.0.0.0/0", "trusts everybody"),
+        ("::/0", "trusts everybody"),
+        ("", "is no address and no network"),
+    ],
+)
+def test_what_is_no_proxy_is_refused(tmp_path, value, why):
+    assert why in faults(tmp_path, f'{OPEN}trusted_proxies = ["{value}"]')
+
+
+def test_probes_have_an_address_of_their_own(tmp_path):
+    assert configured(tmp_path, f'{LOCAL}probes = "127.0.0.1:8471"').console.probes == "127.0.0.1:8471"
+    assert "a port of its own" in faults(tmp_path, f'{LOCAL}probes = "127.0.0.1:8470"')
+    assert "the console is off" in faults(tmp_path, '[console]\nprobes = "127.0.0.1:8471"')
+    assert "is no address to listen on" in faults(tmp_path, f'{LOCAL}probes = "8471"')
+    assert "needs a password" in faults(tmp_path, f'{LOCAL}probes = "0.0.0.0:8471"')
+
+
+def warned(tmp_path: Path, text: str) -> str:
+    return "\n".join(one for one in configured(tmp_path, text).warnings if "console" in one)
+
+
+def test_a_console_open_to_a_network_in_the_clear_is_warned_of(tmp_path):
+    assert "speaks HTTP without TLS" in warned(tmp_path, OPEN)
+    certificate = make_certificates(tmp_path / "tls").both
+    for silent in (LOCAL, f'{OPEN}certificate = "{certificate}"'):
+        assert warned(tmp_path, silent) == ""
+
+
+def test_a_proxy_that_is_not_named_is_warned_of(tmp_path):
+    assert "count as one address" in warned(tmp_path, f"{OPEN}https = true")
+    assert warned(tmp_path, f'{OPEN}https = true\ntrusted_proxies = "10.0.0.1"') == ""
+    assert "whoever passes the proxy may edit" in warned(tmp_path, f'{LOCAL}trusted_proxies = "127.0.0.1"')
+
+
+def test_a_certificate_that_cannot_be_used_is_refused(tmp_path):
+    files = make_certificates(tmp_path / "tls")
+    assert configured(tmp_path, f'{LOCAL}certificate = "{files.both}"').console.encrypted
+    (tmp_path / "empty.pem").write_text("")
+    assert "cannot be used" in faults(tmp_path, f'{LOCAL}certificate = "empty.pem"')
+    assert "there is no certificate" in faults(tmp_path, f'{LOCAL}key = "{files.both}"')
+    assert "does nothing beside" in faults(tmp_path, f'{LOCAL}https = true\ncertificate = "{files.both}"')
+    assert "is not there" in faults(tmp_path, f'{LOCAL}certificate = "gone.pem"')
