@@ -194,7 +194,7 @@ class Source:
         """Writes down and reports the files that are quiet and do not count as whole all the same."""
         self._waiting.forget_missing({one.name for one in listing})
         self._waiting.note_all([(one.file, one.reason, self._remedy(one.reason)) for one in look.waiting], now)
-        passed.faults += [self._waiting.error(one.file.name) for one in look.waiting]
+        passed.faults += [self._waiting.error(one.file.name, now) for one in look.waiting]
 
     def _remedy(self, reason: WaitReason) -> str:
         if reason is WaitReason.EMPTY:
@@ -303,7 +303,7 @@ class Source:
             self._unreadable.note_success(file.name)
             self._listing_faults.forget([file.name])
             if taking is not None:
-                return self._waiting.judge(taking)
+                return self._waiting.judge(taking, self._clock())
             self._forget_waiting([file.name])  # it was left with these bytes before
         return None
 

@@ -43,6 +43,7 @@ class Troubles:
             log.warning("%s: %s", subject, text)
         else:
             row.times += 1
+            row.since = min(row.since, now)  # it may have begun by a clock that was ahead
             if text != row.text or not is_within(row.said_at, _SAY_AGAIN, now):
                 log.warning(
                     "%s: still failing after %d tries since %s: %s", subject, row.times, _clock(row.since), text

@@ -126,9 +126,9 @@ class WaitingList:
             if file is not None and not file.overtaken:
                 self._load()[name] = self._journal.waiting_files.overtake(self._place, self._folder, name)
 
-    def judge(self, taking: Taking) -> Taking:
+    def judge(self, taking: Taking, now: datetime) -> Taking:
         """The same, to be held for a person where it comes late. A file that stayed empty says nothing that is old."""
-        hold = self.hold_for(taking.name) if taking.identity.size else None
+        hold = self.hold_for(taking.name, now) if taking.identity.size else None
         if hold is None:
             return taking
         return replace(taking, hold=hold, after_message=self.files()[taking.name].after_message)
@@ -142,17 +142,17 @@ class WaitingList:
         """What the caller wrote down was rolled back: the journal is asked anew."""
         self._known = None
 
-    def error(self, name: str) -> Transient:
+    def error(self, name: str, now: datetime) -> Transient:
         """What is reported of a waiting file."""
         file = self._load()[name]
         return Transient(
             f"the file is {file.reason} and not taken yet",
             where=Place(file=self._location(name)),
-            why=f"since {file.first_seen:%Y-%m-%d %H:%M:%S} UTC",
+            why=f"since {min(file.first_seen, now):%Y-%m-%d %H:%M:%S} UTC",
             remedy=file.detail,
         )
 
-    def hold_for(self, name: str) -> Fault | None:
+    def hold_for(self, name: str, now: datetime) -> Fault | None:
         """Why the messages of a file that is taken now are held for a person; None if they need not be."""
         file = self._load().get(name)
         if file is None or file.reason not in _CAN_BE_LATE:
@@ -166,7 +166,7 @@ class WaitingList:
             "Late",
             f"the file was {file.reason} when it came, and newer files have gone out since",
             self._location(name),
-            f"first seen at {file.first_seen:%Y-%m-%d %H:%M:%S} UTC; {newer} newer message(s) of "
+            f"first seen at {min(file.first_seen, now):%Y-%m-%d %H:%M:%S} UTC; {newer} newer message(s) of "
             f"{', '.join(self._routes)} went out before it could be taken, and what it says may be older than they are",
             "Look at it: `cegid-daemon release ID` sends it all the same, `cegid-daemon discard ID` closes it.",
         )

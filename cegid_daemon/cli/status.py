@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +15,8 @@ from cegid_daemon.logs import masked
 from cegid_daemon.model import escape_name, location, utc_text
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from cegid_daemon.config import Config
     from cegid_daemon.journal import Journal
     from cegid_daemon.journal.notices import Notice
@@ -51,12 +53,13 @@ def status(ctx: click.Context, as_json: bool) -> None:
 
     Beside a running daemon and without one.
     """
+    from cegid_daemon.bootstrap import utc_now
     from cegid_daemon.holding import StateFolder
 
     invocation = ctx.ensure_object(Invocation)
     config = invocation.config()
     with invocation.reading(config) as journal:
-        standing = _standing(journal, config) if journal else NOTHING
+        standing = _standing(journal, config, utc_now()) if journal else NOTHING
     running = StateFolder(config.state).is_held()
     if as_json:
         print_json(_as_json(config, standing, running))
@@ -67,15 +70,36 @@ def status(ctx: click.Context, as_json: bool) -> None:
     _print(config, standing)
 
 
-def _standing(journal: Journal, config: Config) -> Standing:
+def _standing(journal: Journal, config: Config, now: datetime) -> Standing:
+    """What the journal says now; what a clock that was ahead wrote down counts as now."""
     from cegid_daemon.journal.overview import Overview
 
     overview = Overview(journal.connection)
     counts = overview.counts()
     last = {route: message for route in {**config.routes, **counts} if (message := overview.last(route)) is not None}
-    contacts = {contact.endpoint: contact for contact in overview.contacts()}
     return Standing(
-        counts, last, overview.aside(_ASIDE), contacts, journal.waiting_files.all(), journal.notices.active()
+        counts,
+        {route: _at_most(message, now) for route, message in last.items()},
+        [_at_most(message, now) for message in overview.aside(_ASIDE)],
+        {contact.endpoint: _contact(contact, utc_text(now)) for contact in overview.contacts()},
+        [replace(file, first_seen=min(file.first_seen, now)) for file in journal.waiting_files.all()],
+        [
+            replace(notice, first_at=min(notice.first_at, now), last_at=min(notice.last_at, now))
+            for notice in journal.notices.active()
+        ],
+    )
+
+
+def _at_most(message: Message, now: datetime) -> Message:
+    return replace(message, received_at=min(message.received_at, now))
+
+
+def _contact(contact: Contact, now: str) -> Contact:
+    since = contact.failing_since
+    return replace(
+        contact,
+        ok_at=min(contact.ok_at, now) if contact.ok_at else contact.ok_at,
+        failing_since=min(since, now) if since else since,
     )
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
 from cegid_daemon.model import utc_moment, utc_text
@@ -57,6 +58,15 @@ def moment(value: datetime | str | None) -> Markup:
     return Markup('<time datetime="{}" title="{} UTC">{} UTC</time>').format(
         utc_text(at), f"{at:%Y-%m-%d %H:%M:%S}", f"{at:%Y-%m-%d %H:%M:%S}"
     )
+
+
+@pass_context
+def past_moment(context: Context, value: datetime | str | None) -> Markup:
+    """The time of something that happened: what a clock that was ahead wrote down counts as now."""
+    now = context.get("now")
+    if not value or now is None:
+        return moment(value)
+    return moment(min(value if isinstance(value, datetime) else utc_moment(value), now))
 
 
 def hour(at: datetime) -> Markup:
@@ -113,7 +123,9 @@ def environment() -> Environment:
         loader=FileSystemLoader(HERE / "pages"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    found.filters.update(visible=visible, prose=prose, moment=moment, hour=hour, amount=amount, size=size, took=took)
+    found.filters.update(
+        visible=visible, prose=prose, moment=past_moment, due=moment, hour=hour, amount=amount, size=size, took=took
+    )
     found.globals.update(query=query, static_version=static_version())
     return found
 

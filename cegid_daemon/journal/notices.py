@@ -40,6 +40,8 @@ class Notices:
             self._db.execute(
                 "INSERT INTO notice (kind, subject, text, first_at, last_at) VALUES (?, ?, ?, ?, ?) "
                 "ON CONFLICT (kind, subject) DO UPDATE SET text = excluded.text, last_at = excluded.last_at, "
+                "first_at = CASE WHEN notice.first_at > excluded.last_at THEN excluded.last_at "
+                "ELSE notice.first_at END, "
                 "times = notice.times + 1",
                 (kind, kept, words, utc_text(now), utc_text(now)),
             )
