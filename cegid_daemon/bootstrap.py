@@ -138,12 +138,14 @@ class Installation(AbstractContextManager["Installation"]):
             self._spool,
             self.clock,
             stopping,
+            me,
             claims,
             self._told,
         ).sources()
         folders = {(one.endpoint.where, one.spec.folder) for one in sources}
         clear_other_places(self.journal, {f"{where}/{folder}".rstrip("/") for where, folder in folders})
-        marks = OldMarks(self.journal, endpoints, claims)
+        foreign = [one.foreign_subject for one in sources if isinstance(one, Source)]
+        marks = OldMarks(self.journal, endpoints, claims, foreign)
         leftovers = Leftovers(
             self.journal, pipeline, config.routes, folders, self.clock, sources=[one.name for one in sources],
             places={endpoint.where for endpoint in endpoints.values()}, remove_marks=marks.remove,

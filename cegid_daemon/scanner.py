@@ -33,7 +33,7 @@ from cegid_daemon.known_files import KnownFiles
 from cegid_daemon.listing_faults import ListingFaults
 from cegid_daemon.masks import OWNER_MARK, Masks
 from cegid_daemon.model import Identity, Listed, Route, SourceSpec, State, Store, WaitReason, escape_name
-from cegid_daemon.ownership import FolderClaim
+from cegid_daemon.ownership import FolderClaim, ForeignMark
 from cegid_daemon.pipeline import Pipeline, Prepared
 from cegid_daemon.timing import Look, Settling
 from cegid_daemon.trouble import Troubles
@@ -50,10 +50,10 @@ class Source:
     def __init__(
         self, routes: Sequence[Route], stores: Mapping[str, Store], endpoint: Endpoint, journal: Journal,
         pipeline: Pipeline, troubles: Troubles,
-        clock: Callable[[], datetime], stopping: Callable[[], bool], claim: FolderClaim | None = None,
+        clock: Callable[[], datetime], stopping: Callable[[], bool], claim: FolderClaim | ForeignMark | None = None,
         boot_clock: BootClock | None = None, told: MutableMapping[str, set[str]] | None = None,
     ) -> None:  # fmt: skip
-        """`claim`: ours on the folder; None: the folder is not marked.
+        """`claim`: ours on the folder, or that of others in one that we do not mark; None: nobody is asked.
 
         `boot_clock` None: the wall clock never jumps. `told`: the entries that are no files and of which the process
         told before, by the name of their source.
@@ -76,6 +76,7 @@ class Source:
         self._masks = Masks(self.spec.match, self.spec.ignore)
         self._accepts = self._masks.takes
         self._claim_on_folder = claim
+        self.foreign_subject = claim.subject if isinstance(claim, ForeignMark) else ""  # of its notice
         self._waiting = WaitingList(
             journal, endpoint.where, self.spec.folder, [route.name for route in routes], self._accepts,
             boot_clock or (lambda: BootTime("", clock().timestamp())),
@@ -122,10 +123,7 @@ class Source:
 
     def _take_new(self, passed: Passed, now: datetime) -> None:
         listing = self._list()
-        if self._claim_on_folder and (
-            refusal := self._claim_on_folder.refusal(self._masks, listing, self.routes[0].name, now)
-        ):
-            passed.faults.append(refusal)
+        if self._is_refused(listing, passed, now):
             return
         passed.faults += self._listing_faults.examine(listing, now)  # before anything is left out of it: see Listing
         listing = [one for one in listing if not one.name.startswith(OWNER_MARK)]
@@ -151,6 +149,18 @@ class Source:
         else:
             self._take_in_turn(chosen, passed)
         self._unreadable.hold_up(files if passed.taking_ended else (), now)
+
+    def _is_refused(self, listing: Sequence[Listed], passed: Passed, now: datetime) -> bool:
+        """Whether the folder is another daemon's and nothing may be taken."""
+        claim = self._claim_on_folder
+        if claim is None:
+            return False
+        if isinstance(claim, ForeignMark):
+            error = claim.examine(listing, now)
+        else:
+            error = claim.refusal(self._masks, listing, self.routes[0].name, now)
+        passed.faults += [error] if error is not None else []
+        return error is not None and not isinstance(claim, ForeignMark)
 
     def _in_line(self, ready: Sequence[Listed], fresh: Sequence[Listed]) -> Sequence[Listed]:
         """The files to take, in order, and between them those that could not be read before and are not whole now."""

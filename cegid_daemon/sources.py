@@ -17,7 +17,7 @@ from cegid_daemon.endpoints import Endpoint, Poster
 from cegid_daemon.journal import Journal
 from cegid_daemon.masks import Masks
 from cegid_daemon.model import Route
-from cegid_daemon.ownership import FolderClaim, MarkedSource, address
+from cegid_daemon.ownership import FolderClaim, ForeignMark, Identification, MarkedSource, address
 from cegid_daemon.pipeline import Pipeline
 from cegid_daemon.poller import Poll, Replies
 from cegid_daemon.rejects import Rejects
@@ -38,6 +38,7 @@ class Sourcing:
     spool: Path
     clock: Callable[[], datetime]
     stopping: Callable[[], bool]
+    me: Identification
     claims: Mapping[str, FolderClaim]  # on the folders that are marked, by address
     told: MutableMapping[str, set[str]]  # entries that are no files and of which this process told, by source
 
@@ -53,9 +54,12 @@ class Sourcing:
         source = routes[0].source
         if not source.request:
             endpoint = self.endpoints[source.endpoint]
+            claim = self.claims.get(address(endpoint.where, source.folder))
+            masks = Masks(source.match, source.ignore)
+            foreign = ForeignMark(endpoint, source.folder, masks, routes[0].name, self.me, self.journal.notices)
             return Source(
                 routes, self.config.stores, endpoint, self.journal, self.pipeline, self.troubles, self.clock,
-                self.stopping, self.claims.get(address(endpoint.where, source.folder)),
+                self.stopping, claim or foreign,
                 boot_time, self.told,
             )  # fmt: skip
         return Poll(

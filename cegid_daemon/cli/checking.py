@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cegid_daemon import __version__
-from cegid_daemon.cli.listing_check import accepted_names, check_listing, tried_abilities
+from cegid_daemon.cli.listing_check import accepted_names, check_listing, foreign_marks, tried_abilities
 from cegid_daemon.cli.opening import NO_JOURNAL, Invocation, configured
 from cegid_daemon.cli.output import fault_json, json_option, note, one_line, plural, print_json, say
 from cegid_daemon.cli.target_check import target_faults, temporaries_of
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cegid_daemon.config import Config
     from cegid_daemon.endpoints import Endpoint, Poster, Reachable
     from cegid_daemon.journal import Journal
+    from cegid_daemon.ownership import Identification
 
 
 @dataclass(slots=True)
@@ -75,7 +76,9 @@ def check(ctx: click.Context, live: bool, as_json: bool) -> None:
     _look_at_folders(config, findings)
     _look_at_journal(invocation, config, findings)
     if live:
-        findings.endpoints = [_asked(config, name) for name in config.endpoints]
+        me = _identification(invocation, config)
+        findings.endpoints = [_asked(config, name, me) for name in config.endpoints]
+        findings.warnings += [text for one in findings.endpoints for text in one["foreign_marks"]]
         _keep_cards(invocation, config, findings)
     _print(findings, as_json)
     ctx.exit(1 if findings.out_of_reach or findings.listing_faults or findings.target_faults else 0)
@@ -160,7 +163,14 @@ def _size(path: Path) -> int:
     return path.stat().st_size
 
 
-def _asked(config: Config, name: str) -> dict[str, Any]:
+def _identification(invocation: Invocation, config: Config) -> Identification:
+    from cegid_daemon.bootstrap import identification
+
+    with invocation.reading(config) as journal:
+        return identification(config, journal.ledger.known_instance() if journal is not None else "")
+
+
+def _asked(config: Config, name: str, me: Identification) -> dict[str, Any]:
     """What an endpoint answers: its abilities, and how many entries its folders have."""
     from cegid_daemon.endpoints import API_SCHEMES, open_api, open_endpoint
 
@@ -171,16 +181,18 @@ def _asked(config: Config, name: str) -> dict[str, Any]:
     endpoint = open_endpoint(spec)
     folders = _folders_of(config, name)
     faults: list[str] = []
+    foreign: list[str] = []
 
     def list_folders() -> dict[str, int]:
         counts = {}
         for folder in folders:
             counts[folder], found = check_listing(endpoint, folder, accepted_names(config, name, folder))
             faults.extend(found)
+            foreign.extend(foreign_marks(config, name, endpoint, folder, me))
         return counts
 
     found = _answer(name, endpoint, list_folders, close=False)
-    found["listing_faults"] = faults
+    found["listing_faults"], found["foreign_marks"] = faults, foreign
     try:
         if not found["error"]:
             found["card"] = _card(endpoint, {folder: temporaries_of(config, name, folder) for folder in folders})
@@ -234,7 +246,7 @@ def _answer(name: str, endpoint: Reachable, ask: Callable[[], dict[str, int]], *
     found: dict[str, Any] = {
         "endpoint": name, "place": endpoint.where, "renames": abilities.renames, "replaces": abilities.replaces,
         "remote": abilities.remote, "posts": abilities.posts, "folders": {}, "error": None,
-        "listing_faults": [], "target_faults": [],
+        "listing_faults": [], "target_faults": [], "foreign_marks": [],
     }  # fmt: skip
     try:
         found["folders"] = ask()

@@ -11,6 +11,7 @@ from cegid_daemon.endpoints.many import stat_many
 if TYPE_CHECKING:
     from cegid_daemon.config import Config
     from cegid_daemon.endpoints import Endpoint
+    from cegid_daemon.ownership import Identification
 
 _MAX_LOOKED_AT = 64  # listed files of a folder that are asked for by name
 
@@ -40,6 +41,22 @@ def accepted_names(config: Config, endpoint: str, folder: str) -> Callable[[str]
     specs = [route.source for route in config.routes.values() if route.source.endpoint == endpoint]
     masks = [Masks(spec.match, spec.ignore) for spec in specs if spec.folder == folder]
     return lambda name: any(one.takes(name) for one in masks)
+
+
+def foreign_marks(config: Config, endpoint: str, at: Endpoint, folder: str, me: Identification) -> list[str]:
+    """What is to be told of another daemon's mark in a folder of a server that routes take files from."""
+    from cegid_daemon.bootstrap import utc_now
+    from cegid_daemon.masks import Masks
+    from cegid_daemon.ownership import foreign_mark
+
+    if not at.abilities.remote:
+        return []  # `check` looks there without `--live`
+    routes = [one for one in config.routes.values() if (one.source.endpoint, one.source.folder) == (endpoint, folder)]
+    found = [
+        foreign_mark(at, folder, Masks(one.source.match, one.source.ignore), one.name, me, utc_now(), listed=False)
+        for one in routes
+    ]
+    return [str(error) for error in found if error is not None]
 
 
 def tried_abilities(endpoint: Endpoint, tried: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:

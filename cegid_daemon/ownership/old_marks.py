@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from cegid_daemon.endpoints.folder import FolderEndpoint
 from cegid_daemon.endpoints.owner_mark import OwnerMark
@@ -20,11 +20,15 @@ log = logging.getLogger(__name__)
 class OldMarks:
     """Our marks in folders that no source of ours uses any more."""
 
-    def __init__(self, journal: Journal, endpoints: Mapping[str, Endpoint], claims: Mapping[str, FolderClaim]) -> None:
-        """`claims`: on the folders that are still ours, by address."""
+    def __init__(
+        self, journal: Journal, endpoints: Mapping[str, Endpoint], claims: Mapping[str, FolderClaim],
+        foreign: Collection[str] = (),
+    ) -> None:  # fmt: skip
+        """`claims`: on the folders that are still ours, by address; `foreign`: subjects told of folders without one."""
         self._journal = journal
         self._at = {endpoint.where: endpoint for endpoint in endpoints.values()}
         self._claims = claims
+        self._foreign = foreign
 
     def remove(self) -> None:
         """Takes them away, as far as that is possible now."""
@@ -33,7 +37,7 @@ class OldMarks:
                 self._journal.places.unmarked(place, folder)
         self._journal.notices.clear_kind(UNMARKED, self._claims)
         subjects = [subject for claim in self._claims.values() for subject in claim.subjects]
-        self._journal.notices.clear_kind(OWNED, subjects)
+        self._journal.notices.clear_kind(OWNED, [*subjects, *self._foreign])
 
     def _remove(self, place: str, folder: str) -> bool:
         endpoint = self._at.get(place)
