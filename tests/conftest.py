@@ -17,6 +17,10 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("busy machine", settings(), deadline=None)  # no property is about the time an example takes
+settings.load_profile("busy machine")
 
 ALLOWED = (
     "this server shows a symlink as the file it leads to",

@@ -18,7 +18,7 @@ from cegid_daemon.endpoints.many import Move, Small, put_many, rename_many
 from cegid_daemon.errors import Absent, Barred, ConfigurationError, EndpointError, Permanent, Transient, Untrusted
 from cegid_daemon.model import EndpointSpec
 from tests.servers import ftp
-from tests.servers.ftp import AbstractedFS, FTPHandler
+from tests.servers.ftp import Filesystem, FTPHandler
 from tests.servers.places import HOST, Hidden, Place, free_port, make_certificates, wait_until
 from tests.servers.proxy import proxy
 
@@ -258,7 +258,7 @@ def test_a_download_goes_on_where_the_server_broke_it_off(tmp_path: Path) -> Non
                 raise OSError(5, "Input/output error")
             return super().read(size)
 
-    class BadDisk(AbstractedFS):  # type: ignore[misc]
+    class BadDisk(Filesystem):  # type: ignore[misc]
         def open(self, filename: str, mode: str) -> object:
             return Breaking(filename, "r")
 
@@ -292,7 +292,7 @@ def test_a_disk_that_fills_up_is_transient(tmp_path: Path) -> None:
             self.closed = True
             self._file.close()
 
-    class SmallDisk(AbstractedFS):  # type: ignore[misc]
+    class SmallDisk(Filesystem):  # type: ignore[misc]
         def open(self, filename: str, mode: str) -> object:
             return FullDisk(filename)
 

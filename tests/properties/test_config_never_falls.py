@@ -32,7 +32,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100)
 @given(st.dictionaries(KEYS, VALUES, max_size=8))
 def test_any_toml_is_used_or_refused_with_places(document):
     _used_or_refused("".join(f"{key} = {_toml(value)}\n" for key, value in document.items()))
@@ -82,7 +82,7 @@ def _paths(value, above=()):
         yield from _paths(inner, (*above, key))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100)
 @given(st.dictionaries(st.sampled_from(list(_paths(SOUND))), VALUES, min_size=1, max_size=4))
 def test_a_sound_configuration_with_any_values_replaced_is_used_or_refused_with_places(changes):
     document = copy.deepcopy(SOUND)

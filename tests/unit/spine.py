@@ -19,6 +19,7 @@ from cegid_daemon.errors import BadInput, Place
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.frames import compress_frames
 from cegid_daemon.model import Direction, Route, SourceSpec, Store, TargetSpec
+from cegid_daemon.once import Outcome, once
 from cegid_daemon.pipeline import Pipeline
 from cegid_daemon.rewrite.ports import PartMade, Rewritten
 from cegid_daemon.rewrite.recipe import Layout, Recipe, Templates
@@ -148,6 +149,16 @@ class Spine:
     def look(self, *, patient: bool = True) -> Passed:
         passes = [source.look(patient=patient) for source in self.sources]
         return passes[0]
+
+    def once(self) -> tuple[Outcome, timedelta]:
+        """What the command `once` comes to, and how long it waited."""
+        start = self.now
+
+        def wait(seconds: float) -> bool:
+            self.after(seconds=seconds)
+            return False
+
+        return once(self.sources, clock=lambda: self.now, wait=wait), self.now - start
 
     def drop(self, name: str, body: bytes, folder: str = "in") -> None:
         self.inbox.lay(folder, name, body)

@@ -12,7 +12,6 @@ from cegid_daemon.endpoints.listing import Listing
 from cegid_daemon.errors import Absent, SourceChanged
 from cegid_daemon.listing_faults import clear_other_places
 from cegid_daemon.model import Identity, Listed
-from cegid_daemon.once import once
 from tests.unit.spine import Spine
 
 LINE = "-rw-r--r--    1 0        0             309 yesterday STOCK.csv"
@@ -29,11 +28,8 @@ def lists(spine: Spine, *, unread: tuple[str, ...] = (), more: tuple[Listed, ...
 
 
 def one_pass(spine: Spine) -> Any:
-    def wait(seconds: float) -> bool:
-        spine.after(seconds=seconds)
-        return False
-
-    return once(spine.sources, clock=lambda: spine.now, wait=wait)
+    outcome, _ = spine.once()
+    return outcome
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from cegid_daemon.endpoints import leases, open_endpoint
 from cegid_daemon.endpoints.folder import FolderEndpoint
 from cegid_daemon.endpoints.protocol import Abilities, WriterCheck
 from cegid_daemon.model import EndpointSpec, WaitReason
-from cegid_daemon.once import once
 from cegid_daemon.open_files import OpenFiles
 from tests.unit.spine import Spine, route
 
@@ -227,12 +226,6 @@ def test_once_reports_an_open_file_and_does_not_wait_for_it(spine_of: Build) -> 
     spine = spine_of(route(source_settle=timedelta(seconds=1)))
     Writers(spine).names.add("A.csv")
     spine.drop("A.csv", b"one")
-
-    def wait(seconds: float) -> bool:
-        spine.after(seconds=seconds)
-        return False
-
-    start = spine.now
-    outcome = once(spine.sources, clock=lambda: spine.now, wait=wait)
-    assert (outcome.claimed, spine.now - start) == (0, timedelta(seconds=1))
+    outcome, waited = spine.once()
+    assert (outcome.claimed, waited) == (0, timedelta(seconds=1))
     assert ["A.csv" in fault and "open for writing" in fault for fault in outcome.faults] == [True]

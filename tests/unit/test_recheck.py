@@ -12,7 +12,6 @@ from cegid_daemon.endpoints.memory import _File
 from cegid_daemon.endpoints.protocol import Abilities
 from cegid_daemon.errors import JournalUnavailable
 from cegid_daemon.model import Direction, Route
-from cegid_daemon.once import once
 from tests.unit.spine import Spine, route
 
 Build = Callable[..., Spine]
@@ -34,6 +33,16 @@ def write_on(spine: Spine, folder: str, name: str, body: bytes) -> None:
 @pytest.fixture
 def taken(spine: Spine) -> Spine:
     """A spine that has taken a file and filed it away, where it may yet change."""
+    spine.drop("S.csv", b"1")
+    spine.look()
+    return spine
+
+
+@pytest.fixture
+def deleting(spine_of: Build, monkeypatch: pytest.MonkeyPatch) -> Spine:
+    """A spine that is to delete the file it has taken, where nobody can tell whether it is still being written."""
+    spine = spine_of(route(source_after="delete"))
+    monkeypatch.setattr(spine.inbox, "has_writer", lambda *_: None)
     spine.drop("S.csv", b"1")
     spine.look()
     return spine
@@ -261,12 +270,9 @@ def test_a_left_export_that_grows_is_held(spine_of: Build) -> None:
 
 
 def test_a_file_to_be_deleted_is_kept_for_a_minute_where_nobody_can_tell_who_writes(
-    spine_of: Build, monkeypatch: pytest.MonkeyPatch
+    deleting: Spine,
 ) -> None:
-    spine = spine_of(route(source_after="delete"))
-    monkeypatch.setattr(spine.inbox, "has_writer", lambda *_: None)
-    spine.drop("S.csv", b"1")
-    spine.look()
+    spine = deleting
     (name,) = spine.lying()
     assert (spine.states(), name.endswith(".gone")) == (["done"], True)
     spine.after(seconds=71)
@@ -300,12 +306,9 @@ def test_a_file_on_a_server_is_deleted_at_once(spine_of: Build) -> None:
 
 
 def test_a_file_to_be_deleted_that_grows_is_sent_whole_and_then_deleted(
-    spine_of: Build, monkeypatch: pytest.MonkeyPatch
+    deleting: Spine,
 ) -> None:
-    spine = spine_of(route(source_after="delete"))
-    monkeypatch.setattr(spine.inbox, "has_writer", lambda *_: None)
-    spine.drop("S.csv", b"1")
-    spine.look()
+    spine = deleting
     (name,) = spine.lying()
     write_on(spine, "in", name, b"12")
     settle(spine, 4)
@@ -316,16 +319,11 @@ def test_a_file_to_be_deleted_that_grows_is_sent_whole_and_then_deleted(
 
 def test_once_sees_a_change_at_once_and_waits_until_it_is_quiet(spine_of: Build) -> None:
     spine = spine_of(route(source_settle=timedelta(seconds=3)))
-
-    def wait(seconds: float) -> bool:
-        spine.after(seconds=seconds)
-        return False
-
     spine.drop("S.csv", b"1")
     spine.after(minutes=1)
-    once(spine.sources, clock=lambda: spine.now, wait=wait)
+    spine.once()
     write_on(spine, DAY, "S.csv", b"12")
-    outcome = once(spine.sources, clock=lambda: spine.now, wait=wait)
+    outcome, _ = spine.once()
     assert (outcome.well, bodies(spine)) == (True, [b"1", b"12"])
 
 

@@ -175,22 +175,15 @@ def test_once_waits_for_what_settles_and_tries_what_waits(spine_of: Build) -> No
     spine.inbox.abilities = Abilities(remote=True)  # or the times of the endpoint in memory would be long ago
     spine.restart()
     spine.drop("a.csv", b"one")
-    waited: list[float] = []
-
-    def wait(seconds: float) -> bool:
-        waited.append(seconds)
-        spine.after(seconds=seconds)
-        return False
-
-    outcome = once(spine.sources, clock=lambda: spine.now, wait=wait)
-    assert (outcome.delivered, round(sum(waited))) == (1, 3)
+    outcome, waited = spine.once()
+    assert (outcome.delivered, waited) == (1, timedelta(seconds=3))
     spine.outbox.drop_folder("out")
     spine.drop("b.csv", b"two")
-    outcome = once(spine.sources, clock=lambda: spine.now, wait=wait)
+    outcome, _ = spine.once()
     assert not outcome.well
     assert [fault.split(":")[0] for fault in outcome.faults] == ["message 2 waits"]
     spine.outbox.make_folder("out")
-    assert once(spine.sources, clock=lambda: spine.now, wait=wait).delivered == 1
+    assert spine.once()[0].delivered == 1
 
 
 def test_of_a_batch_read_together_each_file_answers_for_itself_up_to_one_that_cannot_be_read(spine: Spine) -> None:

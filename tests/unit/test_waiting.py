@@ -9,7 +9,6 @@ import pytest
 
 from cegid_daemon.endpoints.protocol import Abilities
 from cegid_daemon.model import Identity, State, WaitReason
-from cegid_daemon.once import once
 from cegid_daemon.waiting import forget_elsewhere
 from tests.unit.spine import Spine, route
 
@@ -175,15 +174,8 @@ def test_once_reports_an_empty_file_and_does_not_wait_for_it(spine_of: Build) ->
     spine.restart()
     spine.drop("STOCK1.csv", b"")
     spine.drop("STOCK2.csv", b"rows")
-    waited: list[float] = []
-
-    def wait(seconds: float) -> bool:
-        waited.append(seconds)
-        spine.after(seconds=seconds)
-        return False
-
-    outcome = once(spine.sources, clock=lambda: spine.now, wait=wait)
-    assert (outcome.delivered, round(sum(waited)), outcome.well) == (1, 1, False)
+    outcome, waited = spine.once()
+    assert (outcome.delivered, waited, outcome.well) == (1, timedelta(seconds=1), False)
     assert ["STOCK1.csv" in fault and "empty" in fault for fault in outcome.faults] == [True]
 
 
