@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import takewhile
 
 from cegid_daemon.errors import ConfigurationError, JournalUnavailable, MessageError, Refused
 from cegid_daemon.journal import Journal
@@ -89,7 +90,7 @@ class EarlyKeys:
         if newest == self._looked_at:
             return False
         found = self._journal.search.unread(self._looked_at, _AT_ONCE)
-        ready = [one for one in found if not timedelta(0) <= now - one.received_at < _WAITED]
+        ready = list(takewhile(lambda one: not timedelta(0) <= now - one.received_at < _WAITED, found))
         noted: list[tuple[int, bytes]] = []
         for message in ready:
             if self._stopping():

@@ -6,6 +6,7 @@ import json
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -180,6 +181,20 @@ def test_a_burst_and_a_large_file_are_noted_in_a_few_turns(blocked: Spine) -> No
     assert found(blocked, "BIG49999") == big, "a long list stays as it is until its message is rewritten"
     blocked.journal.ledger.stop(big[0], State.HELD, Fault("", "x"))
     assert found(blocked, "BIG31000") == big
+
+
+def test_none_is_passed_by_because_a_later_one_seems_older(blocked: Spine) -> None:
+    """The clock was set back between two claims, or a claim falls into the turn."""
+    for number in (2, 3):
+        blocked.drop(f"ORDER_{number}.csv", csv(f"WEB200{number}", f"SKU{number}"))
+        blocked.look()
+        blocked.after(milliseconds=500)
+    early, later = early_keys_of(blocked), blocked.now
+    early.turn(later - timedelta(milliseconds=700))  # the first is young, the second not there yet by this clock
+    assert found(blocked, "WEB2003") == []
+    early.turn(later + timedelta(seconds=2))
+    assert found(blocked, "WEB2002") == [2]
+    assert found(blocked, "WEB2003") == [3]
 
 
 def test_what_is_rewritten_meanwhile_is_not_noted(blocked: Spine) -> None:
