@@ -210,6 +210,10 @@ class JournalDamaged(JournalError):
     """SQLite finds the journal broken."""
 
 
+class JournalLogLost(JournalError):
+    """The write-ahead log of a running daemon was removed: the journal is whole, and others cannot read it now."""
+
+
 class JournalNewer(JournalError):
     """A newer cegid-daemon wrote this journal."""
 
@@ -228,6 +232,10 @@ class AlreadyRunning(CegidDaemonError):
 
 class Refused(CegidDaemonError):
     """An operator asked for something that cannot be done."""
+
+
+class BadValue(Refused):
+    """What an operator gave is no value for what it was given for."""
 
 
 class NotThere(Refused):

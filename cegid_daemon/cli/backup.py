@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from cegid_daemon.cli.opening import NO_JOURNAL, Invocation, configured
-from cegid_daemon.cli.output import json_option, plural, print_json, progress, say
+from cegid_daemon.cli.output import STDOUT, json_option, plural, print_json, progress, say
 from cegid_daemon.errors import Refused
 
 
@@ -24,6 +24,8 @@ def backup(ctx: click.Context, file: Path, as_json: bool) -> None:
     """
     from cegid_daemon.journal.backup import backup as copy
 
+    if str(file) == STDOUT:
+        raise click.BadParameter("a backup is proved whole as a file and cannot go to stdout", param_hint="FILE")
     invocation = ctx.ensure_object(Invocation)
     with invocation.reading(invocation.config()) as journal:
         if journal is None:

@@ -20,7 +20,7 @@ from cegid_daemon.cli.opening import (
     the_store,
     who,
 )
-from cegid_daemon.cli.output import json_option, note, print_json, print_json_rows, print_table, say
+from cegid_daemon.cli.output import json_option, note, output_option, print_json, print_json_rows, print_table, say
 from cegid_daemon.cli.sheets import Sheet, export, merge
 
 if TYPE_CHECKING:
@@ -183,8 +183,7 @@ def import_(ctx: click.Context, file: Path, layout: str | None, store: str | Non
 
 
 @buffers.command("export")
-@click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
-              help="Where to write; stdout unless named.")  # fmt: skip
+@output_option(folders=False)
 @store_option
 @at_option
 @configured

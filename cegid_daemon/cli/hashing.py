@@ -8,7 +8,7 @@ import click
 
 from cegid_daemon import passwords
 from cegid_daemon.cli.output import json_option, print_json, say
-from cegid_daemon.errors import Refused
+from cegid_daemon.errors import BadValue
 
 
 @click.command("hash-password")
@@ -21,7 +21,7 @@ def hash_password(as_json: bool) -> None:
     """
     password = _asked() if sys.stdin.isatty() else sys.stdin.readline().removesuffix("\n").removesuffix("\r")
     if not password:
-        raise Refused("the password is empty", remedy="Give one, best a long one.")
+        raise BadValue("the password is empty", remedy="Give one, best a long one.")
     text = passwords.hashed(password)
     if as_json:
         print_json({"hash": text})

@@ -20,6 +20,7 @@ from cegid_daemon.cli.output import (
     json_option,
     note,
     one_line,
+    output_option,
     plural,
     print_json,
     print_json_rows,
@@ -165,8 +166,7 @@ def diff(ctx: click.Context, message: int, key: str, record: int | None, count: 
 
 @log.command()
 @click.argument("entry", type=click.IntRange(min=1))
-@click.option("--output", "-o", type=click.Path(path_type=Path), metavar="FILE",
-              help="Where to write: a file, or a folder. stdout unless named.")  # fmt: skip
+@output_option("Where to write: a file, or a folder.")
 @configured
 @click.pass_context
 def save(ctx: click.Context, entry: int, output: Path | None) -> None:

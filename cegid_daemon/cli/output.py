@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, is_dataclass
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -23,12 +24,30 @@ if TYPE_CHECKING:
     from click._termui_impl import ProgressBar
 
 F = TypeVar("F", bound=Callable[..., Any])
+STDOUT = "-"
 _BLOCK = 1_000  # rows of a table printed at once
 
 
 def json_option(command: F) -> F:
     """Gives a command `--json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+class ResultPath(click.Path):
+    """Where a result goes; `-` is stdout, as if nothing was named (`./-` is a file of that name)."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path; None for stdout."""
+        return None if value == STDOUT else super().convert(value, param, ctx)
+
+
+def output_option(
+    help_text: str = "Where to write.", *, metavar: str = "FILE", folders: bool = True
+) -> Callable[[F], F]:
+    """Gives a command `--output`."""
+    where = ResultPath(dir_okay=folders, path_type=Path)
+    said = f"{help_text} stdout unless named, or with -."
+    return click.option("--output", "-o", type=where, metavar=metavar, help=said)
 
 
 def say(text: str = "") -> None:

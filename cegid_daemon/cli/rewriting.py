@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from cegid_daemon.cli.opening import Invocation, complete_routes, configured, known_routes
-from cegid_daemon.cli.output import json_option, note, plural, print_json, progress
+from cegid_daemon.cli.output import json_option, note, output_option, plural, print_json, progress
 from cegid_daemon.errors import Place, Refused
 from cegid_daemon.files import write_atomically
 
@@ -32,8 +33,7 @@ _CHUNK = 256 << 10
 @click.command()
 @click.argument("route", shell_complete=complete_routes)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--output", "-o", type=click.Path(path_type=Path), metavar="OUT",
-              help="Where to write; a folder for several parts. stdout unless named.")  # fmt: skip
+@output_option("Where to write; a folder for several parts.", metavar="OUT")
 @json_option
 @configured
 @click.pass_context
@@ -48,6 +48,8 @@ def rewrite(ctx: click.Context, route: str, file: Path, output: Path | None, as_
     from cegid_daemon.rewrite import rewrite as rewritten
     from cegid_daemon.workshop.orders import Limits
 
+    if as_json and output is None and ctx.get_parameter_source("output") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("with --json stdout has the account; name a file or a folder for the result: -o OUT")
     invocation = ctx.ensure_object(Invocation)
     config = invocation.config()
     known_routes(config, (route,))

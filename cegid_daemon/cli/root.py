@@ -30,6 +30,7 @@ from cegid_daemon.cli.starting import init
 from cegid_daemon.cli.status import status
 from cegid_daemon.errors import (
     AlreadyRunning,
+    BadValue,
     CegidDaemonError,
     ConfigurationError,
     JournalError,
@@ -61,7 +62,7 @@ class Roof(click.Group):
 def code_of(error: CegidDaemonError) -> int:
     """The exit code an error ends a command with."""
     match error:
-        case ConfigurationError():
+        case ConfigurationError() | BadValue():
             return USAGE
         case AlreadyRunning():
             return TAKEN

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from cegid_daemon.errors import Refused
+from cegid_daemon.errors import BadValue
 from cegid_daemon.journal.connection import Connection
 from cegid_daemon.journal.intake import BelongsRow, BufferRow, ImportReport, Intake, Progress, unwatched
 from cegid_daemon.journal.revisions import LATEST, LEVELS, Author, Change, Revisions, or_blank, trimmed
@@ -67,7 +67,7 @@ class BufferBook:
     def set(self, store: str, level: str, key: str, value: str, *, who: str, now: datetime, origin: str) -> Buffer:
         """Sets a buffer to a typed text, and gives it back as it applies (see `Buffer.units`).
 
-        A blank, or a text that is no value, unsets; the text is kept. Raises Refused for a level or key that cannot be.
+        A blank, or a text that is no value, unsets; the text is kept. BadValue for a level or key that cannot be.
         """
         level, key = _checked(level, key)
         with self._connection.transaction():
@@ -192,9 +192,9 @@ class BufferBook:
 def _checked(level: str, key: str) -> tuple[str, str]:
     key = trimmed(key)
     if level not in LEVELS:
-        raise Refused(f"{level!r} is not a level of buffers", remedy=f"Take one of {', '.join(LEVELS)}.")
+        raise BadValue(f"{level!r} is not a level of buffers", remedy=f"Take one of {', '.join(LEVELS)}.")
     if level == "store" and key:
-        raise Refused("a store buffer has no key", why=f"{key!r} was given", remedy="Leave the key blank.")
+        raise BadValue("a store buffer has no key", why=f"{key!r} was given", remedy="Leave the key blank.")
     if level != "store" and not key:
-        raise Refused(f"the key of a {level} buffer is blank", remedy=f"Give the {level}'s code.")
+        raise BadValue(f"the key of a {level} buffer is blank", remedy=f"Give the {level}'s code.")
     return level, key

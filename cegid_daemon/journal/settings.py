@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from cegid_daemon.errors import Refused
+from cegid_daemon.errors import BadValue
 from cegid_daemon.journal.connection import Connection
 from cegid_daemon.journal.revisions import Author, Change, Revisions, trimmed
 from cegid_daemon.model import Store
@@ -72,7 +72,7 @@ class Settings:
         return str(row["value"]) if row else None
 
     def set(self, store: str, key: str, value: str, *, who: str, origin: str, now: datetime) -> None:
-        """Changes a setting. Raises Refused for a key or value that cannot be; "" unsets the stock buffer."""
+        """Changes a setting. Raises BadValue for a key or value that cannot be; "" unsets the stock buffer."""
         value = _checked(key, value)
         with self._connection.transaction():
             if value != self.get(store, key):
@@ -126,7 +126,7 @@ def _word(switch: bool) -> str:
 
 def _place(key: str) -> tuple[str, str]:
     if key not in KEYS:
-        raise Refused(f"{key!r} is not a setting", remedy=f"Take one of {', '.join(KEYS)}.")
+        raise BadValue(f"{key!r} is not a setting", remedy=f"Take one of {', '.join(KEYS)}.")
     return ("buffer", "") if key == "stock-buffer" else ("setting", key)
 
 
@@ -134,11 +134,11 @@ def _checked(key: str, value: str) -> str:
     _place(key)
     if key == "stock-buffer":
         if value and parse(value) is None:  # blanks that were typed are a slip, only "" unsets
-            raise Refused(
+            raise BadValue(
                 f"{value!r} is not a stock buffer", remedy='Give zero or a positive whole number, or "" for none.'
             )
         return trimmed(value)
     word = trimmed(value).lower()
     if word not in _SWITCHES:
-        raise Refused(f"{value!r} does not switch {key}", remedy="Give true or false.")
+        raise BadValue(f"{value!r} does not switch {key}", remedy="Give true or false.")
     return word

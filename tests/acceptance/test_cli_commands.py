@@ -411,11 +411,14 @@ def test_what_is_no_buffer_is_refused_and_the_command_that_unsets_is_named(shop:
         refused = shop("buffers", "set", "--level", "store", value, code=2)
         assert "buffers unset --level store" in refused.stderr, value
         if value:
-            refused = shop("settings", "set", "stock-buffer", value, code=1)
+            refused = shop("settings", "set", "stock-buffer", value, code=2)
             assert '"" for none' in refused.stderr, value
     assert [one["value"] for one in shop.json("buffers", "list")] == ["4", "5"]
     shop("buffers", "set", "A", " 007\u00a0", "--level", "variation")
     assert shop.json("buffers", "get", "A", "--level", "variation")["units"] == 7
+    for key in ("enabled", "log-requests"):
+        assert "Give true or false" in shop("settings", "set", key, "maybe", code=2).stderr
+    assert "is blank" in shop("buffers", "set", " ", "5", "--level", "variation", code=2).stderr
     assert "(unset)" in shop("settings", "set", "stock-buffer", "").stdout
     assert shop("settings", "get", "stock-buffer").stdout == "\n"
 
@@ -514,7 +517,7 @@ def test_settings_hold_from_the_next_pass_on(shop: Shop) -> None:
     shop("settings", "set", "stock-buffer", "")
     shop("once")
     assert "<Stock>10</Stock>" in (shop.outbox / "STOCK.xml").read_text("utf-8")
-    assert "is not a stock buffer" in shop("settings", "set", "stock-buffer", "-3", code=1).stderr
+    assert "is not a stock buffer" in shop("settings", "set", "stock-buffer", "-3", code=2).stderr
 
 
 def test_edits_beside_a_running_daemon_count_at_once(shop: Shop) -> None:
@@ -598,6 +601,21 @@ def into_pipe(shop: Shop, fifo: Path, *words: str) -> bytes:
     shop(*words, str(fifo))
     reader.join(10)
     return read[0]
+
+
+def test_a_dash_is_stdout_for_every_command_that_writes_a_result(shop: Shop) -> None:
+    shop.drop()
+    shop("once")
+    shop("buffers", "set", "A", "5", "--level", "variation")
+    sample = str(SAMPLES / "STOCK.csv")
+    commands = [("rewrite", "inventory", sample), ("log", "save", "1"), ("buffers", "export")]
+    for words in commands:
+        assert shop(*words, "-o", "-").stdout == shop(*words).stdout != "", words
+    assert "stdout has the account" in shop("rewrite", "inventory", sample, "--json", "-o", "-", code=2).stderr
+    assert "cannot go to stdout" in shop("backup", "-", code=2).stderr
+    assert not (shop.folder / "-").exists()
+    shop("log", "save", "1", "-o", "./-")
+    assert (shop.folder / "-").exists()
 
 
 def test_results_are_written_through_pipes_and_never_over_links(shop: Shop) -> None:
