@@ -48,7 +48,7 @@ class Commits:
         self._since = 0  # commits since the last checkpoint
         self._wal_bytes = self.wal_bytes()  # at the last checkpoint
         self._cut_at = 0.0  # monotonic
-        self._has_log = False  # it is there from the first commit on until the last connection closes
+        self._log = 0  # its inode: it is there from the first commit on until the last connection closes
         self._counted: Progress | None = None
         self._marker = Marker(path)
         self._lock = WalLock(self._marker.descriptor)
@@ -104,7 +104,8 @@ class Commits:
             self._marker.advance(self._counted)
         self._counted = None
         self._since += committed
-        self._has_log |= committed
+        if committed and not self._log:
+            self._log = self._inode()
         self._lock.release()
 
     # -- checkpoints ------------------------------------------------------------------------------------------------
@@ -155,8 +156,14 @@ class Commits:
             return 0
 
     def log_is_missing(self) -> bool:
-        """Whether the write-ahead log was removed by somebody else."""
-        return self._has_log and not self._wal.exists()
+        """Whether the write-ahead log was removed by somebody else; whoever looked since may have made another."""
+        return self._log != 0 and self._inode() != self._log
+
+    def _inode(self) -> int:
+        try:
+            return self._wal.stat().st_ino
+        except FileNotFoundError:
+            return 0
 
     @contextlib.contextmanager
     def closing(self) -> Iterator[None]:

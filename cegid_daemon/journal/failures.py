@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 
 from cegid_daemon.errors import JournalDamaged, JournalError, JournalUnavailable, Place
+from cegid_daemon.journal.lost_log import lost_log
 
 RESTORE = (
     "Stop the daemon, keep the broken file aside (with its -wal and -shm), and put a copy made by "
@@ -22,15 +23,17 @@ _UNAVAILABLE = frozenset(
 
 
 def refuse_damage(raw: sqlite3.Connection, path: Path) -> None:
-    """Reads the whole file through. Raises JournalDamaged with SQLite's first finding."""
+    """Reads the whole file through. Raises JournalDamaged with SQLite's first finding, or JournalLogLost."""
     found = raw.execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":
         raise damaged(path, str(found))
 
 
-def damaged(path: Path, why: str) -> JournalDamaged:
-    """The error for a broken journal, with how to restore it."""
-    return JournalDamaged("the journal is damaged", where=Place(file=str(path)), why=why, remedy=RESTORE)
+def damaged(path: Path, why: str) -> JournalError:
+    """The error for a broken journal, with how to restore it; or for one whose log was taken away."""
+    return lost_log(path) or JournalDamaged(
+        "the journal is damaged", where=Place(file=str(path)), why=why, remedy=RESTORE
+    )
 
 
 def translate(exc: sqlite3.DatabaseError, path: Path) -> JournalError | None:

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from cegid_daemon.errors import JournalDamaged, JournalLogLost
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.backup import backup
+from cegid_daemon.journal.failures import damaged
+from cegid_daemon.journal.lost_log import lost_log
 from cegid_daemon.journal.marker import marker, read_marker
 from cegid_daemon.restored import LOG_REMOVED, expire_report, guard_log, report_taken_back
 from tests.unit.spine import NOON, Spine
@@ -174,6 +177,34 @@ def test_a_held_message_is_sent_when_a_person_says_so(spine: Spine) -> None:
     assert spine.look().delivered == 0
     spine.desk().release(1)
     assert spine.look().delivered == 1
+
+
+def test_another_log_made_since_does_not_hide_that_it_was_removed(spine: Spine) -> None:
+    deliver(spine, "a.csv")
+    log = path(spine).with_name("journal.sqlite-wal")
+    aside = log.rename(log.with_name("aside"))
+    log.touch()
+    guard_log(spine.journal, NOON)
+    assert [notice.subject for notice in spine.journal.notices.active()] == [LOG_REMOVED]
+    aside.unlink()
+
+
+@pytest.mark.parametrize("left", ["nothing", "an empty one"])
+def test_a_removed_log_is_no_damage_to_whoever_reads_beside_the_daemon(spine: Spine, left: str) -> None:
+    deliver(spine, "a.csv")
+    assert lost_log(path(spine)) is None
+    log = path(spine).with_name("journal.sqlite-wal")
+    log.unlink()
+    if left != "nothing":
+        log.touch()
+    found = damaged(path(spine), "Page 17: unable to get the page. error code=522")
+    assert isinstance(found, JournalLogLost)
+    assert "Restart the daemon" in str(found)
+    spine.journal.checkpoint()
+    with path(spine).open("r+b") as opened:
+        opened.seek(4096 * 3)
+        opened.write(b"\xff" * 4096 * 3)
+    assert isinstance(damaged(path(spine), "x"), JournalDamaged), "what is damaged too is called so"
 
 
 def test_a_log_that_is_removed_while_the_daemon_runs_is_saved_and_told_once(
