@@ -73,7 +73,10 @@ def refuse_what_is_no_journal(path: Path) -> None:
     except FileNotFoundError as exc:
         raise _missing(path, "") from exc
     except OSError as exc:
-        raise JournalUnavailable("the journal cannot be opened", where=Place(file=str(path)), why=str(exc)) from exc
+        raise JournalUnavailable(
+            "the journal cannot be opened", where=Place(file=str(path)), why=exc.strerror or "",
+            remedy="Run the command as the daemon's user: sudo -u USER cegid-daemon …",
+        ) from exc  # fmt: skip
     if head != _MAGIC:
         raise _damaged(path, "the file is empty" if not head else "the file is not an SQLite database")
 
@@ -107,8 +110,9 @@ def keep_from_others(path: Path) -> None:
             path.chmod(0o600)
     except OSError as exc:
         raise JournalUnavailable(
-            "the state folder cannot be written", where=Place(file=str(path)), why=str(exc)
-        ) from exc
+            "the state folder cannot be written", where=Place(file=str(path)), why=exc.strerror or "",
+            remedy="Run the command as the daemon's user, and give that user the folder and all that is in it.",
+        ) from exc  # fmt: skip
 
 
 def _missing(path: Path, trace: str) -> JournalError:

@@ -110,6 +110,17 @@ def test_another_sqlite_database_is_refused(path: Path) -> None:
         Connection(path)
 
 
+def test_a_journal_that_may_not_be_read_is_told_with_what_to_do(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Connection(path).close()
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(JournalUnavailable, match=r"Permission denied\. Run the command as the daemon's user"):
+        Connection(path)
+
+
 def test_damage_in_the_middle_is_found_at_opening(path: Path) -> None:
     opened = Connection(path)
     with opened.transaction():
