@@ -249,6 +249,16 @@ class Answers:
         found = self._sent(newest, (route,))
         return [(delivery, content) for delivery, content in found if content == sha256]
 
+    def is_arriving(self, route: str, name: str, sha256: str) -> bool:
+        """Whether something is being delivered on a route under this name, or with this content, at this moment."""
+        row = self._db.one(
+            "SELECT 1 FROM delivery d JOIN part p ON p.id = d.part JOIN message m ON m.id = d.message "
+            "WHERE d.state NOT IN ('delivered', 'refused', 'cancelled') AND d.state IN ('sending', 'uploaded') "
+            "AND m.route = ? AND (d.name = ? OR p.sha256 = ?) LIMIT 1",
+            (route, escape_name(name), sha256),
+        )
+        return row is not None
+
     def _sent(self, sql: str, params: Sequence[object]) -> list[tuple[Delivery, str]]:
         sql = sql.replace(rows.DELIVERY_COLUMNS, f"{rows.DELIVERY_COLUMNS}, p.sha256", 1)
         return [(rows.delivery(row), row["sha256"]) for row in self._db.query(sql, params)]

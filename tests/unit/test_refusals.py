@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from cegid_daemon.endpoints.folder import FolderEndpoint
 from cegid_daemon.journal import Journal
 from cegid_daemon.journal.log import LogBook
 from cegid_daemon.journal.overview import Overview
 from cegid_daemon.journal.paging import Pages, Wanted
 from cegid_daemon.journal.rows import Delivery
-from cegid_daemon.model import DeliveryState, Fault, State, utc_text
+from cegid_daemon.model import DeliveryState, Direction, Fault, RejectsSpec, Route, SourceSpec, State, utc_text
+from cegid_daemon.pipeline.contacts import Contacts
+from cegid_daemon.rejects import Rejects
+from cegid_daemon.trouble import Troubles
 from cegid_daemon.vigil import Vigil
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -99,6 +104,30 @@ def test_a_part_that_was_never_sent_makes_no_refusal_partial(journal: Journal) -
     journal.outgoing.set_state([second.id], DeliveryState.CANCELLED, NOON)
     journal.answers.sum_up_refusals(1)
     assert outcomes(journal, 1) == ["refused", "refused", "failed"]
+
+
+def rejects_of(journal: Journal, folder: Path) -> Rejects:
+    (folder / "in").mkdir(parents=True)
+    spec = RejectsSpec("outbox", "in", settle=timedelta(0))
+    route = Route("stock", "Orders", Direction.EXPORT, "main", SourceSpec("inbox"), "layout")
+    place = FolderEndpoint(str(folder))
+    return Rejects(route, spec, place, journal, Contacts(journal), Troubles(), lambda: datetime.now(UTC))
+
+
+@pytest.mark.parametrize("name", ["1.xml", "2.xml"], ids=["name", "content"])
+@pytest.mark.parametrize("state", [DeliveryState.SENDING, DeliveryState.UPLOADED])
+def test_what_is_rejected_before_its_delivery_is_written_down_is_tied_to_it_later(
+    journal: Journal, tmp_path: Path, state: DeliveryState, name: str
+) -> None:
+    add(journal, 1)
+    (delivery,) = deliveries(journal, 1)
+    journal.connection.execute("UPDATE part SET sha256 = ?", (hashlib.sha256(b"order").hexdigest(),))
+    journal.outgoing.set_state([delivery.id], state, NOON)
+    rejects = rejects_of(journal, tmp_path / "cegid")
+    (tmp_path / "cegid/in" / name).write_bytes(b"order")
+    assert rejects.look().refused == []
+    journal.outgoing.set_state([delivery.id], DeliveryState.DELIVERED, NOON)
+    assert [message.id for message, _ in rejects.look().refused] == [1]
 
 
 def test_when_it_arrived_stays_known(journal: Journal) -> None:
