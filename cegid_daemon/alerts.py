@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from cegid_daemon.alert_channels import as_line, send
 from cegid_daemon.clock import is_within
 from cegid_daemon.errors import Transient
 
@@ -64,7 +65,7 @@ def due(now_wrong: Mapping[str, str], told: Told, quiet: timedelta, now: datetim
         return None
     if told.at and is_within(datetime.fromisoformat(told.at), quiet, now):
         return None
-    lines = [now_wrong[subject] for subject in new[:LISTED]]
+    lines = [as_line(now_wrong[subject]) for subject in new[:LISTED]]
     lines += [f"and {len(new) - LISTED} more"] if len(new) > LISTED else []
     lines += [f"{subject} answers again" for subject in healed]
     return Due(_title(len(new)), "\n".join(lines), Told(sorted(now_wrong), now.isoformat()))
@@ -110,8 +111,8 @@ def main() -> None:
 def _notify(url: str, title: str, text: str) -> bool:
     from apprise import Apprise
 
-    one = Apprise()
-    return bool(one.add(url)) and bool(one.notify(body=text, title=title))
+    service = Apprise.instantiate(url)
+    return service is not None and send(service, title, text)
 
 
 def _place(url: str) -> str:

@@ -26,7 +26,8 @@ _MASKED = (
     (re.compile(r"(\b[a-zA-Z][a-zA-Z0-9+.-]*://[^\s/:@]*):[^\s/]*@"), r"\1:***@"),
     (re.compile(r"(?i)(\bauthorization\b['\"]?\s*[:=]\s*['\"]?(?:basic |bearer )?)[^\s'\",]+"), r"\1***"),
 )
-_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_UNSEEN = r"\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # invisible, or turning a text round
+_CONTROL = re.compile(rf"[\x00-\x09\x0b-\x1f\x7f-\x9f{_UNSEEN}\ud800-\udfff]")
 
 
 def masked(text: str) -> str:
@@ -37,7 +38,7 @@ def masked(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """The text with control characters and half characters escaped; line ends stay."""
+    """The text with characters escaped that control, cannot be seen or turn a text round; line ends stay."""
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 
+from cegid_daemon.alert_channels import as_line
 from cegid_daemon.alerts import Send, Told, due
 from cegid_daemon.clock import age
 from cegid_daemon.errors import JournalUnavailable, Transient
@@ -108,7 +109,7 @@ class Vigil:
 
     def test(self, who: str) -> None:
         """Sends a test now. Raises Transient naming what did not work."""
-        self._send("cegid-daemon: a test", f"{who} asked for this test. Alerts arrive here.")
+        self._send("cegid-daemon: a test", f"{as_line(who)} asked for this test. Alerts arrive here.")
 
 
 def _words(message: Message, state: str) -> str:
