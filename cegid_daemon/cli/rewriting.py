@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import shutil
 import sqlite3
@@ -21,6 +20,7 @@ from cegid_daemon.cli.opening import Invocation, complete_routes, configured, kn
 from cegid_daemon.cli.output import json_option, note, output_option, plural, print_json, progress
 from cegid_daemon.errors import Place, Refused
 from cegid_daemon.files import write_atomically
+from cegid_daemon.spreadsheets import SheetWriter
 
 if TYPE_CHECKING:
     from cegid_daemon.config import Config
@@ -100,7 +100,7 @@ class FileSink(AbstractContextManager["FileSink"]):
         self._opened.close()
         if self.buffers:
             text = io.StringIO()
-            csv.writer(text, lineterminator="\n").writerows([("store", "level", "key", "value"), *self.buffers])
+            SheetWriter(text).writerows([("store", "level", "key", "value"), *self.buffers])
             self.parts = [self._folder / "buffers"]
             self.parts[0].write_text(text.getvalue(), encoding="utf-8")
 

@@ -21,6 +21,7 @@ from cegid_daemon.cli.opening import Invocation, who
 from cegid_daemon.cli.output import note, one_line, plural, print_json, progress, say
 from cegid_daemon.errors import BadInput, Place, Refused
 from cegid_daemon.files import write_atomically
+from cegid_daemon.spreadsheets import SheetWriter, unguarded
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -59,7 +60,7 @@ class Sheet:
                 if reader.line_num % _LINES_A_STEP == 0:
                     bar.update(max(0, raw.tell() - bar.pos))
                 if len(values) == width:
-                    yield (reader.line_num, *(values[at] for at in places))
+                    yield (reader.line_num, *(unguarded(values[at]) for at in places))
                 elif any(value.strip() for value in values):
                     self.ragged.append(reader.line_num)
 
@@ -145,16 +146,16 @@ def tell_import(file: Path, report: ImportReport, ragged: Sequence[int] = ()) ->
 
 
 @contextmanager
-def writing_csv(output: Path | None, columns: Sequence[str]) -> Iterator[Any]:
-    """A CSV writer on stdout or a file, which appears whole."""
+def writing_csv(output: Path | None, columns: Sequence[str]) -> Iterator[SheetWriter]:
+    """A writer of a sheet on stdout or a file, which appears whole."""
     if output is None:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer = SheetWriter(sys.stdout)
         writer.writerow(columns)
         yield writer
         return
-    with write_atomically(output, private=False) as opened:
+    with write_atomically(output) as opened:
         text = io.TextIOWrapper(opened, encoding="utf-8", newline="", write_through=True)
-        writer = csv.writer(text, lineterminator="\n")
+        writer = SheetWriter(text)
         writer.writerow(columns)
         yield writer
         text.detach()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from cegid_daemon.journal.book import Buffer
 from cegid_daemon.journal.book_pages import BookPages
 from cegid_daemon.journal.revisions import Change, trimmed
 from cegid_daemon.rewrite.buffers import parse
+from cegid_daemon.spreadsheets import SheetWriter
 
 LEVELS = ("variation", "product", "store")
 _PAGE = 100
@@ -130,5 +130,5 @@ def _rows(ground: Ground, store: str) -> Iterator[bytes]:
 
 def _lines(rows: Iterable[Sequence[str]]) -> bytes:
     text = io.StringIO()
-    csv.writer(text).writerows(rows)
+    SheetWriter(text, line_end="\r\n").writerows(rows)
     return text.getvalue().encode()

@@ -22,6 +22,7 @@ from cegid_daemon.errors import Refused
 from cegid_daemon.journal.intake import BufferRow, ImportReport, fit_buffers
 from cegid_daemon.journal.words import HEAD, encoding_of
 from cegid_daemon.rewrite.buffers import parse
+from cegid_daemon.spreadsheets import unguarded
 
 COLUMNS = ["store", "level", "key", "value"]
 _SHOWN = 200  # changes and remarks that a page lists
@@ -88,7 +89,7 @@ def _numbered(reader: Iterator[list[str]]) -> Iterator[BufferRow]:
     for row in reader:
         line += 1
         if row:
-            store, level, key, value = [*row, "", "", "", ""][:4]
+            store, level, key, value = map(unguarded, [*row, "", "", "", ""][:4])
             yield line, store, level, key, value
 
 

@@ -5,7 +5,6 @@ Owns how an address becomes a filter and back, so that every view is a link that
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -24,6 +23,7 @@ from cegid_daemon.journal.queue import Queue
 from cegid_daemon.journal.rows import Message
 from cegid_daemon.journal.search import Hit
 from cegid_daemon.model import OUTCOMES
+from cegid_daemon.spreadsheets import SheetWriter
 
 SIZES = (25, 50, 100, 200)
 SPANS = {"1h": timedelta(hours=1), "24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta(days=30)}
@@ -240,14 +240,8 @@ def _csv(visit: Visit, chosen: Filter) -> Iterator[bytes]:
 
 def _lines(rows: Sequence[Mapping[str, object]]) -> bytes:
     text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerows([_harmless(row[name]) for name in _COLUMNS] for row in rows)
+    SheetWriter(text, line_end="\r\n").writerows([row[name] for name in _COLUMNS] for row in rows)
     return text.getvalue().encode("utf-8", "backslashreplace")
-
-
-def _harmless(value: object) -> object:
-    """A spreadsheet takes a text that begins so for a formula."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@\t\r") else value
 
 
 def download(body: Iterator[bytes], name: str, kind: str = "application/octet-stream") -> StreamingResponse:

@@ -8,7 +8,6 @@ one transaction, so that it counts once however often its reading is begun.
 from __future__ import annotations
 
 import contextlib
-import csv
 import io
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from cegid_daemon.pipeline.envelopes import Tying
 from cegid_daemon.pipeline.naming import numbered, rejects_name, subfolder
 from cegid_daemon.pipeline.reply_masking import reply_mask
 from cegid_daemon.pipeline.verdicts import Refusal, Verdict
+from cegid_daemon.spreadsheets import SheetWriter
 
 log = logging.getLogger(__name__)
 
@@ -208,7 +208,7 @@ def _put_once(endpoint: Endpoint, folder: str, wanted: str, text: bytes) -> None
 
 def _rejects(refusals: Sequence[Refusal]) -> bytes:
     file = io.StringIO()
-    rows = csv.writer(file, delimiter=";", lineterminator="\r\n")
+    rows = SheetWriter(file, delimiter=";", line_end="\r\n")
     rows.writerow(("RequestID", "Key", "Reason"))
     rows.writerows((one.request_id, one.key.value, one.reason) for one in refusals)
     return file.getvalue().encode("utf-8", "backslashreplace")
