@@ -1,7 +1,7 @@
 """Remarks on the keys of a file: what a spreadsheet made of them, and SKUs that come more than once.
 
 Owns what is odd in a key. Works on many keys at once, in bounded memory: the first SKUs are kept as they are, of the
-others their hashes.
+next ones their hashes; those behind are not compared.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from cegid_daemon.rewrite.remarks import (
 from cegid_daemon.rewrite.tally import Tally
 
 MOST_KEPT = 100_000  # keys kept as texts
+MOST_HASHED = 2_000_000  # keys behind them of which the hashes are kept, at 16 bytes each
 _SAMPLE = 100  # records of a block whose other fields are looked at
 _ALIKE = 0.8  # of 1, for names that may be meant to be the same
 _PASS = 150_000  # hashes compared at a time
-_MOST_PASSES = 8
 
 Place = tuple[int, int]
 """Record and line."""
@@ -133,7 +133,7 @@ class _Twice:
     def __init__(self, tally: Tally) -> None:
         self._remarks = tally.remarks
         self._kept: set[str] = set()
-        self._hashes, self._records, self._lines = array("q"), array("Q"), array("Q")
+        self._hashes, self._records, self._lines = array("q"), array("I"), array("I")
 
     def see(self, keys: Sequence[str], places: Callable[[], Sequence[Place]]) -> None:
         fresh = set(keys)
@@ -151,6 +151,8 @@ class _Twice:
         if len(self._kept) < MOST_KEPT:
             self._kept.update(keys)
             return
+        if len(self._hashes) >= MOST_HASHED:
+            return
         self._hashes.extend(map(hash, keys))
         for record, line in places():
             self._records.append(record)
@@ -166,7 +168,7 @@ class _Twice:
                     met.add(key)
 
     def _repeated(self) -> Iterator[set[int]]:
-        passes = max(1, min(_MOST_PASSES, len(self._hashes) // _PASS))
+        passes = max(1, len(self._hashes) // _PASS)
         for number in range(passes):
             some = [one for one in self._hashes if one % passes == number] if passes > 1 else self._hashes
             if len(set(some)) < len(some):

@@ -155,6 +155,14 @@ def test_skus_that_come_twice_are_counted_beyond_those_kept_in_memory(monkeypatc
     assert {one.line for one in coverage.remarks[0].places} == {5002, 5003, 5004, 5005}
 
 
+def test_skus_behind_the_most_that_are_kept_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_remarks, "MOST_KEPT", 1_000)
+    monkeypatch.setattr(key_remarks, "MOST_HASHED", 2_000)
+    keys = [f"K{number}" for number in range(20_000)]
+    coverage, _ = made(ROWS, "ean;q\n" + "".join(f"{key};1\n" for key in [*keys, "K1", "K19999"]))
+    assert kinds(coverage) == {SKU_TWICE: 1}
+
+
 def test_a_sku_that_comes_twice_inside_records_is_remarked_on() -> None:
     layout = Layout("p", "xml", record="P", product="r.Ref", stocks=(Stocks("V", "r.Code", "r.Qty"),))
     raw = "<S><P><Ref>1</Ref><V><Code>A</Code><Qty>1</Qty></V><V><Code>A</Code><Qty>2</Qty></V></P></S>"
