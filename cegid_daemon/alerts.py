@@ -111,8 +111,11 @@ def main() -> None:
 def _notify(url: str, title: str, text: str) -> bool:
     from apprise import Apprise
 
-    service = Apprise.instantiate(url)
-    return service is not None and send(service, title, text)
+    found = Apprise()
+    if not found.add(url):
+        return False
+    taken = [send(one, title, text) for one in found]  # every one of them, whatever another says
+    return all(taken)
 
 
 def _place(url: str) -> str:

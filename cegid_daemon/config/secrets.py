@@ -7,12 +7,18 @@ nobody but its owner can read.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 from cegid_daemon.config.faults import refuse
 
+_KINDS = re.compile(r"\b([a-z][a-z0-9+.-]*):(?=/)|^(mailtos?):", re.IGNORECASE)
+_WITHOUT_TOKENS = frozenset({"mailto", "mailtos", "json", "jsons", "xml", "xmls", "form", "forms", "syslog", "rsyslog"})
+_PASSWORD = re.compile(
+    r"[:/][^\s/@:]*:(?!\d+(?:/|$))[^\s@]+@|[?&][^=&\s]*(?:pass|pw|token|key|secret|auth|sig)[^=&\s]*=", re.IGNORECASE
+)
 _WAYS = '{ credential = "NAME" }, { env = "NAME" } or { file = "PATH" }'
 
 
@@ -63,6 +69,12 @@ def read_secret(source: Any, *, folder: Path, environment: Mapping[str, str], pr
     if not text:
         refuse(f"the secret in {way} {name!r} is empty")
     return Secret(text)
+
+
+def holds_secret(address: str) -> bool:
+    """Whether the address of an alert holds a password or a token: those of chats and services do, in their paths."""
+    kinds = {(found[1] or found[2]).lower() for found in _KINDS.finditer(address)}
+    return not kinds or bool(kinds - _WITHOUT_TOKENS) or bool(_PASSWORD.search(address))
 
 
 def _plain(text: str, private: bool) -> Secret:

@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BeforeValidator, StringConstraints, Validat
 from cegid_daemon.config.faults import closest, refuse
 from cegid_daemon.config.names import refuse_unknown
 from cegid_daemon.config.schemas import schema_named, try_schema
-from cegid_daemon.config.secrets import Secret, read_secret
+from cegid_daemon.config.secrets import Secret, holds_secret, read_secret
 from cegid_daemon.errors import CegidDaemonError
 from cegid_daemon.rewrite.expressions import compile_text
 from cegid_daemon.rewrite.recipe import Layout, Templates
@@ -144,7 +144,7 @@ def _alert_urls(value: Any, info: ValidationInfo) -> tuple[Secret, ...]:
     urls = value if isinstance(value, list) else [value]
     around = _surroundings(info)
     return tuple(
-        Secret(url) if isinstance(url, str) and url
+        Secret(url) if isinstance(url, str) and url and not holds_secret(url)
         else read_secret(url, folder=around.folder, environment=around.environment, private=around.private)
         for url in urls
     )  # fmt: skip

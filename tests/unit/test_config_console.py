@@ -66,6 +66,38 @@ def test_an_event_nobody_knows_is_refused_and_no_address_is_told(tmp_path):
     assert "hook.example" not in told
 
 
+PLAIN = (
+    "mailto://a@b.example", "mailto:a@b.example", "mailto://h:25/x@y.example", "json://h.example/", "xmls://u@h:80/a@b",
+    "json://h:8080/path?format=text",
+)  # fmt: skip
+SECRET = (
+    "mailto://user:geheim@b.example", "mailtos://b.example?user=x&pass=geheim", "json://u:gehei/m@h",
+    "json://h?+X-Token=geheim",
+    "slack://geheim/B/C", "https://hooks.slack.com/services/geheim", "tgram://1:geheim/3", "gotify://h/geheim",
+    "json://h, discord://1/geheim",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("url", PLAIN)
+def test_an_alert_address_without_a_secret_may_stand_in_any_configuration(tmp_path, url):
+    config = configured(tmp_path, f'[alert]\nurls = ["{url}"]')
+    config.path.chmod(0o644)
+    assert [one.reveal() for one in load(config.path).alert.urls] == [url]
+
+
+@pytest.mark.parametrize("url", SECRET)
+def test_an_alert_address_with_a_secret_obeys_the_rule_of_secrets(tmp_path, url):
+    config = configured(tmp_path, f'[alert]\nurls = ["{url}"]')
+    assert [one.reveal() for one in config.alert.urls] == [url]
+    assert "gehei" not in repr(config)
+    config.path.chmod(0o644)
+    with pytest.raises(ConfigurationError) as caught:
+        load(config.path)
+    told = "".join(map(str, caught.value.faults))
+    assert "chmod 600" in told
+    assert "gehei" not in told
+
+
 OPEN = '[console]\nlisten = "0.0.0.0:8470"\npassword = "secret"\n'
 LOCAL = '[console]\nlisten = "127.0.0.1:8470"\n'
 
