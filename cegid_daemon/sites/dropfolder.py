@@ -89,8 +89,8 @@ class DropFolder:
 
     def exists(self, path: str) -> bool:
         """Whether a whole file or a folder has the name."""
-        parts = self.parts(path)
         try:
+            parts = self.parts(path)
             with self._open(parts[:-1]) as fd:
                 return not parts or _regular_or_folder(fd, parts[-1]) is not None
         except OSError:

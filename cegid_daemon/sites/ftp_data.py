@@ -191,6 +191,19 @@ class Data(DTPHandler):  # type: ignore[misc]
 class TlsData(TLS_DTPHandler, Data):  # type: ignore[misc]
     """A data connection over TLS."""
 
+    def initiate_send(self) -> None:
+        """Sends what fits, once there is TLS: else an empty listing ended the connection before that."""
+        if not self._ssl_accepting:
+            super().initiate_send()
+
+    def send(self, data: bytes) -> int:
+        """OpenSSL takes an empty piece for the end of the connection."""
+        return int(super().send(data)) if data else 0
+
+    def modify_ioloop_events(self, events: int, logdebug: bool = False) -> None:
+        """While TLS waits for the client nothing else counts: room to write would wake us without end."""
+        super().modify_ioloop_events(self.ioloop.READ if self._ssl_want_read else events, logdebug)
+
     def handle_ssl_established(self) -> None:
         """Who went on with the session of the control connection is the client that logged in there."""
         if self.cmd_channel.session_reuse and not is_session_reused(self.socket):
@@ -201,9 +214,16 @@ class TlsData(TLS_DTPHandler, Data):  # type: ignore[misc]
 
     def close(self) -> None:
         """Says `close_notify`; a client that does not take it is cut off after a while."""
+        if self._ssl_accepting and not self._closed and not self._resp:
+            self._resp = ("425 The data connection ended before there was TLS.", log.debug)
         super().close()
         if not self._closed and self._ssl_closing:
             self.call_later(_FAREWELL_SECONDS, self._cut)
+
+    def handle_failed_ssl_handshake(self) -> None:
+        """What came is no TLS, or none of ours."""
+        self._resp = ("522 There could be no TLS on the data connection.", log.debug)
+        self.close()
 
     def _cut(self) -> None:
         if not self._closed:

@@ -18,6 +18,7 @@ from cegid_daemon.sites.ftp_login import Login
 from cegid_daemon.sites.ftp_tls import TlsContexts
 from cegid_daemon.sites.pyftpdlib_quietly import SSL, FTPHandler, TLS_FTPHandler
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _UNSUPPORTED = ("STOU", "SITE CHMOD", "MFMT")  # a time set after the transfer would make another file of one just taken
 
 
@@ -57,6 +58,13 @@ class Session(Login, Flow):
         found = re.match(r"\s*(\d{1,18})", line)
         self._announced_size = int(found[1]) if found and self._counts_bytes else None
         self.respond("200 Noted.")  # after 202, superfluous, clients announce nothing any more
+
+    def process_command(self: Any, cmd: str, *args: Any, **kwargs: Any) -> None:
+        """No name has control characters, and a reply that repeated them would be another reply."""
+        if cmd != "PASS" and any(_CONTROL.search(one) for one in args):
+            self.respond("501 Names with control characters are not taken.")
+        else:
+            super().process_command(cmd, *args, **kwargs)
 
     def take_announced_size(self: Any) -> int | None:
         """What ALLO said of the upload that begins now."""
