@@ -26,6 +26,7 @@ from cegid_daemon.console import (
     told,
 )
 from cegid_daemon.console.address import Address
+from cegid_daemon.console.devices import Devices, device_key
 from cegid_daemon.console.filepages import Places
 from cegid_daemon.console.forwarding import Proxies
 from cegid_daemon.console.gate import Gate
@@ -49,7 +50,10 @@ def application(
         routes=routes(),
         exception_handlers={HTTPException: _missing, Exception: _broken},
     )
-    inner.state.desk = Desk(ground, sessions, limit, f"cegid_console_{address.port}", spec.encrypted)
+    cookie = f"cegid_console_{address.port}"
+    proxied = spec.https or bool(spec.trusted_proxies)
+    inner.state.desk = Desk(ground, sessions, limit, cookie, https=spec.encrypted, proxied=proxied)
+    inner.state.devices = Devices(device_key(ground.config.state), spec, cookie)
     inner.state.figures = overview.Figures()
     inner.state.tracer = tracer
     inner.state.places = places
@@ -62,7 +66,7 @@ def application(
 def probes(ground: Ground, address: Address, sessions: Sessions, limit: LoginLimit) -> ASGIApp:
     """What machines ask, on a listener of its own."""
     inner = Starlette(routes=_probes(), exception_handlers={HTTPException: _plainly, Exception: _broken})
-    inner.state.desk = Desk(ground, sessions, limit, "", https=False)
+    inner.state.desk = Desk(ground, sessions, limit, "", https=False, proxied=False)
     inner.state.probes = CapacityLimiter(_PROBES)
     return Gate(inner, address.hosts(ground.config.console.hosts), https=False)
 

@@ -10,13 +10,12 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from cegid_daemon.console import rendering
+from cegid_daemon.console.devices import LIFETIME, Devices
 from cegid_daemon.console.rendering import visible
-from cegid_daemon.console.sessions import role_of
+from cegid_daemon.console.sessions import LONGEST_NAME, role_of
 from cegid_daemon.console.visit import Desk, Visit, back, give_cookie, same_token, typed_form
 
 log = logging.getLogger(__name__)
-
-_LONGEST_NAME = 40
 
 
 async def ask(request: Request) -> Response:
@@ -51,28 +50,43 @@ async def enter(request: Request) -> Response:
     cookie = request.cookies.get(f"{desk.cookie}_login", "")
     if not cookie or not same_token(token, cookie):
         return await run_in_threadpool(_form, request, desk, status=403, fault="The form was too old. Try again.")
+    name = name.strip()[:LONGEST_NAME]
+    return await run_in_threadpool(_enter, request, desk, name, typed)
+
+
+def _enter(request: Request, desk: Desk, name: str, typed: str) -> Response:
     address = request.client.host if request.client else "unknown"
-    if wait := desk.limit.wait(address):
-        fault = f"Too many failed logins. Wait {wait:.0f} seconds, then try again."
-        response = await run_in_threadpool(_form, request, desk, status=429, fault=fault, name=name)
-        response.headers["retry-after"] = str(int(wait) + 1)
-        return response
-    return await run_in_threadpool(_enter, request, desk, address, name.strip()[:_LONGEST_NAME], typed)
-
-
-def _enter(request: Request, desk: Desk, address: str, name: str, typed: str) -> Response:
+    devices: Devices = request.app.state.devices
+    now = desk.ground.clock().timestamp()
+    wait = desk.limit.wait(address, name)
+    before = devices.role(request.cookies, name, now) if wait else None  # what it logged in to before
+    if wait and before is None:
+        return _too_many(request, desk, name, wait)
     role = role_of(typed, desk.ground.config.console)
+    if wait and role is not before:
+        return _too_many(request, desk, name, wait)  # the same, so that nobody learns of another password
     if role is None or not name:
         if role is None:
-            desk.limit.failed(address)
+            desk.limit.failed(address, name)
             log.warning("Console: a login as %r from %s failed", str(visible(name)), address)
         fault = "Wrong password." if role is None else "Give your name: it is kept with what you change."
         return _form(request, desk, status=403, fault=fault, name=name)
-    desk.limit.worked(address)
+    desk.limit.worked(address, name)
     log.info("Console: %r logged in from %s as %s", str(visible(name)), address, role)
     token, _ = desk.sessions.open(name, role)
     response = RedirectResponse(local_path(request.query_params.get("next", "/")), 303)
     give_cookie(response, desk, token)
+    response.set_cookie(
+        devices.cookie(name), devices.token(name, role, now), max_age=LIFETIME, httponly=True,
+        samesite="strict", secure=desk.https, path="/login",
+    )  # fmt: skip
+    return response
+
+
+def _too_many(request: Request, desk: Desk, name: str, wait: float) -> Response:
+    fault = f"Too many failed logins. Wait {wait:.0f} seconds, then try again."
+    response = _form(request, desk, status=429, fault=fault, name=name)
+    response.headers["retry-after"] = str(int(wait) + 1)
     return response
 
 

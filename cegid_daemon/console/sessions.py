@@ -15,14 +15,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from cegid_daemon.config import ConsoleSpec, Secret
+from cegid_daemon.console.crowd import counted_as
 
 IDLE = 8 * 3600.0  # seconds after which a session nobody used ends
 LONGEST = 7 * 24 * 3600.0  # seconds after which every session ends
 _MOST = 500  # sessions at once; the one unused for longest gives way
-_FREE_TRIES = 5  # failed logins of one address before it has to wait
-_FIRST_WAIT, _LONGEST_WAIT = 10.0, 900.0  # seconds; doubling
+FORGET = 300.0  # seconds after which one failed login is forgotten
 _OVERALL, _MINUTE = 60, 60.0  # failed logins of all addresses in a minute
-_MOST_ADDRESSES = 10_000
+_MOST_COUNTED = 20_000  # names and addresses whose failures are counted
+LONGEST_NAME = 40
 
 
 class Role(StrEnum):
@@ -107,44 +108,84 @@ def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """When failures make somebody wait: from `free` of them on, `first` seconds, doubled by each further one."""
+
+    free: int
+    first: float
+    longest: float
+
+    def pause(self, times: int) -> float:
+        """Seconds, after so many failures."""
+        if times < self.free:
+            return 0.0
+        return min(self.longest, self.first * float(2 ** min(times - self.free, 20)))
+
+
+_ACCOUNT = _Rule(5, 10.0, 900.0)  # a name from one address
+_ADDRESS = _Rule(20, 10.0, 60.0)  # an address under whatever names: others behind it get their turn within a minute
+
+
 @dataclass(slots=True)
 class _Failures:
+    """Failures, of which one is forgotten every FORGET seconds."""
+
+    rule: _Rule
     times: int = 0
+    last_at: float = 0.0
     until: float = 0.0
+
+    def add(self, now: float) -> None:
+        """One more."""
+        self.times = max(0, self.times - int((now - self.last_at) / FORGET)) + 1
+        self.last_at = now
+        self.until = now + self.rule.pause(self.times)
 
 
 class LoginLimit:
-    """Failed logins: an address waits longer and longer, and all of them together are bounded."""
+    """Failed logins: a name from an address waits longer and longer, an address a little, and all are bounded.
+
+    A browser that logged in before is not held by any of this (`devices`), so that nobody can keep the operators out.
+    """
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._by_address: dict[str, _Failures] = {}
+        self._failures: dict[tuple[str, ...], _Failures] = {}
         self._lately: list[float] = []
 
-    def wait(self, address: str) -> float:
-        """Seconds this address has to wait before its next try; 0: it may try."""
+    def wait(self, address: str, account: str = "") -> float:
+        """Seconds to wait before the next try of this name from this address; 0: it may try."""
         now = self._monotonic()
         with self._lock:
             self._lately = [at for at in self._lately if now - at < _MINUTE]
-            failures = self._by_address.get(address, _Failures())
             overall = _MINUTE - (now - self._lately[0]) if len(self._lately) >= _OVERALL else 0.0
-            return max(0.0, failures.until - now, overall)
+            found = (self._failures.get(key) for key, _ in self._counted(address, account))
+            return max(0.0, overall, *(one.until - now for one in found if one))
 
-    def failed(self, address: str) -> None:
+    def failed(self, address: str, account: str = "") -> None:
         """Notes a wrong password."""
         now = self._monotonic()
         with self._lock:
             self._lately.append(now)
-            if len(self._by_address) >= _MOST_ADDRESSES:
-                self._by_address.clear()
-            failures = self._by_address.setdefault(address, _Failures())
-            failures.times += 1
-            if failures.times >= _FREE_TRIES:
-                pause = _FIRST_WAIT * float(2 ** min(failures.times - _FREE_TRIES, 20))
-                failures.until = now + min(_LONGEST_WAIT, pause)
+            for key, rule in self._counted(address, account):
+                failures = self._failures.pop(key, None) or _Failures(rule)
+                failures.add(now)
+                self._failures[key] = failures  # at the end: the one that failed longest ago stands first
+            while len(self._failures) > _MOST_COUNTED:
+                del self._failures[next(iter(self._failures))]
 
-    def worked(self, address: str) -> None:
-        """Notes a right one."""
+    def worked(self, address: str, account: str = "") -> None:
+        """Notes a right one. What the address failed under other names is forgotten by time only."""
         with self._lock:
-            self._by_address.pop(address, None)
+            self._failures.pop((counted_as(address), account_of(account)), None)
+
+    def _counted(self, address: str, account: str) -> tuple[tuple[tuple[str, ...], _Rule], ...]:
+        at = counted_as(address)
+        return ((at, account_of(account)), _ACCOUNT), ((at,), _ADDRESS)
+
+
+def account_of(name: str) -> str:
+    """What a typed name counts as."""
+    return name.strip()[:LONGEST_NAME].casefold()

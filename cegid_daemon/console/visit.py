@@ -50,6 +50,7 @@ class Desk:
     limit: LoginLimit
     cookie: str
     https: bool
+    proxied: bool  # then whoever asks from this machine may be a proxy
 
     @property
     def guarded(self) -> bool:

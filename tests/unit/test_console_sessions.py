@@ -6,7 +6,7 @@ import pytest
 
 from cegid_daemon.config import ConsoleSpec, Secret
 from cegid_daemon.console.login import local_path
-from cegid_daemon.console.sessions import IDLE, LONGEST, LoginLimit, Role, Sessions, role_of
+from cegid_daemon.console.sessions import FORGET, IDLE, LONGEST, LoginLimit, Role, Sessions, role_of
 
 SPEC = ConsoleSpec("127.0.0.1:1", Secret("edit me"), Secret("look"))
 
@@ -102,6 +102,72 @@ def test_all_addresses_together_are_bounded():
     assert limit.wait("10.0.9.9") > 0
     clock.now += 61
     assert limit.wait("10.0.9.9") == 0
+
+
+def test_one_guess_each_quarter_of_an_hour_keeps_nobody_out():
+    clock = Clock()
+    limit = LoginLimit(clock)
+    for number in range(200):
+        assert limit.wait("10.0.0.9", f"n{number % 3}") == 0
+        limit.failed("10.0.0.9", f"n{number % 3}")
+        clock.now += 900
+    assert limit.wait("10.0.0.9", "Ann") == 0
+
+
+def test_a_guesser_behind_the_same_address_keeps_out_the_name_he_guesses_only():
+    clock = Clock()
+    limit = LoginLimit(clock)
+    for _ in range(100):
+        if not limit.wait("10.0.0.9", "root"):
+            limit.failed("10.0.0.9", "root")
+        clock.now += 1
+    assert limit.wait("10.0.0.9", " ROOT ") > 0
+    assert limit.wait("10.0.0.9", "Ann") == 0
+
+
+def test_an_address_that_guesses_under_many_names_waits_a_minute_at_most():
+    clock = Clock()
+    limit = LoginLimit(clock)
+    tried = 0
+    for number in range(3600):
+        if not limit.wait("10.0.0.9", f"n{number}"):
+            limit.failed("10.0.0.9", f"n{number}")
+            tried += 1
+        assert limit.wait("10.0.0.9", "Ann") <= 60
+        clock.now += 1
+    assert tried < 100
+    assert limit.wait("10.0.0.8", "Ann") == 0
+
+
+def test_failures_are_forgotten_by_and_by():
+    clock = Clock()
+    limit = LoginLimit(clock)
+    for _ in range(7):
+        limit.failed("10.0.0.9", "Ann")
+    assert limit.wait("10.0.0.9", "Ann") == 40
+    clock.now += 5 * FORGET
+    limit.failed("10.0.0.9", "Ann")
+    assert limit.wait("10.0.0.9", "Ann") == 0
+
+
+def test_a_subscriber_with_many_addresses_is_one():
+    limit = LoginLimit(Clock())
+    for number in range(5):
+        limit.failed(f"2001:db8:1:2::{number}", "Ann")
+    assert limit.wait("2001:db8:1:2::99", "Ann") > 0
+    assert limit.wait("2001:db8:1:3::1", "Ann") == 0
+
+
+def test_many_names_do_not_make_older_failures_of_others_be_forgotten_at_once():
+    limit = LoginLimit(Clock())
+    for _ in range(5):
+        limit.failed("10.0.0.9", "Ann")
+    for number in range(5_000):
+        limit.failed("10.0.0.8", f"n{number}")
+    assert limit._failures[("10.0.0.9", "ann")].times == 5
+    for number in range(30_000):
+        limit.failed("10.0.0.8", f"m{number}")
+    assert len(limit._failures) <= 20_000
 
 
 @pytest.mark.parametrize("path", ["/", "/log?q=a", "/message/3"])
