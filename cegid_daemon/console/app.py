@@ -37,7 +37,7 @@ from cegid_daemon.console.visit import Desk, edits, shows
 
 _STATIC = {"console.css": "text/css", "console.js": "text/javascript", "htmx.min.js": "text/javascript",
            "icon.svg": "image/svg+xml", "htmx.LICENSE.txt": "text/plain"}  # fmt: skip
-_IMPORTS = "/buffers/import"
+_IMPORTS, _LOGIN = "/buffers/import", "/login"
 _PROBES = 4  # threads for machines alone
 
 
@@ -59,7 +59,12 @@ def application(
     inner.state.places = places
     inner.state.probes = CapacityLimiter(_PROBES)
     return Gate(
-        inner, address.hosts(spec.hosts), https=spec.encrypted, large=(_IMPORTS,), proxies=Proxies(spec.trusted_proxies)
+        inner,
+        address.hosts(spec.hosts),
+        https=spec.encrypted,
+        large=(_IMPORTS,),
+        tiny=(_LOGIN,),
+        proxies=Proxies(spec.trusted_proxies),
     )
 
 
@@ -110,19 +115,19 @@ def _editing() -> list[Route]:
     pages = {
         "/message/{number:int}/{what}": messages.decide,
         "/buffers": bufferpages.change,
-        _IMPORTS: importpages.preview,
         "/buffers/import/apply": importpages.apply,
         "/settings": settingpages.change,
         "/alerts": alertpages.test,
     }
     edited = [Route(path, edits(page), methods=["POST"]) for path, page in pages.items()]
+    edited.append(Route(_IMPORTS, edits(importpages.preview, takes_file=True), methods=["POST"]))
     return [*edited, Route("/logout", edits(login.leave, anybody=True), methods=["POST"])]
 
 
 def _machines() -> list[Route]:
     return [
-        Route("/login", login.ask, methods=["GET"]),
-        Route("/login", login.enter, methods=["POST"]),
+        Route(_LOGIN, login.ask, methods=["GET"]),
+        Route(_LOGIN, login.enter, methods=["POST"]),
         Route("/static/{name}", _static, methods=["GET"]),
         *_probes(),
     ]

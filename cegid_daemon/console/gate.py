@@ -31,7 +31,8 @@ _HEADERS = {
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
 LARGEST_BODY = 32 << 20  # bytes: an import of about a million buffers
-_SMALL_BODY = 64 << 10
+_SMALL_BODY, _TINY_BODY = 64 << 10, 8 << 10
+_LONGEST_NUMBER = 20  # digits
 _SECONDS, _LARGE_SECONDS = 20.0, 600.0  # until a body must have come: a form, a file over a slow line
 _METHODS = ("GET", "HEAD", "POST")
 
@@ -41,12 +42,13 @@ class Gate:
 
     def __init__(
         self, app: ASGIApp, hosts: Collection[str], *, https: bool, large: Collection[str] = (),
-        seconds: float = _SECONDS, proxies: Proxies | None = None,
+        tiny: Collection[str] = (), seconds: float = _SECONDS, proxies: Proxies | None = None,
     ) -> None:  # fmt: skip
         self._app = app
         self._hosts = frozenset(host.lower().rstrip(".") for host in hosts)
         self._https = https
         self._large = frozenset(large)  # paths that take files
+        self._tiny = frozenset(tiny)  # paths that take a few words of whoever comes
         self._seconds = seconds
         self._proxies = proxies or Proxies(())
 
@@ -57,10 +59,8 @@ class Gate:
         if scope.get("client"):
             scope["client"] = (self._proxies.visitor(scope["client"][0], _forwarded(scope)), 0)
         refusal = self._refusal(scope)
-        is_large = scope["path"] in self._large
-        bounded = _Bounded(
-            receive, LARGEST_BODY if is_large else _SMALL_BODY, _LARGE_SECONDS if is_large else self._seconds
-        )
+        seconds = _LARGE_SECONDS if scope["path"] in self._large else self._seconds
+        bounded = _Bounded(receive, self._largest(scope["path"]), seconds)
         sealed = self._sealed(send)
         if refusal is not None:
             await refusal(scope, receive, sealed)
@@ -76,9 +76,15 @@ class Gate:
         if scope["method"] == "POST" and not self._own_page(headers):
             return _refuse(403, "The request came from another page.")
         size = headers.get("content-length", "0")
-        if not size.isascii() or not size.isdigit() or int(size) > LARGEST_BODY:
+        is_number = size.isascii() and size.isdigit() and len(size) < _LONGEST_NUMBER
+        if not is_number or int(size) > self._largest(scope["path"]):
             return _refuse(413, "The request is too large.")
         return None
+
+    def _largest(self, path: str) -> int:
+        if path in self._large:
+            return LARGEST_BODY
+        return _TINY_BODY if path in self._tiny else _SMALL_BODY
 
     def _is_ours(self, host: str) -> bool:
         """An address needs no list: only names can be rebound."""

@@ -45,6 +45,11 @@ class Ground:
     readers: Readers
     test_alert: Callable[[str], None] | None = None  # sends a test, told by whom; None: no alerts configured
 
+    @property
+    def spool(self) -> Path:
+        """Where what is under way lies on the disk."""
+        return self.config.state / "spool"
+
 
 class Reading:
     """The journal as pages read it, over one read-only connection."""

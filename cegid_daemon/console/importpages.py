@@ -8,15 +8,19 @@ from __future__ import annotations
 import csv
 import io
 import secrets
-import time
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path
+from typing import BinaryIO
 
 from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
 from cegid_daemon.console.ground import Ground, Reading
+from cegid_daemon.console.turns import Turns
+from cegid_daemon.console.uploads import spooled
 from cegid_daemon.console.visit import Visit, back
 from cegid_daemon.errors import Refused
 from cegid_daemon.journal.intake import BufferRow, ImportReport, fit_buffers
@@ -25,6 +29,8 @@ from cegid_daemon.rewrite.buffers import parse
 from cegid_daemon.spreadsheets import unguarded
 
 COLUMNS = ["store", "level", "key", "value"]
+_TURN_SECONDS = 60.0
+_turns = Turns("the import of buffers", _TURN_SECONDS)  # one at a time: each needs memory for all its keys
 _SHOWN = 200  # changes and remarks that a page lists
 
 
@@ -50,16 +56,19 @@ def preview(visit: Visit) -> Response:
         raise Refused(
             "no file was chosen", remedy="Go back and choose a CSV file with the columns store,level,key,value."
         )
-    body = upload.file.read()
-    rows = rows_of(body)
     _drop(visit)
     token = secrets.token_hex(16)
     path = _path(visit.ground, token)
     path.touch(mode=0o600)
-    path.write_bytes(body)
+    try:
+        with path.open("wb") as kept:
+            shutil.copyfileobj(upload.file, kept)
+        with _turns.take(), visit.reading() as reading, path.open("rb") as opened:
+            found = previewed(reading, rows_of(opened), set(visit.ground.config.stores))
+    except BaseException:
+        path.unlink()
+        raise
     visit.session.upload = token
-    with visit.reading() as reading:
-        found = previewed(reading, rows, set(visit.ground.config.stores))
     return visit.page("import.html", preview=found, name=upload.filename, shown=_SHOWN, sets=_sets)
 
 
@@ -68,26 +77,43 @@ def _sets(value: str) -> bool:
     return parse(value) is not None
 
 
-def rows_of(body: bytes) -> Iterator[BufferRow]:
-    """Rows with their lines. Raises Refused where the file is no such table."""
-    encoding = encoding_of(body[:HEAD])
+def rows_of(source: bytes | BinaryIO) -> Iterator[BufferRow]:
+    """Rows with their lines, read as they are asked for. Raises Refused where the file is no such table."""
+    opened = io.BytesIO(source) if isinstance(source, bytes) else source
+    encoding = encoding_of(opened.read(HEAD))
+    opened.seek(0)
+    text = io.TextIOWrapper(opened, "utf-8-sig" if encoding == "utf-8" else encoding, newline="")
     try:
-        text = body.decode("utf-8-sig" if encoding == "utf-8" else encoding).removeprefix("\ufeff")
+        head = text.readline().removeprefix("\ufeff")
     except UnicodeDecodeError as exc:
-        raise Refused("the file is not text", why=str(exc), remedy="Save it as CSV in UTF-8.") from exc
-    head = text[: text.find("\n")] if "\n" in text else text
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=";" if head.count(";") > head.count(",") else ",")
-    titles = [title.strip().lower() for title in next(reader, [])]
+        raise _unreadable(1, exc) from exc
+    reader = csv.reader(chain([head], text), delimiter=";" if head.count(";") > head.count(",") else ",")
+    rows = _numbered(reader)
+    titles = [title.strip().lower() for title in next(rows, (0, []))[1]]
     if titles != COLUMNS:
         raise Refused("the first line does not name the columns", why=f"it reads {head[:100]!r}",
                       remedy="It must be store,level,key,value.")  # fmt: skip
-    return _numbered(reader)
+    return _cells(rows)
 
 
-def _numbered(reader: Iterator[list[str]]) -> Iterator[BufferRow]:
-    line = 1
-    for row in reader:
-        line += 1
+def _numbered(reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
+    for line in count(1):
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except (csv.Error, UnicodeDecodeError) as exc:
+            raise _unreadable(line, exc) from exc
+        yield line, row
+
+
+def _unreadable(line: int, exc: Exception) -> Refused:
+    return Refused("the file cannot be read as a table", why=f"row {line}: {exc}",
+                   remedy="Save it as CSV in UTF-8, without cells of more than 100,000 characters.")  # fmt: skip
+
+
+def _cells(rows: Iterator[tuple[int, list[str]]]) -> Iterator[BufferRow]:
+    for line, row in rows:
         if row:
             store, level, key, value = map(unguarded, [*row, "", "", "", ""][:4])
             yield line, store, level, key, value
@@ -125,10 +151,11 @@ def apply(visit: Visit) -> Response:
         raise Refused("there is no preview to import", why="it was imported already, or the daemon was restarted",
                       remedy="Choose the file again.")  # fmt: skip
     ground, name = visit.ground, visit.typed("name")[:200]
-    report = ground.journal.book.import_rows(
-        rows_of(path.read_bytes()), who=visit.who, origin=f"console import {name}", now=ground.clock(),
-        stores=set(ground.config.stores),
-    )  # fmt: skip
+    with _turns.take(), path.open("rb") as opened:
+        report = ground.journal.book.import_rows(
+            rows_of(opened), who=visit.who, origin=f"console import {name}", now=ground.clock(),
+            stores=set(ground.config.stores),
+        )  # fmt: skip
     _drop(visit)
     told = f"{report.read} lines read, {report.written} buffers changed"
     return back(
@@ -137,15 +164,7 @@ def apply(visit: Visit) -> Response:
 
 
 def _path(ground: Ground, token: str) -> Path:
-    """Made of a token of our own only."""
-    return ground.config.state / "spool" / f"console-import-{token}.csv"
-
-
-def sweep(state: Path, seconds: float) -> None:
-    """Removes previews that nobody confirmed for so long."""
-    for path in (state / "spool").glob("console-import-*.csv"):
-        if time.time() - path.stat().st_mtime >= seconds:
-            path.unlink(missing_ok=True)
+    return spooled(ground.spool, token)
 
 
 def _drop(visit: Visit) -> None:

@@ -18,10 +18,10 @@ from cegid_daemon.console.app import application, probes
 from cegid_daemon.console.filepages import Places
 from cegid_daemon.console.forwarding import Proxies
 from cegid_daemon.console.ground import Ground, Readers
-from cegid_daemon.console.importpages import sweep
 from cegid_daemon.console.listener import Bounds, Listener
 from cegid_daemon.console.pairing import Tracer
 from cegid_daemon.console.sessions import LoginLimit, Sessions
+from cegid_daemon.console.uploads import sweep
 from cegid_daemon.daemon import Daemon
 
 _MOST_CONNECTIONS = 512  # of the console, where so many descriptors are its share
@@ -43,7 +43,7 @@ class ConsoleService:
         path = installation.journal.connection.path
         self._readers = [Readers(path)]
         self._tracer = Tracer(path, config.state / "spool" / "console")
-        self._state = config.state
+        self._spool = config.state / "spool"
         self._sweep_at = 0.0
         self._places = Places(config.endpoints)
         names = {route.name: source.name for source in crew.sources for route in source.routes}
@@ -75,7 +75,7 @@ class ConsoleService:
             one.stop()
         self._tracer.stop()
         self._places.close()
-        sweep(self._state, 0)
+        sweep(self._spool, 0)
         for readers in self._readers:
             readers.close()
 
@@ -84,7 +84,7 @@ class ConsoleService:
         self._tracer.tend()
         if time.monotonic() >= self._sweep_at:
             self._sweep_at = time.monotonic() + _SWEEP
-            sweep(self._state, _SWEEP)
+            sweep(self._spool, _SWEEP)
         for one in self._listeners:
             one.tend()
 

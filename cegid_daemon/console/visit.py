@@ -14,24 +14,23 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
+from python_multipart.exceptions import FormParserError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from cegid_daemon.console import rendering
 from cegid_daemon.console.address import Address
-from cegid_daemon.console.gate import LARGEST_BODY
 from cegid_daemon.console.ground import Ground, Reading
 from cegid_daemon.console.sessions import LoginLimit, Role, Session, Sessions
+from cegid_daemon.console.uploads import upload_form
 from cegid_daemon.errors import CegidDaemonError, JournalUnavailable, NotThere, Refused, Transient
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 Page = Callable[["Visit"], Response]
 
-MultiPartParser.spool_max_size = LARGEST_BODY  # an upload stays in memory: temporary files belong into the spool
 _MOST_FIELDS = 40
 _LONGEST_FIELD = 64 << 10
 _READERS = (
@@ -144,19 +143,22 @@ def shows(page: Page, *, operators: bool = False) -> Endpoint:
     return endpoint
 
 
-def edits(page: Page, *, anybody: bool = False) -> Endpoint:
-    """A page that takes a form: from an operator (or `anybody`), with the session's own token, or not at all."""
+def edits(page: Page, *, anybody: bool = False, takes_file: bool = False) -> Endpoint:
+    """A page that takes a form: from an operator (or `anybody`), with the session's own token, or not at all.
+
+    Who may not send one is answered before its body is read.
+    """
 
     async def endpoint(request: Request) -> Response:
         visit = _visit(request)
         if visit is None or visit.fresh_token:
             return _refusal(visit, request, 403, "This page is too old", "Your session has ended.")
-        visit.form = await typed_form(request)
-        if not same_token(visit.typed("csrf"), visit.session.csrf):
-            return _refusal(visit, request, 403, "This page is too old", "It belongs to another session.")
         if not (visit.may_edit or anybody):
             return _refusal(visit, request, 403, *_READERS)
+        visit.form = await (upload_form(request, visit.ground.spool) if takes_file else typed_form(request))
         try:
+            if not same_token(visit.typed("csrf"), visit.session.csrf):
+                return _refusal(visit, request, 403, "This page is too old", "It belongs to another session.")
             return await _answer(page, visit)
         finally:
             await visit.form.close()
@@ -167,9 +169,11 @@ def edits(page: Page, *, anybody: bool = False) -> Endpoint:
 async def typed_form(request: Request) -> FormData:
     """The form of a request, within bounds. HTTPException 400 where it is none."""
     try:
-        return await request.form(max_files=1, max_fields=_MOST_FIELDS, max_part_size=_LONGEST_FIELD)
+        return await request.form(max_files=0, max_fields=_MOST_FIELDS, max_part_size=_LONGEST_FIELD)
     except ClientDisconnect as exc:
         raise HTTPException(413, "The form is too large, or did not come in time.") from exc
+    except (FormParserError, LookupError, ValueError) as exc:
+        raise HTTPException(400, "The form cannot be read.") from exc
 
 
 def same_token(typed: str, expected: str) -> bool:
