@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from anyio import CapacityLimiter
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
-from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.routing import Match, Route
+from starlette.types import ASGIApp, Scope
 
 from cegid_daemon.console import (
     alertpages,
@@ -38,6 +40,7 @@ from cegid_daemon.console.visit import Desk, edits, shows
 _STATIC = {"console.css": "text/css", "console.js": "text/javascript", "htmx.min.js": "text/javascript",
            "icon.svg": "image/svg+xml", "htmx.LICENSE.txt": "text/plain"}  # fmt: skip
 _IMPORTS, _LOGIN = "/buffers/import", "/login"
+_TOO_LONG = re.compile(r"/[0-9]{19}")  # 2^63 has 19 digits
 _PROBES = 4  # threads for machines alone
 
 
@@ -81,6 +84,16 @@ def routes() -> list[Route]:
     return [*_reading(), *_forms(), *_editing(), *_machines()]
 
 
+class _Page(Route):
+    """A route whose number is one that the journal can hold; a longer one names nothing."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Whether a request is for this page."""
+        if "{number:int}" in self.path and _TOO_LONG.search(scope["path"]):
+            return Match.NONE, {}
+        return super().matches(scope)
+
+
 def _reading() -> list[Route]:
     pages = {
         "/": overview.overview,
@@ -103,12 +116,12 @@ def _reading() -> list[Route]:
         "/files/{route}/save": filepages.save,
         "/alerts": alertpages.alerts,
     }
-    return [Route(path, shows(page), methods=["GET"]) for path, page in pages.items()]
+    return [_Page(path, shows(page), methods=["GET"]) for path, page in pages.items()]
 
 
 def _forms() -> list[Route]:
     pages = {"/message/{number:int}/{what}": messages.decide_form, _IMPORTS: importpages.ask}
-    return [Route(path, shows(page, operators=True), methods=["GET"]) for path, page in pages.items()]
+    return [_Page(path, shows(page, operators=True), methods=["GET"]) for path, page in pages.items()]
 
 
 def _editing() -> list[Route]:
@@ -119,7 +132,7 @@ def _editing() -> list[Route]:
         "/settings": settingpages.change,
         "/alerts": alertpages.test,
     }
-    edited = [Route(path, edits(page), methods=["POST"]) for path, page in pages.items()]
+    edited: list[Route] = [_Page(path, edits(page), methods=["POST"]) for path, page in pages.items()]
     edited.append(Route(_IMPORTS, edits(importpages.preview, takes_file=True), methods=["POST"]))
     return [*edited, Route("/logout", edits(login.leave, anybody=True), methods=["POST"])]
 

@@ -33,6 +33,7 @@ _JOIN_SECONDS = 10.0
 _HANDSHAKE_SECONDS = 10.0  # that a client has for TLS
 _PAUSE_SECONDS = 1.0  # in which nobody is accepted after descriptors ran out
 _REMIND_SECONDS = 600.0  # between two log lines about that
+_SELDOM_SECONDS = 60.0
 _BURST = 16  # connections accepted in a turn of the loop
 _BACKLOG = 1024  # a burst is accepted and bounded; what the kernel drops comes again a second later
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -81,6 +82,7 @@ class Listener:
                         _named(self.name), url, error.strerror or error, _RETRY_SECONDS)  # fmt: skip
             self._try_at = time.monotonic() + _RETRY_SECONDS
             return
+        logging.getLogger("uvicorn.error").addFilter(_seldom)
         config = uvicorn.Config(
             self._app, log_config=None, access_log=False, lifespan="off", ws="none", http=PatientProtocol,
             loop="asyncio", proxy_headers=False, server_header=False, date_header=True,
@@ -122,6 +124,27 @@ class Listener:
             self._try_at = time.monotonic() + _RETRY_SECONDS
         if self._thread is None and time.monotonic() >= self._try_at:
             self.start()
+
+
+class _Seldom(logging.Filter):
+    """Lets a warning of the HTTP server through once a minute: strangers cause as many as they like."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it is logged."""
+        if record.levelno != logging.WARNING:
+            return True
+        now = time.monotonic()
+        if now < self._next.get(str(record.msg), 0.0):
+            return False
+        self._next[str(record.msg)] = now + _SELDOM_SECONDS
+        return True
+
+
+_seldom = _Seldom()
 
 
 class _Server(uvicorn.Server):
@@ -262,7 +285,7 @@ class _Guest:
 def _listen(address: Address) -> socket.socket:
     """A socket that listens. Raises OSError."""
     found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    opened = socket.socket(found[0], socket.SOCK_STREAM)
+    opened = socket.socket(*found[:3])  # with its protocol, by which asyncio knows that TCP is not to wait for more
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind(found[4])

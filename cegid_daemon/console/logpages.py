@@ -106,12 +106,12 @@ class Filter:
 
 
 def typed_moment(text: str) -> datetime | None:
-    """A date or a time in UTC, as the browser's fields give it; None for what is neither."""
+    """A date or a time in UTC, as the browser's fields give it; None for what is neither, or no clock counts."""
     try:
         found = datetime.fromisoformat(text)
-    except ValueError:
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):  # the first and the last hours of time have no UTC
         return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def listing(visit: Visit) -> Response:

@@ -215,7 +215,7 @@ class Search:
     def _keys(self, text: str) -> Iterator[tuple[int, str, str]]:
         bounds = {"text": text, "after": text + "\U0010ffff", "limit": _KEYS_MATCHED}
         yield from (tuple(row) for row in self._connection.query(_KEYS, bounds))
-        if len(text) >= TRIGRAM:
+        if len(text) >= TRIGRAM and "\0" not in text:  # which ends a phrase, and stands in no key
             phrase = '"' + text.replace('"', '""') + '"'
             found = self._connection.query(_PARTS_OF_KEYS, {"phrase": phrase, "limit": _KEYS_MATCHED})
             yield from (tuple(row) for row in found)

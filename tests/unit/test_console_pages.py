@@ -78,7 +78,14 @@ def test_a_plot_has_no_bar_where_nothing_was_and_the_highest_reaches_the_top():
 
 @pytest.mark.parametrize(
     ("typed", "found"),
-    [("2026-11-23T12:00", NOON), ("2026-11-23T13:00+01:00", NOON), ("yesterday", None), ("", None)],
+    [
+        ("2026-11-23T12:00", NOON),
+        ("2026-11-23T13:00+01:00", NOON),
+        ("yesterday", None),
+        ("", None),
+        ("0001-01-01T00:00+14:00", None),
+        ("9999-12-31T23:59-14:00", None),
+    ],
 )
 def test_a_typed_time_is_utc_unless_it_says_otherwise(typed, found):
     assert typed_moment(typed) == found

@@ -109,6 +109,11 @@ def test_words_of_what_was_received_and_of_what_was_sent_are_found_newest_first(
     assert room.found("um") == room.found("brella") == room.found('"') == room.found("umbrella hat") == []
 
 
+@pytest.mark.parametrize("text", ["abc\0", "\0abc", "a\0b c", "\0\0\0\0"])
+def test_a_nul_is_looked_for_like_any_character(room: Room, text: str) -> None:
+    assert room.search.find(text) == []
+
+
 def test_a_key_comes_before_a_word_where_not_all_can_be_shown(room: Room) -> None:
     room.add(1, b"x")
     room.search.enqueue(1, ["100234"])
