@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
@@ -69,6 +69,8 @@ class Gate:
 
     def _refusal(self, scope: Scope) -> PlainTextResponse | None:
         headers = Headers(scope=scope)
+        if _is_ambiguous(scope, headers):
+            return _refuse(400, "The request can be read in two ways.", {"connection": "close"})
         if not self._is_ours(headers.get("host", "")):
             return _refuse(421, "This console is not reached under that name. Add it to `hosts` of [console].")
         if scope["method"] not in _METHODS:
@@ -145,8 +147,16 @@ def _forwarded(scope: Scope) -> list[str]:
     return Headers(scope=scope).getlist("x-forwarded-for")
 
 
-def _refuse(status: int, text: str) -> PlainTextResponse:
-    return PlainTextResponse(f"{text}\n", status)
+def _is_ambiguous(scope: Scope, headers: Headers) -> bool:
+    """Whether a proxy before us may see other requests than we do, or another host."""
+    chunked = "transfer-encoding" in headers
+    if chunked and ("content-length" in headers or scope.get("http_version") == "1.0"):
+        return True
+    return not scope["path"].startswith("/")
+
+
+def _refuse(status: int, text: str, headers: Mapping[str, str] | None = None) -> PlainTextResponse:
+    return PlainTextResponse(f"{text}\n", status, headers)
 
 
 def _without_port(host: str) -> str:
