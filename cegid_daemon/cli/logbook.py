@@ -15,7 +15,7 @@ import click
 
 from cegid_daemon.cli.comparing import compared_texts, no_message
 from cegid_daemon.cli.moments import Moment
-from cegid_daemon.cli.opening import NO_JOURNAL, Invocation, complete_routes, configured, store_option
+from cegid_daemon.cli.opening import ID, NO_JOURNAL, Invocation, complete_routes, configured, store_option
 from cegid_daemon.cli.output import (
     json_option,
     note,
@@ -113,7 +113,7 @@ def _row(entry: LogEntry) -> dict[str, Any]:
 
 
 @log.command()
-@click.argument("message", type=click.IntRange(min=1))
+@click.argument("message", type=ID)
 @json_option
 @configured
 @click.pass_context
@@ -130,7 +130,7 @@ def show(ctx: click.Context, message: int, as_json: bool) -> None:
 
 
 @log.command()
-@click.argument("message", type=click.IntRange(min=1))
+@click.argument("message", type=ID)
 @click.option(
     "--key", metavar="KEY", default="", help="By record: those that bear KEY, a SKU or order number or any value."
 )
@@ -165,7 +165,7 @@ def diff(ctx: click.Context, message: int, key: str, record: int | None, count: 
 
 
 @log.command()
-@click.argument("entry", type=click.IntRange(min=1))
+@click.argument("entry", type=ID)
 @output_option("Where to write: a file, or a folder.")
 @configured
 @click.pass_context

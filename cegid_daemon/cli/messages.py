@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cegid_daemon import logs
-from cegid_daemon.cli.opening import NO_JOURNAL, Invocation, configured, desk_of
+from cegid_daemon.cli.opening import ID, NO_JOURNAL, Invocation, configured, desk_of
 from cegid_daemon.cli.output import json_option, note, one_line, plural, print_json, progress, say
 from cegid_daemon.cli.running import TOLD_BY_OUTCOME, pass_over, stop_on_signals
 from cegid_daemon.errors import AlreadyRunning, Refused
@@ -25,7 +25,7 @@ PATIENCE = 30  # seconds a replay is waited for beside a daemon
 _LOOK = 0.2  # seconds between two looks
 _ON_ITS_WAY = ("received", "rewritten", "delivered")
 
-ids_argument = click.argument("ids", nargs=-1, required=True, type=click.IntRange(min=1), metavar="ID...")
+ids_argument = click.argument("ids", nargs=-1, required=True, type=ID, metavar="ID...")
 reason_option = click.option("--reason", default="", metavar="TEXT", help="Why; kept with the decision.")
 
 

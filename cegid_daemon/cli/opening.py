@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT = Path("cegid-daemon.toml")
+ID = click.IntRange(min=1, max=2**63 - 1)  # a number that the journal can hold
 NO_JOURNAL = "There is no journal yet: the first `cegid-daemon run` or `once` makes it."
 
 

@@ -179,3 +179,21 @@ def test_the_bounds_stay_within_the_share(monkeypatch, allowed):
     bounds = Bounds.of("console", 512)
     assert 2 <= bounds.most <= min(512, descriptors.share("console"))
     assert 1 <= bounds.most_of_address < bounds.most
+
+
+def test_broken_requests_of_strangers_fill_no_log(caplog):
+    with served() as port, caplog.at_level(logging.WARNING):
+        for _ in range(20):
+            with socket.create_connection((HOST, port), timeout=5) as line:
+                line.sendall(b"\0\r\n\r\n")
+                assert line.recv(100).startswith(b"HTTP/1.1 400")
+    assert caplog.text.count("Invalid HTTP request") <= 1
+
+
+def test_an_answer_over_a_kept_connection_does_not_wait():
+    with served() as port, closing(http.client.HTTPConnection(HOST, port, timeout=5)) as asked:
+        begun = time.monotonic()
+        for _ in range(50):
+            asked.request("GET", "/")
+            asked.getresponse().read()
+        assert time.monotonic() - begun < 1.5  # 50 delayed acknowledgements are 2 seconds
