@@ -7,8 +7,7 @@ that asks for least: those without a login go first, those being answered never.
 from __future__ import annotations
 
 import ipaddress
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import Protocol
 
@@ -32,9 +31,6 @@ class Guest(Protocol):
     def stage(self) -> Stage:
         """What it is doing."""
 
-    def since(self) -> float:
-        """When it last did something."""
-
     def leave(self) -> None:
         """Ends it; `Crowd.forget` takes it out when it has ended."""
 
@@ -45,59 +41,49 @@ class Crowd:
     def __init__(self, most: int, most_of_address: int) -> None:
         self._most = most
         self._most_of_address = most_of_address
-        self._guests: dict[Guest, None] = {}
-        self._counts: Counter[str] = Counter()
-        self._leaving: set[Guest] = set()
+        self._guests: dict[str, dict[Guest, None]] = {}  # by address, the one silent for longest first
 
     def __len__(self) -> int:
-        return len(self._guests)
+        return sum(map(len, self._guests.values()))
 
     def make_room(self, address: str, *, bounded: bool = True) -> bool:
         """Whether one more of this address may come, ending another if need be. `bounded`: the address has a bound."""
-        if bounded and self._counts[address] >= self._most_of_address:
-            return self._end_one(one for one in self._staying() if one.address == address)
-        if len(self._guests) - len(self._leaving) >= self._most:
-            return self._end_one(self._staying())
+        if bounded and len(self._guests.get(address, ())) >= self._most_of_address:
+            return self._end_one([address])
+        if len(self) >= self._most:
+            return self.end_one()
         return True
 
     def end_one(self) -> bool:
-        """Ends the connection that gives way first, for descriptors have run out; False if all are busy."""
-        return self._end_one(self._staying())
+        """Ends the one that gives way first, among equals one of the most crowded address. False: all are busy."""
+        return self._end_one(sorted(self._guests, key=lambda one: -len(self._guests[one])))
 
     def add(self, guest: Guest) -> None:
         """A connection that was let in."""
-        self._guests[guest] = None
-        self._counts[guest.address] += 1
+        self._guests.setdefault(guest.address, {})[guest] = None
+
+    def answered(self, guest: Guest) -> None:
+        """A connection whose request was answered: it begins to be silent."""
+        if guest in self._guests.get(guest.address, ()):
+            self.forget(guest)
+            self.add(guest)
 
     def forget(self, guest: Guest) -> None:
         """A connection that has ended."""
-        if guest in self._guests:
-            del self._guests[guest]
-            self._release(guest)
+        others = self._guests.get(guest.address, {})
+        others.pop(guest, None)
+        if not others:
+            self._guests.pop(guest.address, None)
 
-    def _staying(self) -> Iterable[Guest]:
-        return (one for one in self._guests if one not in self._leaving)
-
-    def _end_one(self, candidates: Iterable[Guest]) -> bool:
-        """Ends one of the lowest stage: of the most crowded address, and there the one silent for longest."""
-        chosen = min(candidates, key=self._rank, default=None)
-        if chosen is None or chosen.stage() is Stage.BUSY:
-            return False
-        self._counts[chosen.address] -= 1
-        self._leaving.add(chosen)
-        chosen.leave()
-        return True
-
-    def _rank(self, guest: Guest) -> tuple[Stage, int, float]:
-        return guest.stage(), -self._counts[guest.address], guest.since()
-
-    def _release(self, guest: Guest) -> None:
-        if guest in self._leaving:
-            self._leaving.discard(guest)
-        else:
-            self._counts[guest.address] -= 1
-        if self._counts[guest.address] <= 0:
-            del self._counts[guest.address]
+    def _end_one(self, addresses: Sequence[str]) -> bool:
+        for stage in (Stage.SILENT, Stage.SLOW, Stage.IDLE):
+            for address in addresses:
+                chosen = next((one for one in self._guests[address] if one.stage() is stage), None)
+                if chosen is not None:
+                    self.forget(chosen)
+                    chosen.leave()
+                    return True
+        return False
 
 
 def counted_as(host: str) -> str:

@@ -35,7 +35,7 @@ _PAUSE_SECONDS = 1.0  # in which nobody is accepted after descriptors ran out
 _REMIND_SECONDS = 600.0  # between two log lines about that
 _SELDOM_SECONDS = 60.0
 _BURST = 16  # connections accepted in a turn of the loop
-_BACKLOG = 1024  # a burst is accepted and bounded; what the kernel drops comes again a second later
+_BACKLOG = 4096  # what the kernel drops comes again a second later; what it keeps is bounded as it is accepted
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -228,7 +228,7 @@ class _Door:
         if not self._crowd.make_room(address, bounded=not self._trusts(host)):
             accepted.close()
             return
-        guest = _Guest(address, accepted, self._protocol(), self._loop.time(), self._crowd.forget)
+        guest = _Guest(address, accepted, self._protocol(), self._crowd)
         self._crowd.add(guest)
         guest.task = task = self._loop.create_task(guest.connect(self._loop, self._tls))
         self._tasks.add(task)
@@ -241,16 +241,13 @@ class _Guest:
 
     task: asyncio.Task[None]
 
-    def __init__(
-        self, address: str, accepted: socket.socket, protocol: PatientProtocol, now: float,
-        forget: Callable[[_Guest], None],
-    ) -> None:  # fmt: skip
+    def __init__(self, address: str, accepted: socket.socket, protocol: PatientProtocol, crowd: Crowd) -> None:
         self.address = address
         self._accepted = accepted
         self._protocol = protocol
-        self._accepted_at = now
-        self._forget = forget
-        protocol.when_lost = lambda: forget(self)
+        self._crowd = crowd
+        protocol.when_answered = lambda: crowd.answered(self)
+        protocol.when_lost = lambda: crowd.forget(self)
 
     async def connect(self, loop: asyncio.AbstractEventLoop, tls: ssl.SSLContext | None) -> None:
         """Hands the connection to its protocol, behind TLS where there is a context."""
@@ -264,15 +261,11 @@ class _Guest:
         """The protocol has it, or it has ended."""
         if not self._protocol.connected:
             self._accepted.close()
-            self._forget(self)
+            self._crowd.forget(self)
 
     def stage(self) -> Stage:
         """What it is doing."""
         return self._protocol.stage()
-
-    def since(self) -> float:
-        """When it last did something."""
-        return max(self._accepted_at, self._protocol.quiet_since)
 
     def leave(self) -> None:
         """Ends it at once."""

@@ -21,7 +21,7 @@ class PatientProtocol(H11Protocol):
     """HTTP/1.1 with an end to waiting."""
 
     connected = False
-    quiet_since = 0.0  # loop time at which its last request was answered
+    when_answered: Callable[[], None] = staticmethod(lambda: None)
     when_lost: Callable[[], None] = staticmethod(lambda: None)
     _clock: asyncio.TimerHandle | None = None
     _left = 0  # bytes of an answer that are still to be taken
@@ -53,7 +53,7 @@ class PatientProtocol(H11Protocol):
 
     def on_response_complete(self) -> None:
         """A request was answered."""
-        self.quiet_since = self.loop.time()
+        self.when_answered()
         super().on_response_complete()
 
     def pause_writing(self) -> None:

@@ -15,14 +15,10 @@ class Line:
 
     address: str
     does: Stage = Stage.SILENT
-    at: float = 0.0
     left: list[str] = field(default_factory=list)
 
     def stage(self) -> Stage:
         return self.does
-
-    def since(self) -> float:
-        return self.at
 
     def leave(self) -> None:
         self.left.append(self.address)
@@ -43,27 +39,33 @@ def test_within_the_bounds_nobody_gives_way():
 
 
 def test_at_the_bound_of_an_address_its_longest_silent_one_gives_way():
-    lines = [Line("a", at=2), Line("a", at=1), Line("b", at=0)]
-    assert crowd_of(9, 2, *lines).make_room("a")
-    assert [bool(line.left) for line in lines] == [False, True, False]
+    lines = [Line("b"), Line("a"), Line("a"), Line("a")]
+    crowd = crowd_of(9, 3, *lines)
+    crowd.answered(lines[1])
+    assert crowd.make_room("a")
+    assert [bool(line.left) for line in lines] == [False, False, True, False]
 
 
 def test_at_the_bound_in_all_the_most_crowded_address_gives_way():
-    lines = [Line("b", at=0), Line("a", at=5), Line("a", at=4)]
+    lines = [Line("b"), Line("a"), Line("a")]
     assert crowd_of(3, 3, *lines).make_room("c")
-    assert [bool(line.left) for line in lines] == [False, False, True]
+    assert [bool(line.left) for line in lines] == [False, True, False]
 
 
 def test_those_without_a_login_give_way_before_those_with_one():
-    order = [Stage.SILENT, Stage.SLOW, Stage.IDLE]
-    lines = [Line("a", does, at=9 - number) for number, does in enumerate(order)]
+    lines = [Line("a", does) for does in (Stage.SILENT, Stage.SLOW, Stage.IDLE)]
     crowd = crowd_of(3, 3, *reversed(lines))
     for line in lines:
         assert not line.left
         assert crowd.make_room("a")
         assert line.left
-        crowd.forget(line)
         crowd.add(Line("a", Stage.BUSY))
+
+
+def test_a_silent_one_of_any_address_gives_way_before_one_that_logged_in():
+    lines = [Line("a", Stage.IDLE), Line("a", Stage.IDLE), Line("b")]
+    assert crowd_of(3, 3, *lines).make_room("c")
+    assert [bool(line.left) for line in lines] == [False, False, True]
 
 
 def test_where_all_are_busy_the_newcomer_is_refused():
@@ -76,13 +78,14 @@ def test_where_all_are_busy_the_newcomer_is_refused():
 
 
 def test_one_that_was_told_to_leave_is_not_told_twice_and_counts_no_more():
-    first, second = Line("a", at=0), Line("a", at=1)
+    first, second = Line("a"), Line("a")
     crowd = crowd_of(2, 2, first, second)
-    for newcomer in (Line("a", at=2), Line("a", at=3)):
+    for _ in range(2):
         assert crowd.make_room("a")
-        crowd.add(newcomer)
+        crowd.add(Line("a"))
     assert (first.left, second.left) == (["a"], ["a"])
     for gone in (first, second, second):
+        crowd.answered(gone)
         crowd.forget(gone)
     assert len(crowd) == 2
 
@@ -104,8 +107,8 @@ def test_when_descriptors_run_out_one_that_is_silent_gives_way():
 
 def test_a_thousand_from_one_address_leave_room_for_another():
     crowd, lines = Crowd(256, 192), []
-    for number in range(1100):
-        line = Line("10.0.0.9", at=number)
+    for _ in range(1100):
+        line = Line("10.0.0.9")
         if crowd.make_room(line.address):
             crowd.add(line)
             lines.append(line)
