@@ -20,6 +20,9 @@ from cegid_daemon.clock import is_within
 from cegid_daemon.errors import Transient
 
 LISTED = 20  # troubles named in one message
+_SENDER = (
+    "from cegid_daemon.protection import protect_memory; protect_memory(); from cegid_daemon.alerts import main; main()"
+)
 _SENDING = 30.0  # seconds that all addresses together may take
 
 Send = Callable[[str, str], None]
@@ -84,8 +87,8 @@ def sender(urls: Sequence[str], *, where: str) -> Send:
         order = json.dumps({"urls": list(urls), "title": title, "text": f"{text}\n\n{where}"})
         try:
             done = subprocess.run(
-                [sys.executable, "-P", "-c", "from cegid_daemon.alerts import main; main()"], input=order, text=True,
-                capture_output=True, timeout=_SENDING, check=False,
+                [sys.executable, "-P", "-c", _SENDER], input=order, text=True, capture_output=True, timeout=_SENDING,
+                check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired as exc:
             raise Transient("an alert could not be sent", why=f"no answer within {_SENDING:.0f} s",

@@ -108,11 +108,12 @@ def _replaced(path: Path, private: bool) -> Iterator[IO[bytes]]:
 
 
 def _take_over(descriptor: int, before: os.stat_result, private: bool) -> None:
-    """The owner, and unless it is private the mode, of the file that is replaced."""
+    """Owner and mode of the file that is replaced. What is private stays the caller's: root may have been lured."""
+    if private:
+        return
     with contextlib.suppress(PermissionError):
         os.fchown(descriptor, before.st_uid, before.st_gid)
-    if not private:
-        os.fchmod(descriptor, stat.S_IMODE(before.st_mode) & 0o777)
+    os.fchmod(descriptor, stat.S_IMODE(before.st_mode) & 0o777)
 
 
 def _why(path: Path, error: OSError) -> str:

@@ -13,7 +13,9 @@ def main() -> None:
     import sys
 
     from cegid_daemon.cli.root import cegid_daemon
+    from cegid_daemon.protection import protect_process
 
+    protect_process()
     for stream in (
         sys.stdout,
         sys.stderr,

@@ -7,6 +7,7 @@ and layouts into recipes.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -85,8 +86,8 @@ class Folders:
         return f"file:{os.path.normpath(self.here / rest.removeprefix('//'))}"
 
 
-def config_of(path: Path, root: Root, folders: Folders) -> Config:
-    """The configuration of `root`, which must have passed every rule."""
+def config_of(path: Path, root: Root, folders: Folders, warnings: Sequence[str] = ()) -> Config:
+    """The configuration of `root`, which must have passed every rule; `warnings` are those of its file."""
     return Config(
         path=path,
         folder=folders.here,
@@ -101,7 +102,7 @@ def config_of(path: Path, root: Root, folders: Folders) -> Config:
         console=ConsoleSpec(**dict(root.console)),
         alert=AlertSpec(**dict(root.alert)),
         sites=sites_of(root, folders.here),
-        warnings=tuple(_warnings(root, folders)),
+        warnings=(*_warnings(root, folders), *warnings),
     )
 
 

@@ -23,6 +23,7 @@ from cegid_daemon.config.build import Folders, config_of, crossings
 from cegid_daemon.config.faults import Trouble, closest, placed, troubles_of
 from cegid_daemon.config.layouts import with_presets
 from cegid_daemon.config.lines import key_lines
+from cegid_daemon.config.loose_files import loose_files
 from cegid_daemon.config.rules import troubles_of_tables
 from cegid_daemon.config.schema import Root
 from cegid_daemon.config.settings import Config
@@ -51,7 +52,7 @@ def load(path: Path, *, presets: Collection[str] = ()) -> Config:
     troubles += found + more + list(_ruled(root, folders))
     if troubles:
         _raise(path, text, troubles)
-    return config_of(path, root, folders)
+    return config_of(path, root, folders, loose_files(path, document, surroundings.environment))
 
 
 def _text(path: Path) -> str:

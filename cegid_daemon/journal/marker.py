@@ -17,6 +17,7 @@ from cegid_daemon.errors import JournalUnavailable, Place
 from cegid_daemon.files import fsync_dir
 
 _LINE = "journal {generation:26} commits {commits:012}\n"
+_OPEN = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _LINE_BYTES = len(_LINE.format(generation="", commits=0))
 _FORM = re.compile(rb"journal ([0-9A-Z]{26}) commits ([0-9]{12})\n")
 _TEXT = """\
@@ -64,10 +65,10 @@ class Marker:
     def _open(self, path: Path) -> int:
         made = not self.path.exists()
         try:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(self.path, _OPEN, 0o600)
         except PermissionError:  # made by root for a daemon that is not: a folder of our own lets us replace it
             self.path.unlink()
-            made, descriptor = True, os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            made, descriptor = True, os.open(self.path, _OPEN, 0o600)
         if made:
             if os.geteuid() == 0:
                 owner = path.stat()

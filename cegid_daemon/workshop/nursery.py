@@ -18,6 +18,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import NoReturn
 
+from cegid_daemon.protection import offer_as_victim, protect_memory
 from cegid_daemon.workshop.kinship import die_with
 from cegid_daemon.workshop.orders import Bench
 from cegid_daemon.workshop.wire import receive_orders
@@ -33,6 +34,8 @@ def serve(descriptor: int) -> None:
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # meant for the daemon, which ends us
         signal.signal(ignored, signal.SIG_IGN)
     os.umask(0o077)
+    offer_as_victim()  # before the other: what is protected may not write to its own /proc
+    protect_memory()
     with socket.socket(fileno=descriptor) as control:
         bench: Bench | None = receive_orders(control)
         if bench is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import time
 from collections.abc import Iterator
@@ -94,7 +95,7 @@ class Service:
 @contextmanager
 def running(
     folder: Path, *, ftps: bool = False, extra: str = "", console_keys: str = "", ftp_keys: str = "",
-    sftp_keys: str = "", descriptors: int = DESCRIPTORS,
+    sftp_keys: str = "", descriptors: int = DESCRIPTORS, umask: int = 0o022, cores: bool = False,
 ) -> Iterator[Service]:  # fmt: skip
     """Starts a daemon in `folder`; `extra` is added to its configuration, the keys to the tables of its listeners."""
     ports = {name: free_port() for name in ("console", "ftp", "sftp")}
@@ -111,7 +112,7 @@ def running(
     shop = Shop(folder, route_table("rows"), extra, layout="")
     text = shop.configuration.read_text("utf-8")
     shop.configuration.write_text(f"{text}\n{listeners}", "utf-8")
-    with shop.run(setup=lambda: _bound(descriptors)) as daemon:
+    with shop.run(setup=lambda: _bound(descriptors, umask, cores)) as daemon:
         yield Service(shop, daemon, ports)
 
 
@@ -120,5 +121,9 @@ def _write_secret(path: Path, text: str) -> None:
     path.chmod(0o600)
 
 
-def _bound(descriptors: int) -> None:
+def _bound(descriptors: int, umask: int, cores: bool) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+    os.umask(umask)
+    if cores:
+        hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+        resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))

@@ -176,6 +176,7 @@ class Certificates:
         """Certificate and key in one file, as some servers want them."""
         path = self.certificate.with_name("both.pem")
         path.write_bytes(self.key.read_bytes() + self.certificate.read_bytes())
+        path.chmod(0o600)
         return path
 
 
@@ -200,6 +201,7 @@ def make_certificates(folder: Path, host: str = HOST) -> Certificates:
     made.key.write_bytes(
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
+    made.key.chmod(0o600)
     return made
 
 
