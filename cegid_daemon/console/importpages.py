@@ -23,6 +23,7 @@ from cegid_daemon.console.turns import Turns
 from cegid_daemon.console.uploads import spooled
 from cegid_daemon.console.visit import Visit, back
 from cegid_daemon.errors import Refused
+from cegid_daemon.journal.book import Buffer
 from cegid_daemon.journal.intake import BufferRow, ImportReport, fit_buffers
 from cegid_daemon.journal.words import HEAD, encoding_of
 from cegid_daemon.rewrite.buffers import parse
@@ -42,6 +43,16 @@ class Preview:
     changed: int = 0
     same: int = 0
     examples: list[tuple[str, str, str, str, str]] = field(default_factory=list)  # store, level, key, now, then
+
+    def add(self, store: str, level: str, key: str, buffer: Buffer | None, value: str) -> None:
+        """One buffer as it is now, and the value it would have."""
+        now = buffer.value if buffer else ""
+        if now == value:
+            self.same += 1
+            return
+        self.changed += 1
+        if len(self.examples) < _SHOWN:
+            self.examples.append((store, level, key, now, value))
 
 
 def ask(visit: Visit) -> Response:
@@ -122,19 +133,13 @@ def _cells(rows: Iterator[tuple[int, list[str]]]) -> Iterator[BufferRow]:
 def previewed(reading: Reading, rows: Iterator[BufferRow], stores: set[str]) -> Preview:
     """What the rows would change. The last row of a key counts."""
     found = Preview(ImportReport())
-    wanted: dict[tuple[str, str, str], str] = {}
-    for row in fit_buffers(_counted(rows, found.report), stores, found.report):
-        store, level, key, value = row
-        wanted[store, level, key] = value
-    for (store, level, key), value in wanted.items():
-        buffer = reading.book.get(store, level, key)
-        now = buffer.value if buffer else ""
-        if now == value:
-            found.same += 1
-            continue
-        found.changed += 1
-        if len(found.examples) < _SHOWN:
-            found.examples.append((store, level, key, now, value))
+    values: dict[str, str] = {}  # each once: there are few, and rows by the million
+    wanted: dict[tuple[str, str], dict[str, str]] = {}
+    for store, level, key, value in fit_buffers(_counted(rows, found.report), stores, found.report):
+        wanted.setdefault((store, level), {})[key] = values.setdefault(value, value)
+    for (store, level), keys in wanted.items():
+        for key, value in keys.items():
+            found.add(store, level, key, reading.book.get(store, level, key), value)
     return found
 
 
