@@ -17,8 +17,7 @@ from cegid_daemon.model import SiteSpec
 
 log = logging.getLogger(__name__)
 
-MAX_WAITING = 32  # connections of a site that have not logged in
-MAX_WAITING_OF_ADDRESS = 16
+MAX_WAITING = 32  # connections of a site that have not logged in; as many as may log in, if that is more
 LOG_SECONDS = 60.0  # between two log lines about the same thing
 _OWN = 4  # descriptors of a site itself: its listener and its event loop
 _OF_FTP_CLIENT = 5  # descriptors of one: two connections, an upload's file and folders
@@ -32,19 +31,23 @@ class SiteBounds:
     logged_in: int  # connections
     of_address: int  # connections that are logged in, of one address
     waiting: int  # connections that are not logged in yet
+    waiting_of_address: int  # of these, connections of one address
     handles: int = 0  # files and listings that are open over SFTP
     limited: bool = False  # fewer connections than configured: the process has too few file descriptors
 
 
 def bounds_of(spec: SiteSpec, share: int) -> SiteBounds:
     """What a site takes that may use so many file descriptors."""
-    waiting = min(MAX_WAITING, max(2, share // 4))
+    waiting = min(max(MAX_WAITING, spec.connections), max(2, share // 4))
     left = max(0, share - waiting - _OWN)
     fit = max(1, left // 2 if spec.kind == "sftp" else left // _OF_FTP_CLIENT)
     logged_in = min(spec.connections, fit)
     handles = max(1, (left - logged_in) // _OF_HANDLE) if spec.kind == "sftp" else 0
     of_address = min(spec.connections_per_address or logged_in, logged_in)
-    return SiteBounds(logged_in, of_address, waiting, handles, limited=logged_in < spec.connections)
+    waiting_of_address = min(waiting, max(waiting // 2, of_address))
+    return SiteBounds(
+        logged_in, of_address, waiting, waiting_of_address, handles, limited=logged_in < spec.connections
+    )  # fmt: skip
 
 
 def bounds_here(name: str, spec: SiteSpec) -> SiteBounds:
@@ -66,6 +69,7 @@ class Connection:
     since: float  # seconds of a monotonic clock
     close: Callable[[], None]
     spoke: bool = False  # something came from the client
+    proves: bool = False  # its password is being compared
     logged_in: bool = False
 
 
@@ -88,9 +92,8 @@ class ConnectionTable:
         if self._is_full(group):
             return None
         waiting = [one for one in self._connections if not one.logged_in]
-        most = min(MAX_WAITING_OF_ADDRESS, max(1, self._bounds.waiting // 2))
         own = [one for one in waiting if one.address == group]
-        if len(own) >= most:
+        if len(own) >= self._bounds.waiting_of_address:
             self._give_way(own, now)
         elif len(waiting) >= self._bounds.waiting:
             crowd = Counter(one.address for one in waiting).most_common(1)[0][0]
@@ -122,8 +125,8 @@ class ConnectionTable:
         return sum(one.address == group for one in logged_in) >= self._bounds.of_address
 
     def _give_way(self, crowd: list[Connection], now: float) -> None:
-        """Silent connections first, among them the oldest."""
-        weakest = min(crowd, key=lambda one: (one.spoke, one.since))
+        """Silent connections first, those whose password is compared last, and among equals the oldest."""
+        weakest = min(crowd, key=lambda one: (one.proves, one.spoke, one.since))
         self.remove(weakest)
         weakest.close()
         self._gave_way += 1

@@ -11,7 +11,6 @@ from typing import Any
 
 from cegid_daemon.model import SiteUser
 from cegid_daemon.sites.admission import Admission
-from cegid_daemon.sites.connections import Connection
 from cegid_daemon.sites.pyftpdlib_quietly import AuthenticationFailed
 
 _MAY = "elradfmw"  # everything but rights and times
@@ -72,7 +71,7 @@ class Login:
 
     login_seconds = 20.0
     passwords: Any = None  # a ThreadPoolExecutor
-    place: Connection | None = None
+    place: Any = None  # a Connection, from the greeting on
     is_login_pending = False  # a password is being compared: commands behind it wait
     _login_clock: Any = None
 
@@ -119,7 +118,7 @@ class Login:
         self._leave_if(was_in)
 
     def _leave_if(self: Any, was_logged_in: bool) -> None:
-        if was_logged_in and self.place is not None and not self._closed:
+        if was_logged_in and not self._closed:
             self.server.table.log_out(self.place, time.monotonic())
             self._start_login_clock()
 
@@ -132,16 +131,18 @@ class Login:
         else:
             executor: ThreadPoolExecutor = self.passwords
             compared = executor.submit(self.authorizer.admits, self.username, line, self.remote_ip)
-            self.is_login_pending = True
+            self.is_login_pending = self.place.proves = True
             self._set_events()
             self.call_later(_LOOK_SECONDS, self._await_comparison, compared)
 
     def _await_comparison(self: Any, compared: Future[bool]) -> None:
         if not compared.done():
             self.call_later(_LOOK_SECONDS, self._await_comparison, compared)
-        elif compared.cancelled() or not compared.result():
+            return
+        self.place.proves = False
+        if compared.cancelled() or not compared.result():
             self.call_later(_REFUSED_SECONDS, self._refuse_login)
-        elif self.place is None or not self.server.table.log_in(self.place):
+        elif not self.server.table.log_in(self.place):
             self._last_word("421 Too many connections; try again later.")
         else:
             self._login_clock.cancel()

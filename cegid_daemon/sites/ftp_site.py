@@ -61,7 +61,7 @@ class FtpSite(Hosted):
             server.close_all()
 
     def _running(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
+        return self._thread is not None and self._thread.is_alive() and self._server.accepting
 
     def _end(self) -> None:
         self._stop.set()

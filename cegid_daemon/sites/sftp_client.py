@@ -85,7 +85,10 @@ class Client(asyncssh.SSHServer):
 
     async def validate_password(self, username: str, password: str) -> bool:
         """Compares without holding up the other connections."""
+        place = self.connection.place
+        place.proves = True
         admitted = await self._site.compare(username, password, self._address)
+        place.proves = False
         self._gave_password = admitted
         if not admitted:
             self._failed += 1

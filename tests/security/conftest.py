@@ -25,3 +25,15 @@ def service(shared_service: Service) -> Iterator[Service]:
     """The daemon of this file; behind each test it must live, deliver and be small."""
     yield shared_service
     shared_service.check()
+
+
+LOGIN = 2.5  # seconds that a login at the drop sites of `site_service` may take
+OF_ADDRESS = 6  # connections of one address there
+
+
+@pytest.fixture(scope="session")
+def site_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One daemon for all attacks on the drop sites by plain FTP and SFTP; impatient, and strict to each address."""
+    keys = f'login = "{LOGIN:g}s"\nattempts = 1\nconnections_per_address = {OF_ADDRESS}'
+    with running(tmp_path_factory.mktemp("sites") / "shop", ftp_keys=keys, sftp_keys=keys) as started:
+        yield started

@@ -37,6 +37,11 @@ MOST = 90_000_000  # bytes an attack may add while it goes on
 
 
 @pytest.fixture(scope="module")
+def shared_service(site_service: Service) -> Service:
+    return site_service
+
+
+@pytest.fixture(scope="module")
 def crowded(shared_service: Service) -> Iterator[Path]:
     """A folder with very many files."""
     folder = shared_service.shop.inbox.parent / "crowded"
@@ -55,6 +60,8 @@ def test_gaps_in_many_uploads_share_one_bound(service: Service) -> None:
             assert handle is not None
             for piece in range(60):
                 statuses.append(session.write(handle, 1 + piece * 250_000, bytes(250_000)))
+                if statuses[-1] != 0:
+                    break
         assert service.growth() < MOST
         assert statuses.count(0) * 250_000 <= 32 << 20
         assert session.write(session.open(b"fits") or b"", 0, b"x") == 0
@@ -107,7 +114,7 @@ def test_answers_that_nobody_reads_are_not_made(service: Service) -> None:
     large = service.shop.inbox.parent / "answers.bin"
     large.write_bytes(bytes(1 << 20))
     with ExitStack() as sessions:
-        for _ in range(4):
+        for _ in range(2):
             transport = sessions.enter_context(ssh(service))
             for _ in range(3):
                 session = Sftp(transport.open_session(window_size=1 << 15))
@@ -124,7 +131,7 @@ def test_replies_that_nobody_reads_are_not_made(service: Service) -> None:
         for command in (b"HELP\r\n", b"STAT\r\n", b"FEAT\r\n", b"NOOP\r\n", b"\r\n", b"x" * 5000):
             sock = clients.enter_context(silent(service.ftp))
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            flood(sock, command * (8000 // len(command)), 20 << 20, 0.5)
+            flood(sock, command * (8000 // len(command)), 20 << 20, 0.3)
         assert service.growth() < MOST
         assert service.deliver() < 15
 
@@ -145,9 +152,9 @@ def test_a_line_without_an_end_is_no_command(service: Service) -> None:
 def test_large_listings_that_nobody_reads_are_not_kept(service: Service, crowded: Path) -> None:
     before, descriptors = service.growth(), service.descriptors()
     with ExitStack() as clients:
-        for _ in range(6):
+        for _ in range(4):
             client = clients.enter_context(ftp(service))
-            for _ in range(3):
+            for _ in range(2):
                 data = clients.enter_context(client.transfercmd("MLSD crowded"))
                 data.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             assert client.sock is not None

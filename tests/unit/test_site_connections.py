@@ -10,7 +10,6 @@ from cegid_daemon.model import SiteSpec
 from cegid_daemon.sites.connections import (
     LOG_SECONDS,
     MAX_WAITING,
-    MAX_WAITING_OF_ADDRESS,
     Connection,
     ConnectionTable,
     SiteBounds,
@@ -22,7 +21,7 @@ class Crowd:
     """A table, and who was closed by it."""
 
     def __init__(self, *, logged_in: int = 4, of_address: int = 4, waiting: int = MAX_WAITING) -> None:
-        self.table = ConnectionTable("site", SiteBounds(logged_in, of_address, waiting))
+        self.table = ConnectionTable("site", SiteBounds(logged_in, of_address, waiting, waiting // 2))
         self.closed: list[Connection] = []
         self.now = 0.0
 
@@ -38,12 +37,12 @@ class Crowd:
 def test_of_a_crowd_from_one_address_the_oldest_silent_one_gives_way() -> None:
     crowd = Crowd()
     spoke = crowd.come(spoke=True)
-    silent = [crowd.come() for _ in range(MAX_WAITING_OF_ADDRESS - 1)]
+    silent = [crowd.come() for _ in range(MAX_WAITING // 2 - 1)]
     assert crowd.closed == []
     assert crowd.come() is not None
     assert crowd.closed == [silent[0]]
     assert spoke not in crowd.closed
-    assert len(crowd.table) == MAX_WAITING_OF_ADDRESS
+    assert len(crowd.table) == MAX_WAITING // 2
 
 
 def test_of_many_addresses_the_one_with_the_most_gives_way() -> None:
@@ -114,6 +113,21 @@ def test_one_host_with_a_network_of_addresses_counts_as_one() -> None:
     mapped = crowd.come("::ffff:192.0.2.1")
     assert mapped and mapped.address == "192.0.2.1"
     assert crowd.come("fe80::1%eth0") is not None
+
+
+def test_whose_password_is_compared_gives_way_last() -> None:
+    crowd = Crowd(waiting=4)
+    proving, spoke = crowd.come(spoke=True), crowd.come(spoke=True)
+    assert proving is not None
+    proving.proves = True
+    crowd.come()
+    assert crowd.closed == [spoke]
+
+
+def test_as_many_may_log_in_at_once_as_may_be_logged_in() -> None:
+    spec = SiteSpec("ftp", "", 0, (), connections=100)
+    bounds = bounds_of(spec, 4096)
+    assert (bounds.logged_in, bounds.waiting, bounds.waiting_of_address) == (100, 100, 100)
 
 
 def test_giving_way_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
