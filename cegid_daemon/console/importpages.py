@@ -10,10 +10,11 @@ import io
 import secrets
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 from starlette.datastructures import UploadFile
 from starlette.responses import Response
@@ -95,6 +96,15 @@ def rows_of(source: bytes | BinaryIO) -> Iterator[BufferRow]:
     opened.seek(0)
     text = io.TextIOWrapper(opened, "utf-8-sig" if encoding == "utf-8" else encoding, newline="")
     try:
+        return _cells(_table(text), text)
+    except BaseException:
+        text.detach()  # the file is its owner's to close
+        raise
+
+
+def _table(text: TextIO) -> Iterator[tuple[int, list[str]]]:
+    """The rows behind the titles."""
+    try:
         head = text.readline().removeprefix("\ufeff")
     except UnicodeDecodeError as exc:
         raise _unreadable(1, exc) from exc
@@ -104,7 +114,7 @@ def rows_of(source: bytes | BinaryIO) -> Iterator[BufferRow]:
     if titles != COLUMNS:
         raise Refused("the first line does not name the columns", why=f"it reads {head[:100]!r}",
                       remedy="It must be store,level,key,value.")  # fmt: skip
-    return _cells(rows)
+    return rows
 
 
 def _numbered(reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
@@ -123,11 +133,15 @@ def _unreadable(line: int, exc: Exception) -> Refused:
                    remedy="Save it as CSV in UTF-8, without cells of more than 100,000 characters.")  # fmt: skip
 
 
-def _cells(rows: Iterator[tuple[int, list[str]]]) -> Iterator[BufferRow]:
-    for line, row in rows:
-        if row:
-            store, level, key, value = map(unguarded, [*row, "", "", "", ""][:4])
-            yield line, store, level, key, value
+def _cells(rows: Iterator[tuple[int, list[str]]], text: io.TextIOWrapper) -> Iterator[BufferRow]:
+    try:
+        for line, row in rows:
+            if row:
+                store, level, key, value = map(unguarded, [*row, "", "", "", ""][:4])
+                yield line, store, level, key, value
+    finally:
+        with suppress(ValueError):  # its file is closed already
+            text.detach()
 
 
 def previewed(reading: Reading, rows: Iterator[BufferRow], stores: set[str]) -> Preview:

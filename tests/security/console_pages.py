@@ -17,7 +17,8 @@ from urllib.parse import quote, urlencode
 
 from starlette.routing import Route
 
-from cegid_daemon.bootstrap import Installation, journal_path
+from cegid_daemon import once
+from cegid_daemon.bootstrap import Installation, journal_path, utc_now
 from cegid_daemon.config import Config
 from cegid_daemon.console.address import Address
 from cegid_daemon.console.app import application, routes
@@ -49,7 +50,7 @@ class Pages:
     """The console as somebody sees it."""
 
     def __init__(self, app: Any, sessions: Sessions) -> None:
-        self._app = app
+        self.app = app
         self.sessions = sessions
 
     def open(self, role: Role) -> tuple[str, Session]:
@@ -83,22 +84,33 @@ class Pages:
         async def send(message: dict[str, Any]) -> None:
             sent.append(message)
 
-        await self._app(scope, receive, send)
+        await self.app(scope, receive, send)
         start = next(one for one in sent if one["type"] == "http.response.start")
         found = {key.decode().lower(): value.decode() for key, value in start["headers"]}
         content = b"".join(one.get("body", b"") for one in sent if one["type"] == "http.response.body")
         return Answer(start["status"], found, content)
 
 
+def carry(installation: Installation, config: Config) -> None:
+    """One pass over every source, as `once` makes it."""
+    crew = installation.crew(config, beat=lambda: None, stopping=lambda: False)
+    try:
+        once.once(crew.sources, clock=utc_now, wait=lambda _seconds: False)
+    finally:
+        crew.close()
+
+
 @contextmanager
-def console(installation: Installation, config: Config) -> Iterator[Pages]:
-    """The console over an open installation, with passwords as on any address that others reach."""
+def console(installation: Installation, config: Config, acts: list[str] | None = None) -> Iterator[Pages]:
+    """The console over an open installation, with passwords as on any address that others reach.
+
+    `acts` hears of what was done beside the journal: work that was woken, alerts that were sent.
+    """
+    done = [] if acts is None else acts
     path = journal_path(config)
     readers, places = Readers(path), Places(config.endpoints)
     tracer = Tracer(path, config.state / "spool" / "console")
-    ground = Ground(
-        config, installation.journal, installation.clock, lambda _route: None, lambda: True, readers, lambda _who: None
-    )
+    ground = Ground(config, installation.journal, installation.clock, done.append, lambda: True, readers, done.append)
     sessions = Sessions(time.monotonic)
     try:
         yield Pages(

@@ -13,14 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from cegid_daemon import once
 from cegid_daemon.bootstrap import Installation, utc_now
 from cegid_daemon.config import Config, load
 from cegid_daemon.console.sessions import Role
 from cegid_daemon.desk import Desk
 from cegid_daemon.housekeeping import Housekeeping
 from cegid_daemon.model import Fault
-from tests.security.console_pages import Pages, addresses, console
+from tests.security.console_pages import Pages, addresses, carry, console
 from tests.servers.places import free_port
 
 MARK = "Xq7"  # stands in every masked value, and nowhere else
@@ -148,7 +147,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         config = _configured(folder)
         installation = stack.enter_context(Installation(config))
         _drop(folder, "customers", "done")
-        _carry(installation, config)
+        carry(installation, config)
         _keep_house(installation, config)  # masked
         for name in VALUES:
             if name not in ("done", "open", "plain"):
@@ -156,7 +155,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         _drop(folder, "customers", "late.other", "plain")
         for name in ("a-waits", "held", "discarded", "behind"):
             _drop(folder, "waiting", name, "open")
-        _carry(installation, config)
+        carry(installation, config)
         states = _decide(installation, config)
         _drop(folder, "customers", "lying", "open")
         pages = stack.enter_context(console(installation, config))
@@ -180,14 +179,6 @@ def _drop(folder: Path, route: str, name: str, how: str = "") -> None:
     row = f"1001;{how};Ann;{VALUES[how]}"
     suffix = "" if "." in name else ".csv"
     (folder / "inbox" / route / f"{name}{suffix}").write_text(f"CODE;HOW;NAME;MAIL\n{row}\n", "utf-8")
-
-
-def _carry(installation: Installation, config: Config) -> None:
-    crew = installation.crew(config, beat=lambda: None, stopping=lambda: False)
-    try:
-        once.once(crew.sources, clock=utc_now, wait=lambda _seconds: False)
-    finally:
-        crew.close()
 
 
 def _keep_house(installation: Installation, config: Config) -> None:
