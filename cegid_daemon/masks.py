@@ -71,7 +71,7 @@ class _Fits:
     """Whether a name fits one of some masks, through one regular expression."""
 
     def __init__(self, masks: tuple[str, ...]) -> None:
-        parts = ["".join(map(_as_regex, _tokens(mask))) for mask in masks]
+        parts = [_pattern(_tokens(mask)) for mask in masks]
         self._fullmatch = re.compile("|".join(f"(?:{part})" for part in parts), re.DOTALL).fullmatch if parts else None
 
     def __call__(self, name: str) -> bool:
@@ -192,11 +192,27 @@ def _usable(ranges: _Ranges) -> _Ranges:
     return _without(_without(ranges))
 
 
+def _pattern(mask: _Mask) -> str:
+    """The mask as a regular expression that never tries twice: between two `*` the first place that fits will do."""
+    pieces = [""]
+    for token in mask:
+        if token.repeats:
+            pieces.append("")
+        else:
+            pieces[-1] += _as_regex(token)
+    first, *others = pieces
+    if not others:
+        return first
+    *between, last = others
+    any_ = _as_regex(_ANY)
+    return first + "".join(f"(?>{any_}*?{piece})" for piece in between) + f"{any_}*{last}"
+
+
 def _as_regex(token: _Token) -> str:
     if not token.allowed:
         return "(?!)"
     body = "".join(f"{re.escape(chr(low))}-{re.escape(chr(high))}" for low, high in token.allowed)
-    return f"[{body}]*" if token.repeats else f"[{body}]"
+    return f"[{body}]"
 
 
 _NEVER: _Ranges = ((0, 0), (ord("/"), ord("/")))

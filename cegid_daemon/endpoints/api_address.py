@@ -66,9 +66,11 @@ class Api:
     def tls_context(self) -> ssl.SSLContext:
         """Certificates and names are verified, by the system's authorities or by `ca` alone. TLS 1.2 or later."""
         try:
-            return ssl.create_default_context(cafile=self.ca or None)
+            context = ssl.create_default_context(cafile=self.ca or None)
         except OSError as error:
             raise fault_of(self.name, "ca", f"{self.ca!r} cannot be read ({error})") from error
+        context.minimum_version = ssl.TLSVersion.TLSv1_2  # whatever the system's settings say
+        return context
 
     def revealed_token(self) -> str:
         """The token as a header carries it; blank if there is none."""

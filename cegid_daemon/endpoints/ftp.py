@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace as changed
 
+from cegid_daemon.endpoints.bounds import MAX_EXCESS_BYTES, OPERATOR
 from cegid_daemon.endpoints.connections import Connections, Logins
 from cegid_daemon.endpoints.ftp_batches import FtpBatches
 from cegid_daemon.endpoints.ftp_link import FtpLink
@@ -222,6 +223,9 @@ class FtpReading:
         received = self._link.received()
         while chunk := self._next(received, text):
             given += len(chunk)
+            if given > self.identity.size:
+                given += self._read_excess(received, text)
+                break
             yield chunk
         with self._link.telling("cannot read the file", text):
             self._link.complete()
@@ -237,6 +241,20 @@ class FtpReading:
                 where=Place(file=text),
                 remedy="It is read again when it has come to rest.",
             )
+
+    def _read_excess(self, received: Iterator[bytes], text: str) -> int:
+        """A file may have grown since it was looked at. Transient if so much comes that it may be without end."""
+        size = 0
+        while chunk := self._next(received, text):
+            size += len(chunk)
+            told = self.identity.size
+            if size > MAX_EXCESS_BYTES:
+                raise Transient(
+                    "the server sends more than the file has", where=Place(file=text),
+                    why=f"it says {told} bytes, and more than {told + MAX_EXCESS_BYTES} came",
+                    remedy=OPERATOR,
+                )  # fmt: skip
+        return size
 
     def _next(self, received: Iterator[bytes], text: str) -> bytes:
         with self._link.telling("cannot read the file", text):

@@ -11,13 +11,14 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from cegid_daemon.endpoints.bounds import Excess
 from cegid_daemon.endpoints.ftp_conversation import PlainFtp
 from cegid_daemon.endpoints.ftp_words import NOT_IMPLEMENTED, PLACE_FAILS, Refusal, meaning_of, replies
 from cegid_daemon.endpoints.net import answer_lost, net_error
 from cegid_daemon.endpoints.remote import Server
 from cegid_daemon.errors import EndpointError, Permanent, Place, Transient
 
-BROKEN_LINE = (OSError, EOFError, ftplib.error_proto, ftplib.error_reply)
+BROKEN_LINE = (OSError, EOFError, ftplib.error_proto, ftplib.error_reply, Excess)
 WIRE = "latin-1"  # ftplib wants text: each byte as itself
 
 

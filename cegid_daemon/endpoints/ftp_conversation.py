@@ -7,18 +7,23 @@ the control connection's session, which careful servers demand.
 from __future__ import annotations
 
 import ftplib
+import re
 import select
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from cegid_daemon.endpoints.ftp_replies import ReplyLines
 from cegid_daemon.endpoints.ftp_words import DataRefusal
 
 _REFUSED = (ftplib.error_temp, ftplib.error_perm, ftplib.error_reply, ftplib.error_proto)
 _SESSION_ENDS = frozenset({"421", "530"})
 _OVER = frozenset({"226", "250"})  # a transfer is over
 _STRAY_SECONDS = 1.0  # how long bytes may take whose transfer was called over before it began
+_PASV = re.compile(r"\A227.*?[0-9]{1,3},[0-9]{1,3},[0-9]{1,3},[0-9]{1,3},([0-9]{1,3}),([0-9]{1,3})(?![0-9])")
+_EPSV = re.compile(r"\A229.*?\(\D{3}([0-9]{1,5})\D\)")
 _CLOSED = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionResetError, BrokenPipeError)
 
 
@@ -64,8 +69,7 @@ class PlainFtp(ftplib.FTP):
 
     def _passive(self, word: str) -> tuple[str, int]:
         reply, peer = self.sendcmd(word), self.sock.getpeername() if self.sock else ("", 0)
-        _, port = ftplib.parse227(reply) if word == "PASV" else ftplib.parse229(reply, peer)  # noqa: S321
-        return peer[0], port
+        return peer[0], _port_of(reply, _PASV if word == "PASV" else _EPSV)
 
     def _takes_port(self) -> bool:
         """Whether the server would open connections to us; it is not tried whether it can."""
@@ -132,9 +136,16 @@ class PlainFtp(ftplib.FTP):
             raise
 
     def _accepted(self, listener: socket.socket) -> socket.socket:
-        connection = listener.accept()[0]
-        connection.settimeout(self.timeout)
-        return connection
+        """The connection of the server itself: whoever else comes to the port is turned away."""
+        assert self.sock is not None
+        end = time.monotonic() + (self.timeout or 0)
+        while time.monotonic() <= end:
+            connection, (host, *_) = listener.accept()
+            if host == self.sock.getpeername()[0]:
+                connection.settimeout(self.timeout)
+                return connection
+            connection.close()
+        raise TimeoutError
 
     def _stray(self, way: socket.socket) -> socket.socket | None:
         """What may hold bytes of a transfer that is over; None where none came."""
@@ -147,6 +158,23 @@ class PlainFtp(ftplib.FTP):
             return connection
         connection.close()
         return None
+
+    def hear(self) -> None:
+        """From now on replies come over the socket as it is."""
+        assert self.sock is not None
+        lines = ReplyLines(self.sock, float(self.timeout or 0))
+        self.file = lines  # type: ignore[assignment]
+
+    def getmultiline(self) -> str:
+        """A whole reply, its lines parted by `\\n`. Excess if it is without end."""
+        if isinstance(self.file, ReplyLines):
+            self.file.begin()
+        lines = [self.getline()]
+        code = lines[0][:3]
+        if lines[0][3:4] == "-":
+            while len(lines) == 1 or lines[-1][:3] != code or lines[-1][3:4] == "-":
+                lines.append(self.getline())
+        return "\n".join(lines)
 
     def getline(self) -> str:
         """A whole line. EOFError if the connection ended before its end."""
@@ -164,6 +192,16 @@ class TlsFtp(PlainFtp, ftplib.FTP_TLS):
 
     _reads_stray = False  # bytes that nothing protects are none
     reused: bool | None = None  # whether the server continued it on the last data connection
+
+    def auth(self) -> str:
+        """Begins TLS. What came with the answer was sent by nobody who is known yet: error_proto, as for no answer."""
+        assert self.sock is not None
+        reply = self.voidcmd("AUTH TLS")
+        if isinstance(self.file, ReplyLines) and self.file.has_unread:
+            raise ftplib.error_proto("bytes came behind the answer to AUTH TLS, ahead of TLS itself")  # noqa: S321
+        self.sock = self.context.wrap_socket(self.sock, server_hostname=self.host)
+        self.hear()
+        return reply
 
     def ntransfercmd(self, cmd: str, rest: int | str | None = None) -> tuple[socket.socket, int | None]:
         """Opens a data connection; a reply that explains why its TLS failed is raised instead of the failure.
@@ -190,6 +228,18 @@ class TlsFtp(PlainFtp, ftplib.FTP_TLS):
             raise ConnectionResetError
         self.reused = secured.session_reused
         return secured
+
+
+def _port_of(reply: str, pattern: re.Pattern[str]) -> int:
+    """The port in an answer to PASV or EPSV; the address beside it is never used. error_reply if there is none."""
+    found = pattern.search(reply)
+    if found is None:
+        raise ftplib.error_reply(reply)  # noqa: S321
+    *high, low = (int(group) for group in found.groups())
+    port = (high[0] << 8) + low if high else low
+    if max(high or [0]) > 255 or (high and low > 255) or not 0 < port < 1 << 16:
+        raise ftplib.error_reply(reply)  # noqa: S321
+    return port
 
 
 def _refuse_reset(sock: socket.socket) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 
+from cegid_daemon.endpoints.bounds import Deadline
 from cegid_daemon.endpoints.ftp_link import FtpLink
 from cegid_daemon.endpoints.ftp_list_formats import chosen, parse_list
 from cegid_daemon.endpoints.ftp_listing import Entry, Parsed, parse_mlsd, time_ns
@@ -21,6 +22,7 @@ from cegid_daemon.model import Listed, escape_name
 
 Commands = Callable[[FtpLink, Sequence[str]], Iterator[str | Refusal]]
 Wanted = Callable[[str], bool]
+_MAX_SHOWN = 100  # lines kept for people
 _LONGEST = 300  # characters of a line shown to people
 _EMPTY = re.compile(
     r"\bno (?:such |matching )?(?:files?|entr|members?|objects?|items?)|not? .{0,40}\bfound|found no|\bempty\b"
@@ -53,11 +55,13 @@ class FtpFolders:
             entries = self._times.complete(folder, entries, lambda names: self._ask_times(link, path, names), wants)
         odd = [entry.name for entry in entries if entry.regular and not is_plain(link.heard(entry.name))]
         listed = [_listed(link, entry) for entry in entries if is_plain(link.heard(entry.name))]
-        return Listing(listed, [_shown(link, line) for line in (*parsed.unread, *odd)])
+        unread = (*parsed.unread, *odd)
+        more = [f"… and {len(unread) - _MAX_SHOWN} more lines"] if len(unread) > _MAX_SHOWN else []
+        return Listing(listed, [_shown(link, line) for line in unread[:_MAX_SHOWN]] + more)
 
     def entries(self, link: FtpLink) -> dict[bytes, Entry]:
         """What LIST shows of the folder the connection has changed into, under every name an entry may have."""
-        found = parse_list(_body(link, "LIST")).entries
+        found = parse_list(_body(link, "LIST"), Deadline.of_reading().check).entries
         return {name: entry for entry in reversed(found) for name in (*entry.other_names, entry.name)}
 
     def _parsed(self, link: FtpLink) -> Parsed:
@@ -71,7 +75,7 @@ class FtpFolders:
                 if parsed.has_sizes and not (parsed.unread and not parsed.entries):
                     return parsed
             self._mlsd_fails = True
-        return parse_list(_body(link, "LIST"))
+        return parse_list(_body(link, "LIST"), Deadline.of_reading().check)
 
     def _with_names(
         self, link: FtpLink, folder: str, entries: Sequence[Entry], wanted: Wanted | None

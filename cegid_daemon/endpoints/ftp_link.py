@@ -10,10 +10,12 @@ import ftplib
 import socket
 import ssl
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 
-from cegid_daemon.endpoints.ftp_commands import BROKEN_LINE, WIRE, FtpCommands
+from cegid_daemon.endpoints.bounds import Deadline, Excess, ListingSize, Progress, shortened
+from cegid_daemon.endpoints.ftp_commands import BROKEN_LINE, FtpCommands
 from cegid_daemon.endpoints.ftp_conversation import PlainFtp, TlsFtp, TransferOver
 from cegid_daemon.endpoints.ftp_words import DataRefusal, Refusal, replies
 from cegid_daemon.endpoints.net import connected, guard
@@ -60,7 +62,7 @@ class FtpLink(FtpCommands):
 
     def facts(self) -> dict[str, str]:
         """What the server said of itself at the login, in words for people."""
-        known = {"software": (self._ftp.welcome or "")[4:].strip()}
+        known = {"software": shortened((self._ftp.welcome or "")[4:].strip())}
         for name, word in (("MLSD", "MLST"), ("MDTM", "MDTM"), ("SIZE", "SIZE"), ("resume", "REST"), ("UTF-8", "UTF8")):
             known[name] = "yes" if word in self.features else "no"
         if self._tls is not None and isinstance(self._ftp.sock, ssl.SSLSocket):
@@ -94,8 +96,16 @@ class FtpLink(FtpCommands):
 
     def listing(self, line: str) -> bytes:
         """The whole of a listing."""
+        size = ListingSize(Deadline.of_listing(self._server.seconds))
         self.begin(line)
-        body = b"".join(self.received())
+        pieces = []
+        for piece in self.received(size.check):
+            entries = piece.count(b"\n")
+            if not entries and len(piece) == RECEIVE:
+                raise Excess(f"the listing has a line of more than {RECEIVE >> 10} KiB")
+            size.add(len(piece), entries)
+            pieces.append(piece)
+        body = b"".join(pieces)
         try:
             self.complete()
         except Refusal as refusal:
@@ -125,17 +135,20 @@ class FtpLink(FtpCommands):
         if uploads:
             self._data.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
-    def received(self) -> Iterator[bytes]:
-        """What comes over the data connection, in large pieces: TLS gives 16 KiB at a time."""
-        if self._data is None:
+    def received(self, check: Callable[[], None] = lambda: None) -> Iterator[bytes]:
+        """What comes over the data connection, in large pieces: TLS gives 16 KiB at a time; `check` may end it."""
+        data = self._data
+        if data is None:
             return
+        progress = Progress(self._server.seconds)
         buffer = memoryview(bytearray(RECEIVE))
-        filled = self._first_into(buffer)
+        filled = progress.receive(lambda: self._first_into(buffer))
         while filled:
-            while filled < RECEIVE and (got := self._data.recv_into(buffer[filled:])):
+            while filled < RECEIVE and (got := progress.receive(partial(data.recv_into, buffer[filled:]))):
                 filled += got
+                check()
             yield bytes(buffer[:filled])
-            filled = self._data.recv_into(buffer)
+            filled = progress.receive(partial(data.recv_into, buffer))
 
     def _first_into(self, buffer: memoryview) -> int:
         """A connection that is closed unused may end in a reset: the reply to the transfer says whether all is well."""
@@ -185,7 +198,7 @@ class FtpLink(FtpCommands):
         if self._tls is not None and self._server.scheme == "ftps+implicit":
             sock = self._tls.context.wrap_socket(sock, server_hostname=self._server.host)
         ftp.sock = sock
-        ftp.file = sock.makefile("r", encoding=WIRE)
+        ftp.hear()
         with replies():
             ftp.welcome = ftp.getresp()
 

@@ -9,10 +9,11 @@ back, never dropped; totals, headings, folders and links are known and are no fa
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, replace
 
-from cegid_daemon.endpoints.ftp_listing import Entry, Parsed, lines, mlst
+from cegid_daemon.endpoints.bounds import MAX_LINE_BYTES
+from cegid_daemon.endpoints.ftp_listing import Entry, Parsed, is_size, lines, mlst
 from cegid_daemon.model import Identity
 
 _GAP = rb"[ \t]{1,80}"
@@ -32,6 +33,8 @@ _MOMENT = b"|".join((
     rb"\d{1,2}[\x80-\xff]{2,6}\d{1,2}[\x80-\xff]{2,6}" + _GAP + b"(?:" + _TIME + b"|" + _YEAR + b")",
 ))  # fmt: skip
 
+_CHECK_EVERY = 256  # lines
+_MAX_SIZE = 1 << 60  # bytes; no file has more
 _MOST_BLANKS = 16  # a name is believed to begin with
 
 # Kind and rights, as `ls` and NetWare print them; what stands before it are inode and blocks.
@@ -39,7 +42,7 @@ _RIGHTS = (
     rb"[ \t]{0,40}(?:\d{1,20}[ \t]+){0,2}(?:([-dlpscbDnPv])[-a-zA-Z]{9}[.+@]?|([-d])[ \t]?\[[-A-Za-z]{6,10}\])"
 )  # fmt: skip
 _UNIX = re.compile(
-    _RIGHTS + rb"[ \t]*+(?:[^\r\n]*?[ \t])??(\d{1,20})" + _GAP + rb"(" + _MOMENT + rb")([ \t]+)(.+)", re.DOTALL
+    _RIGHTS + rb"[ \t]*+(?:[^\r\n]{0,400}?[ \t])??(\d{1,20})" + _GAP + rb"(" + _MOMENT + rb")([ \t]+)(.+)", re.DOTALL
 )
 _NO_FILE = re.compile(
     rb"[ \t]{0,40}(?:\d{1,20}[ \t]+){0,2}(?:[dlpscbDnP][-a-zA-Z]{9}(?![a-zA-Z])|d[ \t]?\[[-A-Za-z]{6,10}\])"
@@ -82,12 +85,17 @@ class _Row:
     is_link: bool = False
 
 
-def parse_list(body: bytes) -> Parsed:
-    """The entries of a LIST listing, and the lines that may be files and are not understood."""
+def parse_list(body: bytes, check: Callable[[], None] = lambda: None) -> Parsed:
+    """The entries of a LIST listing, and the lines that may be files and are not understood.
+
+    `check` is called now and then: lines that nobody prints may take long.
+    """
     found: list[_Row | Entry] = []
     unread: list[bytes] = []
     for number, line in enumerate(lines(body)):
-        row = _eplf(line) or _unix(line) or _dos(line) or _os400(line) or _facts(line)
+        if not number % _CHECK_EVERY:
+            check()
+        row = _entry(line) if len(line) <= MAX_LINE_BYTES else None
         if row is not None:
             found.append(row)
         elif not _is_known(line, first=number == 0):
@@ -95,6 +103,12 @@ def parse_list(body: bytes) -> Parsed:
     padding = _padding(_late_years([one for one in found if isinstance(one, _Row)]))
     named = [_named(one, padding) if isinstance(one, _Row) else one for one in found]
     return Parsed([one for one in named if one.name not in {b".", b".."}], unread)
+
+
+def _entry(line: bytes) -> _Row | Entry | None:
+    row = _eplf(line) or _unix(line) or _dos(line) or _os400(line) or _facts(line)
+    size = 0 if row is None else row.size if isinstance(row, _Row) else row.identity.size
+    return row if size < _MAX_SIZE else None
 
 
 def chosen(entry: Entry, shown: Iterable[bytes]) -> Entry:
@@ -106,6 +120,8 @@ def chosen(entry: Entry, shown: Iterable[bytes]) -> Entry:
 
 def _is_known(line: bytes, *, first: bool) -> bool:
     """Whether a line that is no entry is certainly no file either."""
+    if len(line) > MAX_LINE_BYTES:
+        return False
     if first and _TOTAL.fullmatch(line.strip()):
         return True
     return bool(_NO_FILE.match(line) or _HEADINGS.fullmatch(line) or _FACTS.fullmatch(line))
@@ -123,7 +139,7 @@ def _eplf(line: bytes) -> Entry | None:
     said = {fact[:1]: fact[1:] for fact in facts.split(b",") if fact}
     if b"/" in said:
         return Entry(name, Identity(0), regular=False)
-    if b"r" not in said or not said.get(b"s", b"").isdigit():
+    if b"r" not in said or not is_size(said.get(b"s", b"")):
         return None
     return Entry(name, Identity(int(said[b"s"])), regular=True, stamp=said.get(b"m", b""))
 

@@ -10,6 +10,7 @@ import zlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from cegid_daemon.endpoints.bounds import MAX_LINE_BYTES
 from cegid_daemon.model import Identity
 
 
@@ -33,6 +34,8 @@ class Parsed:
     has_sizes: bool = True  # whether the size of each file is told
 
 
+_SIZE = re.compile(rb"[0-9]{1,18}")
+_MAX_NS = 1 << 62  # nanoseconds before and after 1970 that the journal can keep
 _TIME = re.compile(rb"(\d{14})(?:\.(\d{1,9}))?")
 
 
@@ -42,18 +45,23 @@ def lines(body: bytes) -> list[bytes]:
     return [line for line in body.split(end) if line]
 
 
+def is_size(text: bytes) -> bool:
+    """Whether it is a number of bytes that a file can have."""
+    return _SIZE.fullmatch(text) is not None
+
+
 def parse_mlsd(body: bytes) -> Parsed:
     """The entries of an MLSD listing, without the folder itself and the one above."""
     found = Parsed()
     has_sizes = True
     for line in lines(body):
         facts, name = _facts(line)
-        if not facts:
+        if not facts or len(line) > MAX_LINE_BYTES or not _is_possible(facts):
             found.unread.append(line)
         elif facts.get(b"type", b"file").lower() not in {b"cdir", b"pdir"}:
             entry = _entry(facts, name)
             found.entries.append(entry)
-            has_sizes = has_sizes and (not entry.regular or facts.get(b"size", b"").isdigit())
+            has_sizes = has_sizes and (not entry.regular or is_size(facts.get(b"size", b"")))
     return Parsed(found.entries, found.unread, has_sizes)
 
 
@@ -74,11 +82,17 @@ def _facts(line: bytes) -> tuple[dict[bytes, bytes], bytes]:
     return {key.lower(): value for key, _equals, value in pairs}, name
 
 
+def _is_possible(facts: dict[bytes, bytes]) -> bool:
+    """Whether the size, if there is one, is no number that no file can have."""
+    size = facts.get(b"size", b"")
+    return is_size(size) or not size.removeprefix(b"-").isdigit()
+
+
 def _entry(facts: dict[bytes, bytes], name: bytes) -> Entry:
     size = facts.get(b"size", b"0")
     unique = facts.get(b"unique", b"")
     identity = Identity(
-        size=int(size) if size.isdigit() else 0,
+        size=int(size) if is_size(size) else 0,
         mtime_ns=time_ns(facts.get(b"modify", b"")),
         inode=zlib.crc32(unique) if unique else 0,
     )
@@ -94,4 +108,5 @@ def time_ns(text: bytes) -> int:
         moment = datetime.strptime(found[1].decode(), "%Y%m%d%H%M%S").replace(tzinfo=UTC)
     except ValueError:
         return 0
-    return int(moment.timestamp()) * 10**9 + int((found[2] or b"").ljust(9, b"0"))
+    nanoseconds = int(moment.timestamp()) * 10**9 + int((found[2] or b"").ljust(9, b"0"))
+    return nanoseconds if abs(nanoseconds) < _MAX_NS else 0

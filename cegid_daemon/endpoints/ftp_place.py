@@ -92,9 +92,9 @@ class FtpPlace:
             size, time, entered = (_text_of(reply) for reply in replies[at : at + 3])
             said = link.said(name).encode("latin-1")
             mtime_ns = ftp_listing.time_ns(time.encode())
-            if size.isdigit() and self._times.lists_as_file(folder, said):
+            if _is_size(size) and self._times.lists_as_file(folder, said):
                 found.append(Listed(name, Identity(int(size), mtime_ns), regular=True))
-            elif entered and not size.isdigit():
+            elif entered and not _is_size(size):
                 found.append(Listed(name, Identity(0), regular=False))
             else:
                 shown = self._shown(link, folder) if shown is None else shown
@@ -157,7 +157,7 @@ class FtpPlace:
         if isinstance(size, Refusal) and size.code in NOT_IMPLEMENTED:  # what LIST prints has to do
             shown = self._shown(link, folder).get(link.said(name).encode("latin-1"))
             return Identity(shown.identity.size, _time_of(link, path)) if shown is not None and shown.regular else None
-        return Identity(int(text), _time_of(link, path)) if (text := _text_of(size)).isdigit() else None
+        return Identity(int(text), _time_of(link, path)) if _is_size(text := _text_of(size)) else None
 
     def _is_file(self, link: FtpLink, folder: str, name: str) -> bool:
         """Of a name with a size: whether LIST calls it a file. A name that LIST does not show is believed."""
@@ -211,7 +211,7 @@ def _of_listing(
     name: str, entry: ftp_listing.Entry | None, size: str | Refusal, mtime_ns: int
 ) -> Listed | None:  # fmt: skip
     """What lies under a name, by the reply to SIZE and what LIST shows; a size without an entry is believed."""
-    if (text := _text_of(size)).isdigit():
+    if _is_size(text := _text_of(size)):
         return Listed(name, Identity(int(text), mtime_ns), entry is None or entry.regular)
     if entry is None:
         return None
@@ -233,6 +233,11 @@ def _of_facts(reply: str, name: str) -> Listed:
     if entry is None:  # the folder itself
         return Listed(name, Identity(0), regular=False)
     return Listed(name, entry.identity, entry.regular)
+
+
+def _is_size(text: str) -> bool:
+    """Whether the server told a number of bytes that a file can have."""
+    return ftp_listing.is_size(text.encode("latin-1", "replace"))
 
 
 def _text_of(reply: str | Refusal) -> str:

@@ -7,10 +7,12 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from cegid_daemon.endpoints.bounds import shortened
 from cegid_daemon.errors import Barred, EndpointError, Permanent, Transient
 
 PLACE_FAILS = frozenset({421, 425, 426})  # the server goes, the data connection did not come or broke: no file's fault
 NOT_IMPLEMENTED = frozenset({500, 502, 504})  # replies to a command the server does not know
+_CODE = re.compile(r"[0-9]{3}")
 _RIGHTS = (  # in the languages of our shops, as far as servers speak them
     r"denied|permission|privilege|not (?:allowed|permitted|authori[sz])|authori[sz]ation|forbidden|no access"
     r"|\brights?\b|verweiger|berechtig|zugriff|interdit|non autoris|denegad|negat|permess|permis|toegang|odmow|odep"
@@ -40,8 +42,8 @@ class Refusal(Exception):
 
     def __init__(self, reply: str) -> None:
         super().__init__(reply)
-        self.code = int(reply[:3]) if reply[:3].isdigit() else 0
-        self.reply = reply
+        self.code = int(reply[:3]) if _CODE.match(reply) else 0
+        self.reply = shortened(reply)
 
 
 _OPEN_PASSIVE = (

@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from cegid_daemon.endpoints.bounds import Excess, shortened
 from cegid_daemon.errors import Barred, EndpointError, Interrupted, Place, Taken, Transient, Unsure, Untrusted
 
 _AGAIN = "It is tried again by itself."
@@ -48,6 +49,8 @@ def net_error(error: Exception, what: str, where: str) -> EndpointError:
         )
     if isinstance(error, ssl.SSLError):
         return _tls_error(error, what, place)
+    if isinstance(error, Excess):
+        return Transient(what, where=place, why=str(error), remedy=error.remedy).by_place()
     return Transient(what, where=place, why=_why(error), remedy=_AGAIN).by_place()
 
 
@@ -94,7 +97,7 @@ def _why(error: Exception) -> str:
             return "the server ended the connection"
         case OSError():
             return error.strerror or str(error)
-    return str(error) or type(error).__name__
+    return shortened(str(error)) or type(error).__name__
 
 
 def _tls_error(error: ssl.SSLError, what: str, place: Place) -> EndpointError:

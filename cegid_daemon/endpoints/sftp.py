@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
+from cegid_daemon.endpoints.bounds import Deadline, ListingSize, shortened
+from cegid_daemon.endpoints.listing import Listing
 from cegid_daemon.endpoints.net import interrupting
 from cegid_daemon.endpoints.paths import checked_name, folder_parts, is_plain
 from cegid_daemon.endpoints.protocol import Abilities
@@ -26,8 +28,10 @@ from cegid_daemon.errors import (
     SourceChanged,
     Transient,
 )
-from cegid_daemon.model import EndpointSpec, Identity, Listed
+from cegid_daemon.model import EndpointSpec, Identity, Listed, escape_name
 
+_MAX_NAME = 1024  # characters: no file system has as many
+_MAX_ODD = 100  # names told to people
 _AHEAD = 8  # folder reads under way at once
 
 
@@ -68,11 +72,14 @@ class SftpEndpoint(SftpBatches):
             }
 
     def list(self, folder: str, wanted: Callable[[str], bool] | None = None) -> list[Listed]:  # noqa: ARG002
-        """The entries of `folder`; names that are no single path part are left out."""
+        """The entries of `folder`; names that are no single path part are told as lines not understood."""
         path, text = self._sessions.path(folder), self._sessions.text(folder)
         with self._sessions.lend() as session, session.telling("cannot list the folder", text):
-            named = ((self._sessions.decoded(name), found) for name, found in _entries(session, path))
-            return [Listed(name, found.identity, found.regular) for name, found in named if is_plain(name)]
+            size = ListingSize(Deadline.of_listing(self._server.seconds))
+            named = [(self._sessions.decoded(name), found) for name, found in _entries(session, path, size)]
+        odd = [name for name, _found in named if not is_plain(name) or len(name) > _MAX_NAME]
+        listed = [Listed(name, found.identity, found.regular) for name, found in named if is_plain(name)]
+        return Listing([one for one in listed if len(one.name) <= _MAX_NAME], [_shown(name) for name in odd[:_MAX_ODD]])
 
     def stat(self, folder: str, name: str) -> Listed | None:
         """The entry as it is now."""
@@ -229,17 +236,23 @@ class SftpReading:
             return next(chunks, b"")
 
 
-def _entries(session: SftpSession, path: bytes) -> Iterator[tuple[bytes, Attributes]]:
+def _entries(session: SftpSession, path: bytes, size: ListingSize) -> Iterator[tuple[bytes, Attributes]]:
     """Reads a folder with several requests under way; their number does not depend on its size."""
     wire = session.wire
     handle = wire.handle(wire.opendir(path))
     asked = [wire.readdir(handle) for _ in range(_AHEAD)]
     while entries := wire.names(asked.pop(0)):
         asked.append(wire.readdir(handle))
+        size.add(sum(len(name) for name, _found in entries), len(entries))
+        size.check()
         yield from ((name, found) for name, found in entries if name not in {b".", b".."})
     for number in asked:
         wire.forget(number)
     wire.done(wire.close(handle))
+
+
+def _shown(name: str) -> str:
+    return shortened(escape_name(name), 300)
 
 
 def _not_regular(text: str) -> SourceChanged:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from cegid_daemon.endpoints.sftp_packets import FSYNC, READ, WRITE_NEW, Attributes, Status
@@ -35,6 +36,7 @@ class _Asked:
 
     before: int
     read: int
+    length: int
     after: int
     closed: int
 
@@ -108,12 +110,12 @@ def _ask(wire: Wire, opened: int, length: int) -> _Asked | Got:
     handle = _outcome(wire.handle, opened)
     if isinstance(handle, Status):
         return Got(status=handle)
-    return _Asked(wire.fstat(handle), wire.read(handle, 0, length), wire.fstat(handle), wire.close(handle))
+    return _Asked(wire.fstat(handle), wire.read(handle, 0, length), length, wire.fstat(handle), wire.close(handle))
 
 
 def _answer(wire: Wire, asked: _Asked) -> Got:
     before = _outcome(wire.attributes, asked.before)
-    body = _outcome(wire.body, asked.read)
+    body = _outcome(partial(wire.body, length=asked.length), asked.read)
     after = _outcome(wire.attributes, asked.after)
     _outcome(wire.done, asked.closed)  # it was only read
     if isinstance(before, Attributes) and isinstance(body, bytes) and isinstance(after, Attributes):

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
+from cegid_daemon.endpoints.bounds import MAX_ENTRIES
 from cegid_daemon.model import Identity
 
 
@@ -63,6 +64,9 @@ READ = 0x01
 WRITE_NEW = 0x02 | 0x08 | 0x20  # write, create, fail if it is there
 
 
+_MAX_SIZE = 1 << 60  # bytes; no file has more
+
+
 class Status(Exception):
     """The server answered a request with something other than success."""
 
@@ -87,11 +91,13 @@ class Attributes:
     @property
     def identity(self) -> Identity:
         """Size and whole seconds; version 3 has no more."""
-        return Identity(self.size, self.mtime * 1_000_000_000)
+        return Identity(min(self.size, _MAX_SIZE), self.mtime * 1_000_000_000)
 
     @property
     def regular(self) -> bool:
         """Whether it is a regular file; one whose kind the server does not tell counts as regular."""
+        if self.size >= _MAX_SIZE:
+            return False
         return stat.S_ISREG(self.mode) or stat.S_IFMT(self.mode) == 0
 
     @property
@@ -151,6 +157,8 @@ def _skip_extended(packet: bytes, at: int) -> int:
 def take_names(packet: bytes) -> Iterator[tuple[bytes, Attributes]]:
     """The entries of a NAME packet."""
     count = struct.unpack_from(">I", packet)[0]
+    if count > MAX_ENTRIES:
+        raise WireError(f"{count} entries in one reply")
     at = 4
     for _ in range(count):
         name, at = take_string(packet, at)

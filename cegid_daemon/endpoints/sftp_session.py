@@ -14,6 +14,7 @@ from functools import partial
 
 import paramiko
 
+from cegid_daemon.endpoints.bounds import Excess
 from cegid_daemon.endpoints.connections import Connections, Logins
 from cegid_daemon.endpoints.net import answer_lost, net_error
 from cegid_daemon.endpoints.paths import checked_name, folder_parts
@@ -23,7 +24,7 @@ from cegid_daemon.endpoints.sftp_wire import Wire
 from cegid_daemon.endpoints.ssh_link import SshLink
 from cegid_daemon.errors import Absent, EndpointError, Exists, Permanent, Place, Transient
 
-_BROKEN_LINE = (OSError, EOFError, WireError, struct.error, paramiko.SSHException)
+_BROKEN_LINE = (OSError, EOFError, WireError, struct.error, paramiko.SSHException, Excess)
 _IS_IT_THERE = 5.0  # seconds an idle session may take to answer
 
 _MEANING: dict[int, tuple[type[EndpointError], str]] = {
@@ -49,7 +50,7 @@ class SftpSession:
         self._broken = False
         self._channel = link.sftp_channel()
         with self.telling("cannot open an SFTP session", ""):
-            self.wire = Wire(self._channel)
+            self.wire = Wire(self._channel, link.timeout_seconds)
 
     @property
     def usable(self) -> bool:

@@ -35,7 +35,7 @@ class Download:
         self._ask(size)
         while self._asked:
             number, offset, length = self._asked.popleft()
-            body = self._wire.body(number)
+            body = self._wire.body(number, length)
             if not body:
                 return
             if len(body) < length:  # servers may give less than was asked for

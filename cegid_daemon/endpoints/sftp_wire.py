@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from typing import Protocol
 
+from cegid_daemon.endpoints.bounds import Deadline, shortened
 from cegid_daemon.endpoints.sftp_packets import (
     Attributes,
     Code,
@@ -27,6 +28,9 @@ _VERSION = 3
 _DEFAULT_LENGTH = 32768  # of a read or write, which every server must take
 _LONGEST_LENGTH = 261120  # what OpenSSH takes; more makes nothing faster
 _LONGEST_PACKET = 1 << 24
+_MAX_WAITING = 1 << 25  # bytes of replies that came ahead of the one that is waited for
+_MAX_HANDLE = 256  # bytes, by the standard
+_MAX_TEXT = 500  # characters of a status that people are shown
 _RECEIVE = 1 << 24  # all there is: paramiko moves what is left in its buffer at every call
 _SEND = 32768  # about what one SSH packet takes: a longer piece would be copied once for each
 
@@ -44,12 +48,16 @@ class Channel(Protocol):
 class Wire:
     """One SFTP session."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, timeout_seconds: float = 30.0) -> None:
         """Exchanges versions. EOFError, OSError or WireError if that fails."""
         self._channel = channel
+        self._seconds = timeout_seconds
+        self._deadline = Deadline.of_reply(timeout_seconds)
         self._buffer = bytearray()
         self._next = 1
         self._replies: dict[int, tuple[int, bytes]] = {}
+        self._waiting = 0  # bytes in them
+        self._asked: set[int] = set()  # of which no reply has come
         self._forgotten: set[int] = set()
         self._outgoing = bytearray()
         self.extensions = self._greet()
@@ -120,7 +128,9 @@ class Wire:
 
     def forget(self, number: int) -> None:
         """The reply to a request, come or still to come, is of no interest any more."""
-        if self._replies.pop(number, None) is None:
+        if number in self._replies:
+            self._waiting -= len(self._replies.pop(number)[1])
+        else:
             self._forgotten.add(number)
 
     # replies
@@ -134,7 +144,10 @@ class Wire:
         """Waits for the handle of what was opened."""
         kind, body = self._reply(number)
         expect(kind, Kind.HANDLE)
-        return take_string(body, 0)[0]
+        handle = take_string(body, 0)[0]
+        if len(handle) > _MAX_HANDLE:
+            raise WireError(f"a handle of {len(handle)} bytes")
+        return handle
 
     def attributes(self, number: int) -> Attributes:
         """Waits for attributes."""
@@ -142,8 +155,8 @@ class Wire:
         expect(kind, Kind.ATTRS)
         return take_attributes(body, 0)[0]
 
-    def body(self, number: int) -> bytes:
-        """Waits for bytes read; none at the end of the file."""
+    def body(self, number: int, length: int) -> bytes:
+        """Waits for bytes read, of which `length` were asked for; none at the end of the file."""
         try:
             kind, body = self._reply(number)
         except Status as status:
@@ -151,7 +164,10 @@ class Wire:
                 return b""
             raise
         expect(kind, Kind.DATA)
-        return take_string(body, 0)[0]
+        read = take_string(body, 0)[0]
+        if len(read) > length:
+            raise WireError(f"{len(read)} bytes where {length} were asked for")
+        return read
 
     def names(self, number: int) -> list[tuple[bytes, Attributes]]:
         """Waits for entries; none at the end of the folder."""
@@ -180,6 +196,7 @@ class Wire:
     def _request(self, kind: Kind, head: bytes, body: bytes | memoryview = b"") -> int:
         number = self._next
         self._next = (self._next + 1) & 0xFFFFFFFF
+        self._asked.add(number)
         self._outgoing += struct.pack(">IBI", 5 + len(head) + len(body), kind, number) + head
         self._outgoing += body
         if len(self._outgoing) >= _DEFAULT_LENGTH:
@@ -189,19 +206,32 @@ class Wire:
     def _reply(self, number: int) -> tuple[int, bytes]:
         """The packet type and what follows the number. Raises Status for anything but success."""
         self.flush()
+        self._deadline = Deadline.of_reply(self._seconds)
         while number not in self._replies:
-            kind, packet = self._receive()
-            got = struct.unpack_from(">I", packet)[0]
-            if got in self._forgotten:
-                self._forgotten.discard(got)
-            else:
-                self._replies[got] = (kind, packet[4:])
+            self._take_reply()
         kind, body = self._replies.pop(number)
+        self._waiting -= len(body)
         if kind == Kind.STATUS:
             code = struct.unpack_from(">I", body)[0]
             if code != Code.OK:
-                raise Status(code, take_string(body, 4)[0].decode(errors="replace") if len(body) > 4 else "")
+                text = take_string(body, 4)[0].decode(errors="replace") if len(body) > 4 else ""
+                raise Status(code, shortened(text, _MAX_TEXT))
         return kind, body
+
+    def _take_reply(self) -> None:
+        """One reply, to whichever request. WireError if nobody asked for it."""
+        kind, packet = self._receive()
+        got = struct.unpack_from(">I", packet)[0]
+        if got not in self._asked:
+            raise WireError(f"a reply to request {got}, which was not made")
+        self._asked.discard(got)
+        if got in self._forgotten:
+            self._forgotten.discard(got)
+            return
+        self._replies[got] = (kind, packet[4:])
+        self._waiting += len(packet) - 4
+        if self._waiting > _MAX_WAITING:
+            raise WireError(f"more than {_MAX_WAITING >> 20} MiB of replies ahead of the one that is due")
 
     def _receive(self) -> tuple[int, bytes]:
         self._fill(4)
@@ -219,6 +249,7 @@ class Wire:
             if not got:
                 raise EOFError("the server ended the session")
             self._buffer += got
+            self._deadline.check()
 
     def _greet(self) -> dict[bytes, bytes]:
         self._outgoing += struct.pack(">IBI", 5, Kind.INIT, _VERSION)
@@ -238,5 +269,7 @@ class Wire:
             return _DEFAULT_LENGTH, _DEFAULT_LENGTH
         kind, body = self._reply(self.extended(b"limits@openssh.com"))
         expect(kind, Kind.EXTENDED_REPLY)
+        if len(body) < 32:
+            raise WireError("limits shorter than they are")
         _packet, read, write, _handles = struct.unpack_from(">QQQQ", body)
         return min(read or _DEFAULT_LENGTH, _LONGEST_LENGTH), min(write or _DEFAULT_LENGTH, _LONGEST_LENGTH)

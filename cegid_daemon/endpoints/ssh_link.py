@@ -15,6 +15,7 @@ import paramiko
 
 from cegid_daemon.endpoints.net import connected, net_error
 from cegid_daemon.endpoints.remote import Server
+from cegid_daemon.endpoints.ssh_bounds import BoundedPackets, BoundedTransport
 from cegid_daemon.endpoints.trust import HostKey, KnownHosts
 from cegid_daemon.errors import Barred, CegidDaemonError, ConfigurationError, Place
 
@@ -22,6 +23,7 @@ WINDOW = 1 << 23  # bytes the server may send ahead on a channel
 _KEEPALIVE = 15  # seconds
 _FAST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 _STRONG_CIPHERS = ("aes128-ctr", "aes192-ctr", "aes256-ctr")
+_STRONG_MACS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "hmac-sha2-256", "hmac-sha2-512")
 _RSA = ("rsa-sha2-512", "rsa-sha2-256")
 
 
@@ -36,19 +38,25 @@ class SshLink:
             sock = connected(server.host, server.port, server.seconds)
         except OSError as error:
             raise net_error(error, "cannot connect", server.where) from error
-        self._transport = _Transport(sock, default_window_size=WINDOW)
+        self._transport = BoundedTransport(sock, default_window_size=WINDOW, packetizer_class=BoundedPackets)
         try:
             self._shake_hands(known)
             self._log_in()
         except BaseException:
             self.end()
             raise
+        self._transport.packetizer.is_logged_in = True
         self._transport.set_keepalive(_KEEPALIVE)
 
     @property
     def where(self) -> str:
         """The endpoint, for messages."""
         return self._server.where
+
+    @property
+    def timeout_seconds(self) -> float:
+        """How long the server may be silent."""
+        return self._server.seconds
 
     @property
     def alive(self) -> bool:
@@ -89,6 +97,8 @@ class SshLink:
 
     def _shake_hands(self, known: KnownHosts) -> None:
         options = self._transport.get_security_options()
+        options.digests = tuple(kind for kind in options.digests if kind in _STRONG_MACS)
+        options.kex = tuple(kind for kind in options.kex if not kind.endswith("sha1"))
         options.ciphers = _FAST_CIPHERS + _STRONG_CIPHERS
         options.key_types = _known_kinds_first(tuple(options.key_types), known)
         self._transport.banner_timeout = self._transport.handshake_timeout = self._server.seconds
@@ -141,18 +151,6 @@ class SshLink:
     def offered(self) -> str:
         """The algorithms the server named, for messages."""
         return self._transport.offered
-
-
-class _Transport(paramiko.Transport):  # type: ignore[misc]  # paramiko tells no types
-    """paramiko's connection, which keeps what the server offered: it is lost when nothing of it can be agreed on."""
-
-    offered = "unknown"
-
-    def _parse_kex_init(self, m: paramiko.Message) -> None:
-        lists = self._really_parse_kex_init(paramiko.Message(m.get_remainder()))
-        kinds = ("kex_algo_list", "server_key_algo_list", "server_encrypt_algo_list", "server_mac_algo_list")
-        self.offered = "; ".join(",".join(lists[kind]) for kind in kinds)
-        super()._parse_kex_init(m)
 
 
 def _known_kinds_first(kinds: tuple[str, ...], known: KnownHosts) -> tuple[str, ...]:

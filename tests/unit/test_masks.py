@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import time
 
 import pytest
 from hypothesis import given
@@ -103,3 +104,11 @@ def test_masks_that_overlap_take_one_same_name(one: str, other: str) -> None:
     if len(one) + len(other) <= 7:
         both = (name for name in short if Masks((one,)).takes(name) and Masks((other,)).takes(name))
         assert overlap([one], [other]) is (next(both, None) is not None)
+
+
+def test_a_hostile_name_takes_no_time() -> None:
+    masks = Masks((f"{'*a' * 40}*b",), (f"{'*aa?' * 20}c",))
+    begun = time.process_time()
+    assert not masks.takes("a" * 4000)
+    assert Masks((f"{'*a' * 40}*b",)).takes("a" * 4000 + "b")
+    assert time.process_time() - begun < 1
