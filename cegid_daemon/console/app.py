@@ -61,6 +61,7 @@ def application(
     inner.state.tracer = tracer
     inner.state.places = places
     inner.state.probes = CapacityLimiter(_PROBES)
+    inner.state.readiness = machines.Readiness()
     return Gate(
         inner,
         address.hosts(spec.hosts),
@@ -76,6 +77,7 @@ def probes(ground: Ground, address: Address, sessions: Sessions, limit: LoginLim
     inner = Starlette(routes=_probes(), exception_handlers={HTTPException: _plainly, Exception: _broken})
     inner.state.desk = Desk(ground, sessions, limit, "", https=False, proxied=False)
     inner.state.probes = CapacityLimiter(_PROBES)
+    inner.state.readiness = machines.Readiness()
     return Gate(inner, address.hosts(ground.config.console.hosts), https=False)
 
 

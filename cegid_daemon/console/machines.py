@@ -7,6 +7,9 @@ proxy on it apart), or for who sends one of the console's passwords (HTTP Basic,
 from __future__ import annotations
 
 import base64
+import math
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -31,6 +34,7 @@ from cegid_daemon.model import utc_moment
 
 T = TypeVar("T")
 
+_READY_SECONDS = 1.0  # that an answer about the journal holds
 _STATES = (
     "received", "rewritten", "delivered", "waiting", "held", "unsure", "failed", "partly refused", "refused",
 )  # fmt: skip
@@ -44,8 +48,8 @@ async def live(request: Request) -> Response:
 
 async def ready(request: Request) -> Response:
     """200 while the daemon gets on and its journal can be read and written."""
-    ground = _ground(request)
-    return await _aside(request, lambda: _ready(ground))
+    ground, readiness = _ground(request), request.app.state.readiness
+    return await _aside(request, lambda: readiness.answer(ground))
 
 
 async def _aside(request: Request, ask: Callable[[], T]) -> T:
@@ -54,15 +58,33 @@ async def _aside(request: Request, ask: Callable[[], T]) -> T:
     return await run_sync(ask, limiter=limiter)
 
 
-def _ready(ground: Ground) -> Response:
-    if not ground.well():
-        return PlainTextResponse("stuck\n", 503)
+class Readiness:
+    """Whether the journal can be written, asked once a second at most: anybody may ask, and each time locks it."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._asked_at = -math.inf
+        self._writable = False
+
+    def answer(self, ground: Ground) -> Response:
+        """The answer to a probe."""
+        if not ground.well():
+            return PlainTextResponse("stuck\n", 503)
+        with self._lock:
+            if self._monotonic() - self._asked_at >= _READY_SECONDS:
+                self._writable = _is_writable(ground)
+                self._asked_at = self._monotonic()
+            writable = self._writable
+        return PlainTextResponse("ready\n") if writable else PlainTextResponse("journal unavailable\n", 503)
+
+
+def _is_writable(ground: Ground) -> bool:
     try:
         with ground.journal.connection.transaction():
-            pass
+            return True
     except CegidDaemonError:
-        return PlainTextResponse("journal unavailable\n", 503)
-    return PlainTextResponse("ready\n")
+        return False
 
 
 def _ground(request: Request) -> Ground:
