@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_SESSIONS = 10  # of one connection, as OpenSSH
-MAX_SESSIONS_OF_SITE = 64
+MAX_SESSIONS_OF_SITE = 40  # or one for each client: what waits in a session may take 2 MiB
 
 
 class Client(asyncssh.SSHServer):
@@ -117,7 +117,8 @@ class Client(asyncssh.SSHServer):
         """SFTP within the user's folder."""
         user = self._site.admission.user(self._user)
         of_site = sum(client.sessions for client in self._site.clients)
-        if user is None or self.sessions >= MAX_SESSIONS or of_site >= MAX_SESSIONS_OF_SITE:
+        most = max(MAX_SESSIONS_OF_SITE, self._site.spec.connections)
+        if user is None or self.sessions >= MAX_SESSIONS or of_site >= most:
             return False
         self.sessions += 1
         site = self._site

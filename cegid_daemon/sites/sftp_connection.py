@@ -24,6 +24,7 @@ KEEPALIVE_SECONDS = 15  # between two questions whether a client is there; after
 WINDOW = 1 << 20  # bytes of a session that may be on their way
 _MAX_UNREAD = 192 << 10  # bytes of a connection that wait to be understood
 _MAX_PACKET_BEFORE_SESSION = 64 << 10  # bytes
+_MAX_DEFERRED_PACKETS = 128  # of 32 KiB at most
 _MAX_KEY_EXCHANGES = 12  # of a connection in a minute
 _MINUTE = 60.0
 
@@ -115,6 +116,13 @@ class SiteConnection(SSHServerConnection):
     def resume_writing(self) -> None:
         """The client has taken what it was sent."""
         self._read_on("unsent")
+
+    def send_packet(self, pkttype: int, *args: bytes, handler: Any = None) -> None:
+        """Sends a packet; while keys are exchanged it waits, and a client that never ends that is cut off."""
+        if len(self._deferred_packets) >= _MAX_DEFERRED_PACKETS:
+            self.abort()
+            return
+        super().send_packet(pkttype, *args, handler=handler)
 
     def send_newkeys(self, k: bytes, h: bytes) -> None:
         """Keys were exchanged, which costs time."""

@@ -6,9 +6,10 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import paramiko
 import pytest
 
 from tests.security.service import Service
@@ -191,3 +192,34 @@ def test_requests_without_bound_are_not_offered(service: Service) -> None:
         kind, answer = session.ask(EXTENDED, string(b"limits@openssh.com"))
         assert struct.unpack(">QQQQ", answer[:32])[3] == 16
         assert session.ask(STAT, string(b"\xff" * 3000))[0] == STATUS
+
+
+def test_answers_behind_a_key_exchange_that_never_ends_are_not_kept(service: Service) -> None:
+    (service.shop.inbox.parent / "rekeyed.bin").write_bytes(bytes(1 << 20))
+    with ssh(service) as transport:
+        session = Sftp(transport.open_session(window_size=(1 << 31) - 1))
+        handle = session.open(b"rekeyed.bin", FOR_READING)
+        assert handle is not None
+        transport._handler_table = {**transport._handler_table, 20: lambda _message: None}  # it stays begun
+        transport._send_kex_init()
+        body = struct.pack(">BI", READ, 1) + handle + struct.pack(">QI", 0, 200_000)
+        for _ in range(20):
+            message = paramiko.Message()
+            message.add_byte(bytes([94]))
+            message.add_int(session.channel.remote_chanid)
+            message.add_string(string(body) * 100)
+            with suppress(OSError, EOFError):
+                transport._send_message(message)
+        time.sleep(1)
+        assert service.growth() < MOST
+
+
+def test_sessions_that_are_never_begun_keep_little(service: Service) -> None:
+    with ExitStack() as connections:
+        for _ in range(5):
+            transport = connections.enter_context(ssh(service))
+            with suppress(paramiko.SSHException):
+                for _ in range(10):
+                    flood(connections.enter_context(transport.open_session(timeout=5)), bytes(32_000), 4 << 20, 0.1)
+        assert service.growth() < 140_000_000
+        assert service.deliver() < 15
