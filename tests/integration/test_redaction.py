@@ -277,3 +277,30 @@ def test_what_an_api_answered_is_not_kept_when_the_copies_are_masked(config):
         held = [b"".join(journal.payloads.read(row[0])) for row in journal.connection.query("SELECT id FROM payload")]
         assert held
         assert not any(secret in payload for payload in held for secret in SECRETS)
+
+
+REPEATING = (
+    "<R><Responses><Response><RequestID>1001</RequestID><Ack>Failure</Ack><Error>no customer Hélène Dupont, "
+    "HÉLÈNE DUPONT or (h.dupont@example.org)</Error></Response><Response><RequestID>1002</RequestID><Ack>Failure</Ack>"
+    "<Error>nobody is called Bob here</Error></Response></Responses></R>"
+)
+
+
+def test_what_an_api_refuses_is_told_without_the_masked_values_it_repeats(config, caplog):
+    caplog.set_level(logging.INFO, "cegid_daemon")
+    with FaultyApi(token="") as api:
+        api.plan = [body(REPEATING.encode())]
+        text = config.path.read_text().replace('"file:outbox"', f'"{api.url}"')
+        text = text.replace('folder = "customers", name = "{{', 'method = "CustomerUpdate", name = "{{')
+        (config.folder / "templates" / "customers.csv.j2").write_text(ENVELOPE)
+        drop(config)
+        config = reloaded(config.folder, text)
+        carried(config)
+    with opened(config) as journal:
+        details = [row[0] for row in journal.connection.query("SELECT detail FROM attempt WHERE step = 'answer'")]
+        kept = [tuple(row) for row in journal.connection.query("SELECT error, coverage FROM message")]
+    (rejects,) = config.folder.rglob("*.rejected.csv")
+    told = repr([details, kept, caplog.text, rejects.read_text("utf-8")])
+    assert not any(secret.decode() in told for secret in (*SECRETS, b"Bob"))
+    assert "no customer *************" in told
+    assert "nobody is called *** here" in told

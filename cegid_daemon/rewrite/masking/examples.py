@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from cegid_daemon.coverage import Coverage, RemarkPlace
 from cegid_daemon.rewrite.masking.fields import Fields, starred
+from cegid_daemon.rewrite.remarks import NO_NUMBER
 
 _KEYS = ("sku", "product")
 _LINES = ("lead", "title row", "trailer", "")  # "fields" whose value is a piece of the file itself
@@ -21,16 +22,15 @@ def masked_examples(coverage: Coverage, fields: Fields, *, kept: bool, keys_told
         return coverage
     any_masked = bool(fields.names or fields.attributes)
 
-    def shown(place: RemarkPlace) -> RemarkPlace:
+    def shown(kind: str, place: RemarkPlace) -> RemarkPlace:
         name = place.field.rpartition("/")[2]
-        hidden = (
-            (name in fields.names or name.removeprefix("@") in fields.attributes)
-            or (name in _KEYS and keys_told)
-            or (name in _LINES and any_masked)
-        )
+        uncertain = name in _LINES or kind == NO_NUMBER  # a template may have put the value into a variable
+        hidden = fields.masks(place.field) or (name in _KEYS and keys_told) or (uncertain and any_masked)
         return replace(place, value="" if not kept else starred(place.value)) if hidden or not kept else place
 
-    remarks = tuple(replace(one, places=tuple(map(shown, one.places))) for one in coverage.remarks)
+    remarks = tuple(
+        replace(one, places=tuple(shown(one.kind, place) for place in one.places)) for one in coverage.remarks
+    )
     skipped = tuple(
         replace(line, text=starred(line.text) if any_masked else line.text) for line in coverage.skipped if kept
     )
