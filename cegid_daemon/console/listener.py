@@ -36,7 +36,7 @@ _REMIND_SECONDS = 600.0  # between two log lines about that
 _SELDOM_SECONDS = 60.0
 _BURST = 16  # connections accepted in a turn of the loop
 _BACKLOG = 4096  # what the kernel drops comes again a second later; what it keeps is bounded as it is accepted
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE)
 
 
 @dataclass(frozen=True)
@@ -202,19 +202,17 @@ class _Door:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                if error.errno not in _EXHAUSTED:
-                    raise
                 self._pause(error)
                 return
             self._receive(accepted, str(peer[0]))
 
     def _pause(self, error: OSError) -> None:
-        """Descriptors ran out: says so once, lets one go, and accepts nobody for a while."""
+        """Nobody can be accepted, as when descriptors ran out: says so once, lets one go, and rests for a while."""
         if self._loop.time() >= self._remind_at:
             self._remind_at = self._loop.time() + _REMIND_SECONDS
-            log.warning("%s: no connection can be accepted: %s. It is tried again each second; messages go on. "
-                        "Raise LimitNOFILE of the service if that happens again.",
-                        _named(self._name), error.strerror)  # fmt: skip
+            remedy = " Raise LimitNOFILE of the service if that happens again." if error.errno in _EXHAUSTED else ""
+            log.warning("%s: no connection can be accepted: %s. It is tried again each second; messages go on.%s",
+                        _named(self._name), error.strerror, remedy)  # fmt: skip
         self._crowd.end_one()
         self._loop.remove_reader(self._opened)
         self._loop.call_later(_PAUSE_SECONDS, self._resume)
