@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from cegid_daemon.errors import ANYTHING, BadInput, Place
+from cegid_daemon.rewrite.layouts import bounds
 from cegid_daemon.rewrite.layouts.rows import cells, rows
 from cegid_daemon.rewrite.layouts.skipped import TITLE_ROW, like_records, refuse_swallowed, remark_skipped
 from cegid_daemon.rewrite.layouts.text import Source
@@ -57,6 +58,8 @@ def _whole_cells(layout: Layout, width: int, line: str) -> list[str]:
 def _titles(found: Iterator[tuple[int, list[str]]], layout: Layout, tally: Tally) -> list[str]:
     """The title row as it stands; where the layout names the columns itself, it is only passed over."""
     line, row = next(found, (0, list[str]()))
+    if len(row) > bounds.MOST_COLUMNS:
+        raise bounds.exceeded("the title row has too many columns", bounds.MOST_COLUMNS, "columns", line=line)
     columns = tuple(title.strip() for title in row)
     if layout.columns and row:
         tally.skip(line, TITLE_ROW, layout.delimiter.join(row))

@@ -26,6 +26,7 @@ from cegid_daemon.rewrite.tally import Tally
 STEP = 128 * 1024  # bytes read at a time
 LONGEST = 1024 * 1024  # characters in which the head, and each record, must end
 MOST_FIELDS = 256
+_MOST_LEARNT = 2_048  # fields of all patterns that are made of one document: each takes time to compile
 
 _UTF8 = ("auto", "utf-8", "utf8")
 _BLANKS = r"[ \t\n]*+"
@@ -66,6 +67,7 @@ class _Reading:
         self._head = self._root = ""
         self._names: tuple[str, ...] = ()
         self._pattern = _NOTHING
+        self._learnt = 0
 
     def sheets(self) -> Iterator[Sheet]:
         """The records between the root's tags."""
@@ -115,7 +117,7 @@ class _Reading:
 
     def _read_on(self) -> None:
         piece = next(self._pieces, None)
-        if piece is None or len(self._text) > LONGEST:
+        if piece is None or len(self._text) >= LONGEST:
             raise _NotPlain
         self._text += piece
         if "/>" in self._text:
@@ -136,7 +138,8 @@ class _Reading:
         sample = self._text[: end + len(tag[1]) + len("</>")]
         record = self._only_record(sample)
         names = merged(self._names, _fields(record))
-        if names is None or len(names) > MOST_FIELDS:
+        self._learnt += len(names or ()) + 1
+        if names is None or len(names) > MOST_FIELDS or self._learnt > _MOST_LEARNT:
             raise _NotPlain
         inside = "".join(f"(?:<{name}>([^<>]*+)</{name}>{_BLANKS})?+" for name in map(re.escape, names))
         self._names = names

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from cegid_daemon.errors import ANYTHING, BadInput, Place, TemplateFault
+from cegid_daemon.rewrite.layouts import bounds
 from cegid_daemon.rewrite.layouts.delimited import broken_row
 from cegid_daemon.rewrite.layouts.rows import cells, rows
 from cegid_daemon.rewrite.layouts.skipped import refuse_swallowed, remark_skipped
@@ -38,6 +39,7 @@ def read(layout: Layout, source: Source, tally: Tally) -> Iterator[Record]:
     """The groups of a multi-record file."""
     head = layout.head or next(iter(layout.types))
     group: Record | None = None
+    held = 0  # rows inside the group
     for line, row in rows(layout, source, tally):
         kind = row[0].strip()
         record = _row(layout, kind, line, row, Group if kind == head else Record)
@@ -47,12 +49,15 @@ def read(layout: Layout, source: Source, tally: Tally) -> Iterator[Record]:
             elif tally.skipped:
                 refuse_swallowed(layout, tally, row, partial(cells, layout))
             tally.read += 1
+            held = 0
             group, record.number = record, tally.read
             inner: dict[str, list[Record]] = {name: [] for name in layout.types if name != head}
             for name, members in inner.items():
                 record.hold(name, members)
         elif group is None:
             raise _misplaced(line, f"a row of type {kind} stands before the first {head}")
+        elif (held := held + 1) > bounds.MOST_ROWS:
+            raise bounds.exceeded("a record has too many rows", bounds.MOST_ROWS, "rows", line=group.line)
         else:
             record.parent = group
             inner[kind].append(record)

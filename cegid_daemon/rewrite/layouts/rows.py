@@ -12,8 +12,9 @@ from itertools import islice
 
 from cegid_daemon.errors import ANYTHING, NOTHING, BadInput, Place
 from cegid_daemon.rewrite.expressions import compile_number
+from cegid_daemon.rewrite.layouts import bounds
 from cegid_daemon.rewrite.layouts.skipped import LEAD, TRAILER
-from cegid_daemon.rewrite.layouts.text import Source, lines
+from cegid_daemon.rewrite.layouts.text import LONGEST_LINE, Source, lines
 from cegid_daemon.rewrite.recipe import Layout
 from cegid_daemon.rewrite.record import Record
 from cegid_daemon.rewrite.tally import Tally
@@ -60,21 +61,25 @@ def numbered(layout: Layout, source: Source, tally: Tally) -> Iterator[Line]:
 
 def _filled(blocks: Iterable[list[str]]) -> Iterator[Line]:
     """Numbered lines; blank ones are passed on only if a filled one follows."""
-    number, blank = 0, list[Line]()
+    number, blank, size = 0, list[Line](), 0
     for block in blocks:
         for line in block:
             number += 1
             if not line or line.isspace():
                 blank.append((number, line))
-                if len(blank) > MOST_BLANK:
-                    raise _incomplete(
-                        "the file is mostly blank lines", f"{MOST_BLANK} of them follow each other", number
-                    )
+                size += len(line)
+                if len(blank) > MOST_BLANK or size > LONGEST_LINE:
+                    raise _mostly_blank(len(blank), number)
                 continue
             if blank:
                 yield from blank
                 blank.clear()
+                size = 0
             yield number, line
+
+
+def _mostly_blank(count: int, number: int) -> BadInput:
+    return _incomplete("the file is mostly blank lines", f"{count} of them follow each other", number)
 
 
 def _check_count(layout: Layout, line: Line, read: int) -> None:
@@ -88,7 +93,7 @@ def _check_count(layout: Layout, line: Line, read: int) -> None:
 
 
 def _by_place(line: str, delimiter: str) -> dict[str, str]:
-    return {str(place): part.strip() for place, part in enumerate(line.split(delimiter), 1)}
+    return {str(place): part.strip() for place, part in enumerate(line.split(delimiter, bounds.MOST_COLUMNS), 1)}
 
 
 def _shorter_than_lead(lead: int, found: int) -> BadInput:
@@ -105,13 +110,21 @@ def _incomplete(what: str, why: str, line: int = 0) -> BadInput:
     return error.quoting(NOTHING)
 
 
+_UNCLOSED = "Have the sender correct the row: a quotation mark may not be closed"
+
+
 def quoted(found: Iterator[Line], layout: Layout) -> Iterator[tuple[int, list[str]]]:
     """Rows whose values may stand in quotes; a quoted value may hold the separator and line breaks."""
-    taken: list[int] = []
+    begins, size = 0, 0  # the row at hand: its line, its characters
 
     def texts() -> Iterator[str]:
+        nonlocal begins, size
         for number, line in found:
-            taken.append(number)
+            begins, size = begins or number, size + len(line)
+            if size > LONGEST_LINE:
+                raise bounds.exceeded(
+                    "a quoted row never ends", LONGEST_LINE, "characters", line=begins, remedy=_UNCLOSED
+                )
             yield line + "\n"
 
     reader = csv.reader(texts(), delimiter=layout.delimiter, quotechar=layout.quote, strict=True)
@@ -119,14 +132,13 @@ def quoted(found: Iterator[Line], layout: Layout) -> Iterator[tuple[int, list[st
         try:
             row = next(reader, None)
         except csv.Error as error:
-            where = Place(line=taken[0] if taken else 0)
-            remedy = "Have the sender correct the row"
-            broken = BadInput("a quoted row is broken", where=where, why=str(error), remedy=remedy)
+            where = Place(line=begins)
+            broken = BadInput("a quoted row is broken", where=where, why=str(error), remedy=_UNCLOSED)
             raise broken.quoting(NOTHING) from error
         if row is None:
             return
-        yield taken[0], row or [""]
-        taken.clear()
+        yield begins, row or [""]
+        begins = size = 0
 
 
 def plain(found: Iterator[Line], layout: Layout) -> Iterator[tuple[int, list[str]]]:

@@ -27,6 +27,7 @@ class Unended(str):
 
 
 _HEAD = 64 * 1024
+_NO_CHARSETS = frozenset({"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "utf-7"})
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -46,16 +47,22 @@ def lines(source: Source, encoding: str, tally: Tally | None = None) -> Iterator
         encoding = detect(source())
         if encoding == "cp1252" and tally is not None:
             _tell_why(source(), tally)
-    carry = ""
+    carry, size, number = list[str](), 0, 1  # the beginning of a line, in pieces
     for text in _unix(decoded(source, encoding)):
-        block = (carry + text).split("\n")
-        carry = block.pop()
-        if len(carry) > LONGEST_LINE:
-            raise _broken("a line never ends", f"it is longer than {LONGEST_LINE} characters")
+        block = text.split("\n")
+        if len(block) > 1:
+            carry.append(block[0])
+            block[0] = "".join(carry)
+            carry, size = [], 0
+        carry.append(block.pop())
+        size += len(carry[-1])
+        number += len(block)
         if block:
             yield block
-    if carry:
-        yield [Unended(carry)]
+        if size > LONGEST_LINE:
+            raise _broken("a line never ends", f"it is longer than {LONGEST_LINE} characters", number)
+    if size:
+        yield [Unended("".join(carry))]
 
 
 def _unix(texts: Iterable[str]) -> Iterator[str]:
@@ -110,6 +117,7 @@ def _and_end(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 def _decoder(encoding: str, source: Source) -> codecs.IncrementalDecoder:
     try:
+        _refuse_no_charset(encoding)
         "".encode(encoding)
         if codecs.lookup(encoding).name == "utf-16" and not head_of(source()).startswith(_UTF16_MARKS):
             encoding = _by_nuls(head_of(source())) or "utf-16-le"
@@ -120,6 +128,12 @@ def _decoder(encoding: str, source: Source) -> codecs.IncrementalDecoder:
             where=Place(field="encoding"),
             remedy='Use "auto", "cp1252", "utf-8" or "utf-16"',
         ) from error
+
+
+def _refuse_no_charset(encoding: str) -> None:
+    """Python calls more an encoding than what files are written in; some of those take time by the square."""
+    if codecs.lookup(encoding).name.replace("_", "-") in _NO_CHARSETS:
+        raise LookupError
 
 
 def detect(chunks: Iterable[bytes]) -> str:

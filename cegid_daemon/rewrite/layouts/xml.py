@@ -19,6 +19,7 @@ from lxml import etree
 
 from cegid_daemon.errors import NOTHING, BadInput, ConfigurationError
 from cegid_daemon.rewrite.expressions import compile_number
+from cegid_daemon.rewrite.layouts import bounds
 from cegid_daemon.rewrite.layouts.malformed import broken
 from cegid_daemon.rewrite.layouts.text import Source
 from cegid_daemon.rewrite.nested import NestedText
@@ -127,9 +128,11 @@ class WholeTextRecord(ElementRecord):
 
 
 class _Names(dict[str, str]):
-    """Local names by full names; filled as they come."""
+    """Local names by full names; filled as they come, and bounded: they outlive the file."""
 
     def __missing__(self, name: str) -> str:
+        if len(self) >= bounds.MOST_NAMES:
+            self.clear()
         self[name] = local = name.rpartition("}")[2]
         return local
 
@@ -148,8 +151,7 @@ def of_element(element: Any, kind: type[ElementRecord] = ElementRecord, number: 
         record.repeats = True
         for child in reversed(children):
             record[names[child.tag]] = text_of(child, number)
-    attributes = element.items()
-    if attributes:
+    if element.keys():
         record.update(_attributes(element))
     record.element = element
     record.line = element.sourceline or 0
@@ -158,6 +160,9 @@ def of_element(element: Any, kind: type[ElementRecord] = ElementRecord, number: 
 
 def _attributes(element: Any) -> dict[str, str]:
     """By local names; of two of the same, the one without a namespace."""
+    if len(element.keys()) > bounds.MOST_ATTRIBUTES:
+        what, line = f"the element <{element.tag}> has too many attributes", element.sourceline or 0
+        raise bounds.exceeded(what, bounds.MOST_ATTRIBUTES, "attributes", line=line)
     found = element.items()
     if any("{" in name for name, _ in found):
         found = sorted(found, key=lambda one: not one[0].startswith("{"))
@@ -245,14 +250,17 @@ class _Reading:
         events = ("start", "end")
         self._parser = etree.XMLPullParser(events, tag=(self._path.name, root), encoding=_declared(layout), **SAFE)
         self._root: Any = None
+        self._size = self._tags = 0  # of the record that is open, in bytes
 
     def records(self, chunks: Iterable[bytes], tally: Tally) -> Iterator[Record]:
         try:
             for chunk in sized(chunks):
                 self._parser.feed(chunk)
                 self._refuse_faults()
+                finished = tally.read
                 yield from self._finished(tally)
-                self._let_go()
+                left = self._let_go()
+                self._bound(chunk, left if tally.read == finished else None)
             self._parser.close()
             yield from self._finished(tally)
         except etree.XMLSyntaxError as error:
@@ -277,8 +285,19 @@ class _Reading:
                     record.remark_repeated()
                 yield record
 
-    def _let_go(self) -> None:
-        """Drops every finished element but the last of each level; what stands inside a record is left alone."""
+    def _bound(self, chunk: bytes, record: Any) -> None:
+        """Counts what an open record holds by now, and refuses one that never ends."""
+        if record is None:
+            self._size = self._tags = 0
+            return
+        self._size += len(chunk)
+        self._tags += chunk.count(b"<")  # an element has one or two
+        if self._tags > 2 * bounds.MOST_ELEMENTS or self._size > bounds.LONGEST_RECORD:
+            most, unit = bounds.MOST_ELEMENTS, f"elements or {bounds.LONGEST_RECORD // 1024**2} MiB"
+            raise bounds.exceeded("a record of the XML is too large", most, unit, line=record.sourceline or 0)
+
+    def _let_go(self) -> Any:
+        """Drops every finished element but the last of each level, and gives the record that is left alone."""
         at = self._root
         while at is not None and len(at) and not self._path.leads_to(at):
             last = at[-1]
@@ -286,6 +305,7 @@ class _Reading:
                 del at[:-1]
             at.text = None
             at = last
+        return at if at is not None and self._path.leads_to(at) else None
 
 
 def conclude(layout: Layout, root: Any, tally: Tally) -> None:
@@ -311,10 +331,17 @@ def _declared(layout: Layout) -> str | None:
 
 
 def sized(chunks: Iterable[bytes], most: int = STEP) -> Iterator[bytes]:
-    """The same bytes in chunks of at most so many."""
+    """The same bytes in chunks of so many, the last one of what is left; no parser sees many small ones."""
+    pieces, size = list[bytes](), 0
     for chunk in chunks:
-        for start in range(0, len(chunk), most):
-            yield chunk[start : start + most]
+        pieces.append(chunk)
+        size += len(chunk)
+        if size >= most:
+            whole, end = b"".join(pieces), size - size % most
+            yield from (whole[start : start + most] for start in range(0, end, most))
+            pieces, size = [whole[end:]], size - end
+    if size:
+        yield b"".join(pieces)
 
 
 def _matches(tag: str, step: str) -> bool:

@@ -21,7 +21,7 @@ _TOKEN = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 _NAME = re.compile(r"<(?:[^\s/>:]+:)?([^\s/>:]+)")
-_ATTRIBUTE = re.compile(r"""([^\s=<>/"']+)(\s*=\s*)("[^"]*"|'[^']*')""")
+_ATTRIBUTE = re.compile(r"""(?<=\s)([^\s=<>/"']++)(\s*+=\s*+)("[^"]*"|'[^']*')""")
 _ENTITY = re.compile(r"&(?:#(\d+)|#x([0-9A-Fa-f]+)|(amp|lt|gt|quot|apos));")
 _NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
 
@@ -36,11 +36,17 @@ def masked(
     A masked element is masked with all it holds, attributes included. `add` gets each value that a field had.
     """
     mask = _Mask(fields, add, known)
-    rest = ""
+    rest, more, size = "", list[str](), 0  # the beginning of a token, and what came behind it
     for text in texts:
-        rest += text
-        tokens, rest = _cut(rest)
+        more.append(text)
+        size += len(text)
+        if size < len(rest):  # read again only when it has doubled, or time would go by the square
+            continue
+        tokens, rest = _cut(rest + "".join(more))
+        more, size = [], 0
         yield "".join(map(mask, tokens))
+    tokens, rest = _cut(rest + "".join(more))
+    yield "".join(map(mask, tokens))
     if "<" in rest or mask.inside:
         raise BadInput("the XML ends within a tag, or is not well-formed")
     yield rest

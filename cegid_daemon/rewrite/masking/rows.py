@@ -6,9 +6,9 @@ the field may then stand anywhere.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from typing import NoReturn
 
 from cegid_daemon.errors import BadInput
 from cegid_daemon.rewrite.layouts.text import LONGEST_LINE
@@ -35,15 +35,18 @@ def masked(layout: Layout, fields: Fields, add: Add, texts: Iterable[str]) -> It
 
 def lines(texts: Iterable[str]) -> Iterator[str]:
     """The lines with their ends."""
-    carry = ""
+    carry, size = list[str](), 0  # the beginning of a line, in pieces
     for text in texts:
-        *whole, carry = (carry + text).split("\n")
-        if len(carry) > LONGEST_LINE:
-            raise BadInput("a line never ends", why=f"it is longer than {LONGEST_LINE} characters")
+        *whole, rest = text.split("\n")
         for line in whole:
-            yield line + "\n"
-    if carry:
-        yield carry
+            yield "".join((*carry, line, "\n"))
+            carry, size = [], 0
+        carry.append(rest)
+        size += len(rest)
+        if size > LONGEST_LINE:
+            raise BadInput("a line never ends", why=f"it is longer than {LONGEST_LINE} characters")
+    if size:
+        yield "".join(carry)
 
 
 class _Positions:
@@ -125,28 +128,48 @@ def _plain(layout: Layout) -> Cut:
 
 
 def _quoted(layout: Layout) -> Cut:
-    quote, stop = re.escape(layout.quote), re.escape(layout.delimiter)
-    held = rf"{quote}[^{quote}]*(?:{quote}{quote}[^{quote}]*)*{quote}"
-    any_cell = rf"(?:{held}|(?!{quote})[^{stop}\r\n]*)"
-    row = re.compile(rf"{any_cell}(?:{stop}{any_cell})*(?=\r?\n?\Z)")
-    cell = re.compile(rf"{held}|[^{stop}]*")
+    quote, delimiter = layout.quote, layout.delimiter
 
     def cut(line: str, body: Iterator[str]) -> tuple[list[str], str]:
-        while not (found := row.match(line)):
-            line += next(body, "") or _unclosed()
-            if len(line) > LONGEST_LINE:
-                _unclosed()
-        cells, at = [], 0
+        cells, at = list[str](), 0
         while True:
-            cells.append(cell.match(line, at, found.end())[0])  # type: ignore[index]  # matches the empty text too
-            at += len(cells[-1]) + 1
-            if at > found.end():
-                return cells, line[found.end() :]
+            if line.startswith(quote, at):
+                cell, line, at = _held(line, at, quote, body)
+            else:
+                stop = line.find(delimiter, at)
+                cell = line[at:stop] if stop >= 0 else _without_end(line[at:])[0]
+                at += len(cell)
+            cells.append(cell)
+            if not line.startswith(delimiter, at):
+                end = line[at:]
+                return (cells, end) if end in ("", "\n", "\r\n") else _unclosed()
+            at += len(delimiter)
 
     return cut
 
 
-def _unclosed() -> str:
+def _held(line: str, at: int, quote: str, body: Iterator[str]) -> tuple[str, str, int]:
+    """The quoted cell that begins at a place of the line, the line it ends in, and where it does."""
+    pieces, size = list[str](), 0
+    end = _closing(line, at + 1, quote)
+    while end < 0:
+        pieces.append(line[at:])
+        size += len(pieces[-1])
+        line, at = next(body, "") if size <= LONGEST_LINE else "", 0
+        end = _closing(line, 0, quote) if line else _unclosed()
+    return "".join((*pieces, line[at:end])), line, end
+
+
+def _closing(line: str, at: int, quote: str) -> int:
+    """Where the closing mark ends; of two in a row neither is one. Negative: not in this line."""
+    while (found := line.find(quote, at)) >= 0:
+        if not line.startswith(quote, found + 1):
+            return found + 1
+        at = found + 2
+    return -1
+
+
+def _unclosed() -> NoReturn:
     raise BadInput("a quoted row is broken")
 
 
