@@ -74,7 +74,8 @@ class Folders:
         if name.startswith("/") or ".." in name.split("/"):
             return None
         for folder in (self.templates, resources.templates()):
-            if (folder / name).is_file():
+            if _is_file(folder / name):
+                _refuse_outside(folder, name)
                 return _template_text(folder / name, name)
         return None
 
@@ -240,6 +241,23 @@ def _warnings(root: Root, folders: Folders) -> list[str]:
 
 def _absolute(here: Path, name: str) -> Path:
     return Path(os.path.normpath(here / name))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no file can have
+        return False
+
+
+def _refuse_outside(folder: Path, name: str) -> None:
+    """A link in the templates folder must not lead to what is no template."""
+    leads_to = (folder / name).resolve()
+    if not leads_to.is_relative_to(folder.resolve()):
+        raise TemplateFault(
+            "the template is a link that leads out of the templates folder", where=Place(file=name),
+            why=f"it leads to {leads_to}", remedy="Put a copy of it into the templates folder.",
+        )  # fmt: skip
 
 
 def _template_text(path: Path, name: str) -> str:

@@ -19,7 +19,7 @@ from cegid_daemon.rewrite.record import RawFields, Record
 
 _HAND_ON = frozenset(
     {
-        *("attr", "batch", "count", "d", "default", "first", "groupby", "last", "length", "list", "map", "max", "min"),
+        *("batch", "count", "d", "default", "first", "groupby", "last", "length", "list", "map", "max", "min"),
         *("reject", "rejectattr", "reverse", "select", "selectattr", "slice", "sort", "unique"),
     }
 )

@@ -16,6 +16,7 @@ from jinja2 import nodes
 
 from cegid_daemon.errors import NOTHING, BadInput, ConfigurationError, Place
 from cegid_daemon.rewrite import numbers, terms, words
+from cegid_daemon.rewrite.literals import literal
 from cegid_daemon.rewrite.record import Record
 from cegid_daemon.rewrite.terms import Evaluate, Term
 
@@ -288,9 +289,9 @@ class Closures:
         if node.kwargs or node.dyn_args or node.dyn_kwargs:
             raise self._refused("arguments are given by their place")
         try:
-            return [words.plain_argument(argument.as_const()) for argument in node.args]
+            return [words.plain_argument(literal(argument)) for argument in node.args]
         except nodes.Impossible as error:
-            raise self._refused("arguments are constants") from error
+            raise self._refused("arguments are constants, written out") from error
 
     # Numbers
 

@@ -17,11 +17,13 @@ from jinja2.parser import Parser
 
 from cegid_daemon.errors import ConfigurationError, Place
 from cegid_daemon.rewrite.closures import Closures
+from cegid_daemon.rewrite.numbers import DIGITS
 from cegid_daemon.rewrite.recipe import Layout
 from cegid_daemon.rewrite.record import ATTRIBUTES, Number, Record, as_it_came, plain, reaches_inside
 
 _Compiled = Callable[[Record], Any]
 
+_DEEPEST = 100  # pieces of an expression inside each other
 _KEPT = 4_096  # numbers remembered by what they were computed from
 
 
@@ -152,10 +154,22 @@ def _parsed(source: str, layout: str) -> nodes.Expr:
         tree = parser.parse_expression()
         if not parser.stream.eos:
             raise TemplateSyntaxError(f"{parser.stream.current.value!r} was not expected", 1)
+        if _is_deep(tree):
+            raise TemplateSyntaxError("it is nested too deeply", 1)
         tree.set_environment(_ENVIRONMENT)  # constant arguments are computed by it
     except (TemplateSyntaxError, RecursionError) as error:
         raise _unreadable(source, layout, _why(error)) from error
     return tree
+
+
+def _is_deep(tree: nodes.Node) -> bool:
+    """Whether it is nested so deeply that evaluating it could exhaust the stack."""
+    level: list[nodes.Node] = [tree]
+    for _ in range(_DEEPEST):
+        level = [child for node in level for child in node.iter_child_nodes()]
+        if not level:
+            return False
+    return True
 
 
 def _why(error: TemplateSyntaxError | RecursionError) -> str:
@@ -180,6 +194,12 @@ def _field(node: nodes.Node) -> str:
     return ""
 
 
+def _refuse_long(raw: tuple[int, str, str]) -> None:
+    digits = raw[2].replace("_", "")
+    if len(digits) > DIGITS or (raw[1] == "float" and abs(Decimal(digits).adjusted()) > DIGITS):
+        raise TemplateSyntaxError(f"a number has more than {DIGITS} digits", raw[0])
+
+
 class _ExactLexer(Lexer):
     """Jinja's lexer, with `0.1` as the decimal that was written and not the binary fraction next to it."""
 
@@ -187,6 +207,8 @@ class _ExactLexer(Lexer):
         self, stream: object, name: str | None = None, filename: str | None = None
     ) -> Iterator[Token]:  # fmt: skip
         for raw in stream:  # type: ignore[attr-defined]
+            if raw[1] in ("float", "integer"):
+                _refuse_long(raw)
             if raw[1] == "float":
                 yield Token(raw[0], "float", Decimal(raw[2].replace("_", "")))  # type: ignore[arg-type]
             else:

@@ -96,6 +96,9 @@ class RawFields(Mapping[str, str]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
 
 class PlainDecimal(Decimal):
     """A decimal that prints plainly: a point, no exponent, no trailing zeros."""

@@ -20,11 +20,11 @@ from cegid_daemon.rewrite.numbers import BLANKS
 from cegid_daemon.rewrite.output import Outlet, pieces
 from cegid_daemon.rewrite.ports import Book, Job, PartMade, Rewritten, Sink
 from cegid_daemon.rewrite.provenance import PRINTED, Printed, counting
+from cegid_daemon.rewrite.reachable import OnePass
 from cegid_daemon.rewrite.reads import fields_read
 from cegid_daemon.rewrite.recipe import Layout, Recipe
 from cegid_daemon.rewrite.record import Record
 from cegid_daemon.rewrite.remarks import Remarks, refuse
-from cegid_daemon.rewrite.sandbox import OnePass
 from cegid_daemon.rewrite.tally import Tally
 
 DELIVERED = "already delivered"

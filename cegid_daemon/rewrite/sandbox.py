@@ -7,7 +7,6 @@ same message gives the same bytes again. Reads no file: templates come in as a f
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Any
 
 from jinja2 import DictLoader, StrictUndefined, nodes
@@ -19,11 +18,11 @@ from cegid_daemon.rewrite import carriers, printing, provenance
 from cegid_daemon.rewrite.codegen import RecordCodeGenerator
 from cegid_daemon.rewrite.filters import FILTERS
 from cegid_daemon.rewrite.flow import annotate
+from cegid_daemon.rewrite.reachable import OnePass, offered
 from cegid_daemon.rewrite.recipe import Templates
 from cegid_daemon.rewrite.record import ATTRIBUTES, RawFields, Record
 from cegid_daemon.rewrite.seen import MessageSeen, SourceSeen
 
-_CLOCKS = frozenset({"now", "utcnow", "today"})
 _SEEN: dict[type, str] = {RawFields: "the record as it came", SourceSeen: "source", MessageSeen: "message"}
 
 
@@ -76,7 +75,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             optimized=False,  # see `RecordCodeGenerator`
         )
         self.filters.update(FILTERS)
-        del self.filters["random"], self.globals["lipsum"]
+        del self.filters["random"], self.filters["attr"], self.globals["lipsum"]
         length = self.filters["length"]
         self.filters["length"] = self.filters["count"] = lambda value: length(_countable(value))
         self.filters.update(carriers.carrying(self.filters))
@@ -132,8 +131,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return self.undefined(f"the record has no field {name!r}", obj=obj, name=name)
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        """Also refuses to read the clock by way of a moment (`now.now()`)."""
-        if isinstance(obj, date) and attr in _CLOCKS:
+        """Of what is more than a value only the names that it offers."""
+        names = offered(obj.__class__)
+        if names is not None and attr not in names:
             return False
         return super().is_safe_attribute(obj, attr, value)
 
@@ -141,12 +141,6 @@ class Sandbox(ImmutableSandboxedEnvironment):
 def is_xml(name: str) -> bool:
     """Whether a template of this name makes XML, and is escaped."""
     return name.endswith(".xml.j2")
-
-
-class OnePass:
-    """Marks what can be read only once and therefore not be counted."""
-
-    __slots__ = ()
 
 
 def _countable(value: Any) -> Any:

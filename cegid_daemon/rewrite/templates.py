@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import PurePosixPath
 from types import TracebackType
@@ -17,6 +18,7 @@ from jinja2 import Template, TemplateSyntaxError, UndefinedError, nodes
 
 from cegid_daemon.errors import ANYTHING, FIELD_VALUE, NOTHING, CegidDaemonError, Place, TemplateFault
 from cegid_daemon.rewrite import filters
+from cegid_daemon.rewrite.literals import literal
 from cegid_daemon.rewrite.nested import NestedText
 from cegid_daemon.rewrite.ports import Job
 from cegid_daemon.rewrite.recipe import Templates
@@ -58,9 +60,10 @@ def freeze(main: str, loader: Callable[[str], str | None]) -> Templates:
         text = loader(name)
         if text is not None:
             texts[name] = text
-            tree = _parsed(parser, name, text)
-            _refuse_unknown_words(tree, name, parser)
-            open_names.extend(_references(tree, name))
+            with _reading(name):
+                tree = parser.parse(text, name)
+                _refuse_unknown_words(tree, name, parser)
+                open_names.extend(_references(tree, name))
         elif not optional:
             remedy = "Create it in the templates folder, or correct the name."
             raise TemplateFault(f"there is no template {name!r}", where=wanted_by, remedy=remedy)
@@ -141,18 +144,27 @@ def _rendered_name(template: str, names: Mapping[str, Any]) -> str:
     return "".join(compile(Templates(_NAME, {_NAME: template})).render(names))
 
 
-def _parsed(sandbox: Sandbox, name: str, text: str) -> nodes.Template:
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """What Jinja or Python cannot read or compile is the fault of the template."""
     try:
-        return sandbox.parse(text, name)
+        yield
     except TemplateSyntaxError as error:
         raise _syntax(error, name) from error
+    except RecursionError as error:
+        raise _unreadable(name, "it is nested too deeply") from error
+    except (SyntaxError, ValueError, OverflowError, MemoryError) as error:  # Python's, of the code that Jinja made
+        raise _unreadable(name, getattr(error, "msg", "") or str(error) or "it is too large") from error
 
 
 def _compiled(sandbox: Sandbox, name: str) -> Template:
-    try:
+    with _reading(name):
         return sandbox.get_template(name)
-    except TemplateSyntaxError as error:
-        raise _syntax(error, name) from error
+
+
+def _unreadable(name: str, why: str) -> TemplateFault:
+    what = "the template cannot be compiled"
+    return TemplateFault(what, where=Place(file=name), why=why, remedy="Correct the template.")
 
 
 def _syntax(error: TemplateSyntaxError, name: str) -> TemplateFault:
@@ -162,6 +174,10 @@ def _syntax(error: TemplateSyntaxError, name: str) -> TemplateFault:
 
 def _refuse_unknown_words(template: nodes.Template, name: str, sandbox: Sandbox) -> None:
     """Filters and tests that are not there: inside an `if` Jinja itself finds them only when it comes to them."""
+    for modifier in template.find_all(nodes.EvalContextModifier):
+        if not all(isinstance(option.value, nodes.Const | nodes.Name) for option in modifier.options):
+            where = Place(file=name, line=modifier.lineno)
+            raise TemplateFault("autoescape takes true, false or a name", where=where, remedy="Correct the template.")
     for node in template.find_all((nodes.Filter, nodes.Test)):
         known, what = (sandbox.filters, "filter") if isinstance(node, nodes.Filter) else (sandbox.tests, "test")
         if node.name not in known:
@@ -180,7 +196,7 @@ def _references(template: nodes.Template, name: str) -> Iterator[tuple[str, Plac
 
 def _static_names(node: nodes.Expr, where: Place) -> Iterable[str]:
     try:
-        value = node.as_const()
+        value = literal(node)
     except nodes.Impossible:
         value = None
     wanted = [value] if isinstance(value, str) else value

@@ -10,9 +10,12 @@ from collections.abc import Callable, Mapping
 from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
+from cegid_daemon.errors import NOTHING, BadInput
 from cegid_daemon.rewrite.numbers import plain_text
 
 Words = Mapping[str, Callable[..., Any]]
+
+_LONGEST = 16_000_000  # characters that replace may make
 
 NUMBERS: Mapping[str, Callable[[Decimal], Decimal]] = {
     "abs": Decimal.copy_abs,
@@ -43,6 +46,17 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | Decimal) and not isinstance(value, bool)
 
 
+def replace(value: str, old: str, new: str, count: int = -1, /) -> str:
+    """`str.replace`, bounded: a few of them in a row could fill the memory."""
+    times = value.count(old) if count < 0 else min(count, value.count(old))
+    if len(value) + times * (len(new) - len(old)) > _LONGEST:
+        raise BadInput(
+            "a text of an expression grows too long", why=f"replace would make over {_LONGEST:,} characters of it",
+            remedy="Correct the layout, or have the sender correct the file",
+        ).quoting(NOTHING)  # fmt: skip
+    return value.replace(old, new, count)
+
+
 METHODS: Words = {
     "endswith": str.endswith,
     "isdigit": lambda value: value.isascii() and value.isdigit(),
@@ -50,7 +64,7 @@ METHODS: Words = {
     "lstrip": str.lstrip,
     "removeprefix": str.removeprefix,
     "removesuffix": str.removesuffix,
-    "replace": str.replace,
+    "replace": replace,
     "rstrip": str.rstrip,
     "startswith": str.startswith,
     "strip": str.strip,
@@ -62,7 +76,7 @@ FILTERS: Words = {
     "first": lambda value: value[:1],
     "last": lambda value: value[-1:],
     "lower": str.lower,
-    "replace": str.replace,
+    "replace": replace,
     "string": lambda value: value,
     "trim": str.strip,
     "upper": str.upper,

@@ -9,9 +9,9 @@ import pytest
 from cegid_daemon.errors import BadInput, TemplateFault
 from cegid_daemon.rewrite import templates
 from cegid_daemon.rewrite.ports import Job
+from cegid_daemon.rewrite.reachable import OnePass
 from cegid_daemon.rewrite.recipe import Templates
 from cegid_daemon.rewrite.record import PlainDecimal, Record, as_it_came
-from cegid_daemon.rewrite.sandbox import OnePass
 
 NOW = datetime(2026, 11, 23, 7, 42, tzinfo=UTC)
 

@@ -117,7 +117,7 @@ class _Reading:
 
     def _read_on(self) -> None:
         piece = next(self._pieces, None)
-        if piece is None or len(self._text) >= LONGEST:
+        if piece is None or len(self._text) > LONGEST - STEP // 2:
             raise _NotPlain
         self._text += piece
         if "/>" in self._text:
