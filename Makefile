@@ -7,7 +7,7 @@ PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 BIN := .venv/bin
 CONFIG := cegid-daemon.toml
 
-.PHONY: .venv compiled help install run demo test check bench soak lock reference
+.PHONY: .venv compiled help install run demo test check audit attack bench soak lock reference
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /  make \1 | /' | column -t -s '|'
@@ -47,6 +47,12 @@ check: install ## style, types, layers, documents
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest -q tests/unit/test_docs.py
 
+audit: install ## what is known against the packages of requirements.lock; says so where no database can be asked
+	@$(BIN)/python .ci/audit.py
+
+attack: compiled ## the real daemon under every attack that is known, within some two minutes
+	@$(BIN)/python -m pytest -n auto --dist loadfile tests/security $(ARGS)
+
 soak: compiled ## the daemon in a storm of kills, cuts, stalls and full disks for MINUTES=10; counts what arrived
 	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),10) $(ARGS)
 
@@ -64,4 +70,8 @@ lock: ## requirements.lock anew, newest versions; best with the oldest Python, w
 	    --extra dev --build-deps-for editable --build-deps-for wheel --generate-hashes --allow-unsafe --strip-extras \
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
 	    --output-file requirements.lock pyproject.toml
+	@echo pip-audit | env -u PIP_FIND_LINKS CUSTOM_COMPILE_COMMAND="make lock" build/lock/bin/pip-compile --quiet --upgrade \
+	    --generate-hashes --allow-unsafe --strip-extras \
+	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
+	    --output-file requirements-audit.lock -
 	@rm -rf build/lock

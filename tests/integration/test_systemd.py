@@ -12,11 +12,14 @@ from pathlib import Path
 import pytest
 
 from cegid_daemon import resources
+from cegid_daemon.descriptors import share_of
+from cegid_daemon.workshop.orders import Limits
 
 UNITS = ("cegid-daemon.service", "cegid-daemon@.service")
 SAMPLES = Path(__file__).parents[2] / "samples"
+MOST_OF_CONSOLE = 512  # connections
 AS_ROOT = {"fchown"}  # SQLite gives its files to the journal's owner when root calls it; the service is not root
-MOST = 15  # tenths: an exposure of 1.5
+MOST = 12  # tenths: an exposure of 1.2
 
 
 def needed(tool: str) -> str:
@@ -48,7 +51,7 @@ def test_systemd_finds_nothing_to_say_against_the_unit(unit: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("unit", UNITS)
-def test_the_unit_is_exposed_by_no_more_than_one_and_a_half(unit: str) -> None:
+def test_the_unit_is_exposed_by_no_more_than_one_point_two(unit: str) -> None:
     analyze = needed("systemd-analyze")
     told = output_of(
         analyze, "security", "--offline=true", f"--threshold={MOST}", "--no-pager", str(resources.units() / unit)
@@ -67,6 +70,26 @@ def test_the_unit_keeps_to_what_the_daemon_relies_on(unit: str) -> None:
     text = text_of(unit)
     for line in ("Type=notify", "KillMode=mixed", "OOMPolicy=continue", "RestartPreventExitStatus=2 4"):
         assert f"\n{line}\n" in text
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_the_unit_bounds_what_the_daemon_may_use(unit: str) -> None:
+    found = dict(re.findall(r"(?m)^(LimitNOFILE|MemoryMax|MemorySwapMax|TasksMax|LimitCORE)=(.*)$", text_of(unit)))
+    worker = Limits().memory  # two, one of the console's, and a reader beside each that works on a large file
+    assert int(found["MemoryMax"].removesuffix("G")) * 1024**3 >= 5 * worker + 512 * 1024**2
+    assert (found["MemorySwapMax"], found["LimitCORE"]) == ("0", "0")
+    assert int(found["TasksMax"]) >= 256
+    descriptors = int(found["LimitNOFILE"])
+    assert share_of("console", descriptors) >= 2 * MOST_OF_CONSOLE
+    for line in re.findall(r"(?m)^(?:LimitNOFILE|MemoryMax|MemorySwapMax|TasksMax)=", text_of(unit)):
+        before = text_of(unit).split(f"\n{line}")[0].splitlines()[-1]
+        assert before.startswith("# "), f"{line} has its reason in a comment"
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_nobody_but_the_unit_loads_code_into_the_daemon(unit: str) -> None:
+    unset = re.findall(r"(?m)^UnsetEnvironment=(.*)$", text_of(unit))[0].split()
+    assert {"LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP"} <= set(unset)
 
 
 def test_the_daemon_makes_no_system_call_that_the_unit_forbids(tmp_path: Path) -> None:

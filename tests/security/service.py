@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -96,6 +96,7 @@ class Service:
 def running(
     folder: Path, *, ftps: bool = False, extra: str = "", console_keys: str = "", ftp_keys: str = "",
     sftp_keys: str = "", descriptors: int = DESCRIPTORS, umask: int = 0o022, cores: bool = False,
+    prefix: Sequence[str] = (),
 ) -> Iterator[Service]:  # fmt: skip
     """Starts a daemon in `folder`; `extra` is added to its configuration, the keys to the tables of its listeners."""
     ports = {name: free_port() for name in ("console", "ftp", "sftp")}
@@ -112,7 +113,7 @@ def running(
     shop = Shop(folder, route_table("rows"), extra, layout="")
     text = shop.configuration.read_text("utf-8")
     shop.configuration.write_text(f"{text}\n{listeners}", "utf-8")
-    with shop.run(setup=lambda: _bound(descriptors, umask, cores)) as daemon:
+    with shop.run(prefix=prefix, setup=lambda: _bound(descriptors, umask, cores)) as daemon:
         yield Service(shop, daemon, ports)
 
 
