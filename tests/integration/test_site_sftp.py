@@ -231,6 +231,22 @@ def test_openssh_puts_resumes_lists_renames_and_gets(tmp_path: Path) -> None:
     assert [path.name for path in site.root.iterdir()] == ["large.bin"]
 
 
+def test_openssh_with_many_large_requests_in_flight(tmp_path: Path) -> None:
+    key = make_key(tmp_path / "key")
+    large = tmp_path / "large.bin"
+    large.write_bytes(os.urandom(8_000_000))
+    with dropsite("sftp", tmp_path / "site", user={"keys": (key.with_suffix(".pub").read_text(),)}) as site:
+        hosts = known_hosts(site.keys, site.port, site.keys / "host_key.pub")
+        done = subprocess.run(
+            [program("sftp", "openssh-client"), "-R", "64", "-B", "200000", "-b", "-", "-P", str(site.port),
+             "-i", str(key), "-o", "IdentitiesOnly=yes", "-o", f"UserKnownHostsFile={hosts}", f"cegid@{HOST}"],
+            input=f"put {large}\nget large.bin {tmp_path}/back.bin\n",
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (site.root / "large.bin").read_bytes() == large.read_bytes() == (tmp_path / "back.bin").read_bytes()
+
+
 def test_our_own_endpoint_delivers_and_takes(site: Running) -> None:
     hosts = known_hosts(site.keys, site.port, site.keys / "host_key.pub")
     options = {"password": Hidden(PASSWORD), "known_hosts": str(hosts), "timeout": timedelta(seconds=10)}

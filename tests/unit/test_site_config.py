@@ -103,3 +103,34 @@ def test_a_plain_password_is_refused_without_being_said(tmp_path: Path) -> None:
     fault = faults(tmp_path, text)["site.ftp.users.cegid.password"]
     assert "hash-password" in fault
     assert "geheim-123" not in fault
+
+
+def test_the_bounds_of_a_site_have_keys(tmp_path: Path) -> None:
+    text = f'[site.ftp]\nlisten = "127.0.0.1:2121"\nlogin = "5s"\nconnections_per_address = 3\n{USER}'
+    (site,) = configured(tmp_path, text).sites
+    assert (site.login, site.connections_per_address) == (timedelta(seconds=5), 3)
+    (site,) = configured(tmp_path, f'[site.ftp]\nlisten = "127.0.0.1:2121"\n{USER}').sites
+    assert (site.login, site.connections_per_address, site.tls_session_reuse) == (timedelta(seconds=20), 15, False)
+
+
+def test_data_connections_without_the_session_are_warned_of_beyond_this_machine(tmp_path: Path) -> None:
+    both = make_certificates(tmp_path / "tls").both
+    text = f'[site.ftp]\nlisten = "ADDRESS:2121"\ncertificate = "{both}"\n'
+    warned = [
+        any("tls_session_reuse" in one for one in configured(tmp_path, given + USER).warnings)
+        for given in (
+            text.replace("ADDRESS", "0.0.0.0"),
+            text.replace("ADDRESS", "0.0.0.0") + "tls_session_reuse = true\n",
+            text.replace("ADDRESS", "127.0.0.1"),
+        )
+    ]
+    assert warned == [True, False, False]
+    plain = f'[site.ftp]\nlisten = "127.0.0.1:2121"\ntls_session_reuse = true\n{USER}'
+    assert "no TLS" in faults(tmp_path, plain)["site.ftp.tls_session_reuse"]
+
+
+def test_fewer_passive_ports_than_connections_are_warned_of(tmp_path: Path) -> None:
+    text = '[site.ftp]\nlisten = "127.0.0.1:2121"\npassive_ports = "50000-50009"\n'
+    assert any("passive_ports has 10 ports" in one for one in configured(tmp_path, text + USER).warnings)
+    enough = configured(tmp_path, f"{text}connections = 10\n{USER}")
+    assert not any("passive_ports" in one for one in enough.warnings)
