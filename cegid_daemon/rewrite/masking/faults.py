@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
-from cegid_daemon.errors import FIELD_VALUE, NOTHING, MessageError
+from cegid_daemon.errors import ANYTHING, FIELD_VALUE, NOTHING, MessageError, TemplateFault
 from cegid_daemon.rewrite.masking.fields import Fields
 from cegid_daemon.rewrite.recipe import Layout, Recipe
 
 NOT_SHOWN = "what it met is not shown, as the route masks fields (`redact`)"
 
+_NONE = Fields.of(())
 _COMPUTED = frozenset({"sku", "product", "stock", "raw_stock", "buffer", "unique"})
 _PIECES = frozenset({"", "lead", "header", "title row", "trailer", "text"})  # "fields" that are a piece of the file
 
@@ -27,15 +29,18 @@ def tellable(error: E, recipe: Recipe, redact: Sequence[str]) -> E:
     fields = Fields.of(redact)
     if not redact or (error.quotes == FIELD_VALUE and not _is_hidden(error, recipe, fields)):
         return error
-    return withheld(error)
+    return withheld(error, fields)
 
 
-def withheld(error: E) -> E:
-    """The error without any text of the file."""
+def withheld(error: E, fields: Fields = _NONE) -> E:
+    """The error without any text of the file, names of its fields too unless `fields` has them."""
     if error.quotes == NOTHING:
         return error
+    where = error.where
+    if error.quotes == ANYTHING and not isinstance(error, TemplateFault) and not fields.masks(where.field):
+        where = replace(where, field="")  # a file without titles has values in their place
     what = error.unquoted or error.what
-    shown = type(error)(what, where=error.where, why=NOT_SHOWN if error.why else "", remedy=error.remedy)
+    shown = type(error)(what, where=where, why=NOT_SHOWN if error.why else "", remedy=error.remedy)
     return shown.quoting(NOTHING)
 
 
