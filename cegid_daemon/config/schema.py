@@ -172,7 +172,7 @@ class SourceTable(Table):
         "last taken under its name, or whenever it was written, touched or replaced",
     )  # fmt: skip
     archive: Folder = key("", "where a done file goes, below the source folder", shown="`processed/YYYY-MM-DD` (UTC)")
-    max_size: Size = key(0, "a larger file fails", shown="no bound")
+    max_size: Size = key(2 * 10**9, "a larger file fails, and is not read; 0 = no bound", shown='`"2GB"`')
     unique: Expression = key("", "a record with a value already delivered on this route is left out", shown="none")
     request: TemplateName | None = key(
         None, "the endpoint is an API: this template makes the request it is asked with, over `now, interval, page, "

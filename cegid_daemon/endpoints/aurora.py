@@ -28,6 +28,7 @@ from cegid_daemon.errors import EndpointError, Permanent, Place, Transient, Unsu
 from cegid_daemon.model import EndpointSpec
 
 _PIECE = 256 * 1024
+_WRAPPED = 2  # times as large as itself an answer may be in base64, with what is said around it
 _AGAIN = "It is tried again by itself."
 _ROOT = re.compile(rb"<(?:[\w.\-]+:)?AuroraRequestEnvelope(?:\s[^>]*)?>")
 _METHOD = re.compile(r"[A-Za-z][A-Za-z0-9]*")
@@ -70,8 +71,8 @@ class AuroraApi:
         self._turns.take(place)
         with self._connected(place) as (connection, deadline):
             early = self._send(connection, method, {**headers, "Content-Length": str(size)}, body, place, deadline)
-            response = early or self._response(connection, place, deadline)
-            yield Answer(response.status, self._body(response, place, deadline), _retry_after(response))
+            with contextlib.closing(early or self._response(connection, place, deadline)) as response:
+                yield Answer(response.status, self._body(response, place, deadline), _retry_after(response))
 
     def _headers(self, method: str, request_uid: str) -> dict[str, str]:
         headers = {
@@ -140,19 +141,29 @@ class AuroraApi:
 
     def _body(self, response: http.client.HTTPResponse, place: Place, deadline: Deadline) -> Iterator[bytes]:
         """The answer without its wrapping, within its bound."""
-        pieces = _pieces(response, place, deadline)
-        if response.headers.get("Content-Encoding", "identity").lower() in ("gzip", "x-gzip", "deflate"):
-            pieces = inflated(pieces)
-        size = 0
-        for piece in unwrapped(dict(response.headers.items()), pieces):
-            size += len(piece)
-            if size > self._api.max_answer:
-                raise Permanent(
-                    "the API's answer is too large", where=place, why=f"it has more than {self._api.max_answer} bytes",
-                    remedy="Send or ask for less at once (output.batch, source.limit), or raise `max_answer`.",
-                )  # fmt: skip
+        most = self._api.max_answer
+        pieces = _bounded(_pieces(response, place, deadline), _WRAPPED * most, most, place)
+        coding = response.headers.get("Content-Encoding", "identity").strip().lower()
+        if coding in ("gzip", "x-gzip", "deflate"):
+            pieces = _bounded(inflated(pieces), _WRAPPED * most, most, place)
+        elif coding not in ("", "identity"):
+            raise _unanswered(f"it is packed in a way that was not asked for ({coding[:80]!r})", place)
+        for piece in _bounded(unwrapped(dict(response.headers.items()), pieces), most, most, place):
             if piece:
                 yield piece
+
+
+def _bounded(pieces: Iterable[bytes], bound: int, max_answer: int, place: Place) -> Iterator[bytes]:
+    """The pieces, counted as they come: an answer may be without end, or become so when it is unpacked."""
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        if size > bound:
+            raise Permanent(
+                "the API's answer is too large", where=place, why=f"it has more than {max_answer} bytes",
+                remedy="Send or ask for less at once (output.batch, source.limit), or raise `max_answer`.",
+            )  # fmt: skip
+        yield piece
 
 
 def _pieces(response: http.client.HTTPResponse, place: Place, deadline: Deadline) -> Iterator[bytes]:
@@ -196,7 +207,7 @@ def _retry_after(response: http.client.HTTPResponse) -> timedelta | None:
 def _moment(text: str) -> datetime | None:
     try:
         moment = parsedate_to_datetime(text)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 

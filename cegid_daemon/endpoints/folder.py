@@ -211,6 +211,8 @@ class FolderReading:
         given = os.lseek(self._file, self._start, os.SEEK_SET)
         while chunk := self._chunk():
             given += len(chunk)
+            if given > self.identity.size:  # it is being written to: whoever writes may never end
+                break
             yield chunk
         now = _identity(os.fstat(self._file))
         if now != self.identity or now.size != given:

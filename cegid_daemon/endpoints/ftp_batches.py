@@ -22,7 +22,7 @@ from cegid_daemon.endpoints.many import (
     Move,
     Small,
     put_one,
-    read_one,
+    read_listed,
     remove_one,
     rename_one,
     stat_one,
@@ -48,7 +48,7 @@ class FtpBatches:
         """Reads listed files whole, a few at a time."""
         step = 4 * self._channels
         for at in range(0, len(files), step):
-            yield from self._abreast(lambda file: read_one(self._single, folder, file.name), files[at : at + step])
+            yield from self._abreast(lambda file: read_listed(self._single, folder, file), files[at : at + step])
 
     def put_many(self, folder: str, files: Sequence[Small]) -> Sequence[EndpointError | None]:
         """Writes small files over several connections; none is begun after an error that is not for good."""

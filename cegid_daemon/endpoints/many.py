@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from cegid_daemon.endpoints.protocol import Endpoint
-from cegid_daemon.errors import EndpointError, SourceChanged
+from cegid_daemon.errors import EndpointError, Place, SourceChanged
 from cegid_daemon.model import Identity, Listed
 
 SMALL = 32768  # bytes; what any SFTP server gives in one answer
@@ -72,7 +72,7 @@ def read_many(endpoint: Endpoint, folder: str, files: Sequence[Listed]) -> Itera
     """Reads listed files whole. Raises nothing for a single file; an unreachable endpoint is every file's fault."""
     if isinstance(endpoint, Many):
         return endpoint.read_many(folder, files)
-    return (read_one(endpoint, folder, file.name) for file in files)
+    return (read_listed(endpoint, folder, file) for file in files)
 
 
 def put_many(endpoint: Endpoint, folder: str, files: Sequence[Small]) -> Sequence[EndpointError | None]:
@@ -105,13 +105,22 @@ def remove_many(endpoint: Endpoint, folder: str, names: Sequence[str]) -> Sequen
     return [remove_one(endpoint, folder, name) for name in names]
 
 
-def read_one(endpoint: Endpoint, folder: str, name: str) -> Fetched:
-    """A single file, its error as a value."""
+def read_listed(endpoint: Endpoint, folder: str, file: Listed) -> Fetched:
+    """A single file, its error as a value: one that has become larger than small is not read into memory."""
     try:
-        with endpoint.read(folder, name) as reading:
-            return Fetched(name, reading.identity, b"".join(reading))
+        with endpoint.read(folder, file.name) as reading:
+            if reading.identity.size > max(SMALL, file.identity.size):
+                raise _grown(folder, file)
+            return Fetched(file.name, reading.identity, b"".join(reading))
     except (EndpointError, SourceChanged) as fault:
-        return Fetched(name, fault=fault)
+        return Fetched(file.name, fault=fault)
+
+
+def _grown(folder: str, file: Listed) -> SourceChanged:
+    return SourceChanged(
+        "the file is larger than it was listed", where=Place(file=f"{folder}/{file.name}".lstrip("/")),
+        remedy="It is read again when it has come to rest.",
+    )  # fmt: skip
 
 
 def put_one(endpoint: Endpoint, folder: str, file: Small) -> EndpointError | None:

@@ -146,9 +146,11 @@ class _Stream:
     def header(self) -> _Head:
         """The lines up to a blank one."""
         lines: list[bytes] = []
+        size = 0
         while (line := self.line()).strip(_BLANKS):
             lines.append(line)
-            if sum(map(len, lines)) > _MOST_HEADER:
+            size += len(line)
+            if size > _MOST_HEADER:
                 raise _unreadable("its header is endless")
         return _Head(HeaderParser().parsestr(b"".join(lines).decode("latin-1")))
 

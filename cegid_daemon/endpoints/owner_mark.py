@@ -8,10 +8,11 @@ from __future__ import annotations
 from contextlib import suppress
 
 from cegid_daemon.endpoints.protocol import Endpoint, Swapping
-from cegid_daemon.errors import Absent, Exists, SourceChanged, Transient
+from cegid_daemon.errors import Absent, Exists, Place, SourceChanged, Transient
 from cegid_daemon.masks import OWNER_MARK
 from cegid_daemon.model import Listed
 
+_MAX_BYTES = 1 << 16  # of a mark; ours have some hundred
 _FILE = "owner.json"  # in the folder that is the mark on a server: a folder can be made exclusively by any protocol
 
 
@@ -29,6 +30,13 @@ class OwnerMark:
         where, name = (self._inside, _FILE) if self._remote else (self._folder, OWNER_MARK)
         try:
             with self._endpoint.read(where, name) as reading:
+                if reading.identity.size > _MAX_BYTES:
+                    raise Transient(
+                        "the owner's mark is larger than any of ours",
+                        where=Place(file=f"{self._endpoint.where}/{self._inside}".rstrip("/")),
+                        why=f"it has {reading.identity.size} bytes",
+                        remedy="Remove it (`claim` makes a new one) if no daemon takes files from this folder.",
+                    )
                 return b"".join(reading)
         except Absent:
             return b"" if self._remote and self.look() is not None else None

@@ -18,7 +18,7 @@ from cegid_daemon.endpoints.many import (
     Move,
     Small,
     put_one,
-    read_one,
+    read_listed,
     remove_one,
     rename_one,
     stat_one,
@@ -47,9 +47,9 @@ class SftpBatches:
         """Reads listed files whole; neighbours that are small share their round trips."""
         for small, run in groupby(files, lambda file: file.regular and file.identity.size < SMALL):
             if small:
-                yield from self._read_small(folder, [file.name for file in run])
+                yield from self._read_small(folder, list(run))
             else:
-                yield from (read_one(self._single, folder, file.name) for file in run)
+                yield from (read_listed(self._single, folder, file) for file in run)
 
     def put_many(self, folder: str, files: Sequence[Small]) -> Sequence[EndpointError | None]:
         """Writes small files with all requests under way at once; each is synced, its size read back."""
@@ -81,23 +81,23 @@ class SftpBatches:
         except EndpointError:
             return None
 
-    def _read_small(self, folder: str, names: Sequence[str]) -> Iterator[Fetched]:
-        """Names whose file turns out to be neither small nor at rest go the ordinary way."""
+    def _read_small(self, folder: str, files: Sequence[Listed]) -> Iterator[Fetched]:
+        """What turns out to be neither small nor at rest go the ordinary way."""
         found: list[Got] = []
         fault: EndpointError | None = None
-        paths = [self._sessions.path(folder, name) for name in names]
+        paths = [self._sessions.path(folder, file.name) for file in files]
         try:
             with self._transferring("cannot read the files", folder) as session:
                 found.extend(read_small(session.wire, paths, SMALL))
         except EndpointError as error:
             fault = error
-        for name, small in zip_longest(names, found):
+        for file, small in zip_longest(files, found):
             if small is None:
-                yield Fetched(name, fault=fault)
+                yield Fetched(file.name, fault=fault)
             elif small.status is not None or small.changed:
-                yield read_one(self._single, folder, name)
+                yield read_listed(self._single, folder, file)
             else:
-                yield Fetched(name, small.attributes.identity, small.body)
+                yield Fetched(file.name, small.attributes.identity, small.body)
 
     def _write_small(self, folder: str, files: Sequence[Small]) -> Sequence[EndpointError | None]:
         """What was refused, or has another size than it should, is written again by itself."""

@@ -19,8 +19,8 @@ from cegid_daemon.endpoints.many import (
     Small,
     put_many,
     put_one,
+    read_listed,
     read_many,
-    read_one,
     remove_many,
     rename_many,
     stat_many,
@@ -206,7 +206,7 @@ class Paced(Wrapped):
 
     def read_many(self, folder: str, files: Sequence[Listed]) -> Iterator[Fetched]:
         """One after the other, each when its turn has come."""
-        return (read_one(self, folder, file.name) for file in files)
+        return (read_listed(self, folder, file) for file in files)
 
     def put_many(self, folder: str, files: Sequence[Small]) -> Sequence[EndpointError | None]:
         """One after the other, each when its turn has come."""

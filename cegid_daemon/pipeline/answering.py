@@ -223,6 +223,6 @@ def _content(endpoint: Endpoint, folder: str, name: str, size: int) -> bytes | N
         return b""
     try:
         with endpoint.read(folder, name) as reading:
-            return b"".join(reading)
+            return b"".join(reading) if reading.identity.size == size else b""
     except Absent:
         return None

@@ -288,9 +288,10 @@ class Filing:
             return
         with self._places.endpoint(file.place).read(file.filed_folder, file.filed_name) as reading:
             start = StartDigest(reading, file.identity.size)
-            staged = self._journal.payloads.stage_bytes(start)
             identity = reading.identity
-        hold = hold_for_growth(self._journal, file, routes, identity, start)
+            large = 0 < routes[0].source.max_size < identity.size
+            staged = None if large else self._journal.payloads.stage_bytes(start)
+        hold = None if large else hold_for_growth(self._journal, file, routes, identity, start)
         logged = {self._routes[one.route].store: one.logged for one in messages if one.route in self._routes}
         taking = Taking(
             file.endpoint, file.place, file.folder, file.name, identity, staged, None, hold,

@@ -300,7 +300,7 @@ def _too_large(message: Message, bound: int) -> BadInput:
     return BadInput(
         f"the file has {message.size} bytes; the route takes at most {bound}",
         why="it was not read",
-        remedy="Split the file, or raise max_size of the source.",
+        remedy="Split the file, or raise max_size of the source (2 GB by default, 0 = no bound).",
     )
 
 
