@@ -7,7 +7,7 @@ PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 BIN := .venv/bin
 CONFIG := cegid-daemon.toml
 
-.PHONY: .venv compiled help install run demo test check audit attack bench soak lock reference
+.PHONY: .venv compiled help install run demo test check audit attack bench fuzz soak lock reference
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /  make \1 | /' | column -t -s '|'
@@ -55,6 +55,9 @@ attack: compiled ## the real daemon under every attack that is known, within som
 
 soak: compiled ## the daemon in a storm of kills, cuts, stalls and full disks for MINUTES=10; counts what arrived
 	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),10) $(ARGS)
+
+fuzz: compiled ## hostile files, layouts, templates, searches and masks at random for MINUTES=10; a finding with its seed
+	@$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10) $(ARGS)
 
 bench: compiled ## the benchmarks, as ratios in one run
 	@$(BIN)/python -m benchmarks $(ARGS)

@@ -52,10 +52,7 @@ def meet(one: Masks, other: Masks) -> bool:
 
 def _covered(mask: str, ignored: Sequence[str]) -> bool:
     """Whether every name of `mask` is certainly ignored: a plain glob that takes the mask's own text takes them."""
-    return any(
-        not re.search(r"[?\[]", glob) and re.fullmatch(".*".join(map(re.escape, glob.split("*"))), mask, re.DOTALL)
-        for glob in ignored
-    )
+    return any(not re.search(r"[?\[]", glob) and _fits((glob,))(mask) for glob in ignored)
 
 
 def overlap(one: Sequence[str], other: Sequence[str]) -> bool:

@@ -22,6 +22,8 @@ from cegid_daemon.journal.word_index import WordIndex
 from cegid_daemon.model import escape_name, utc_moment
 
 _KEYS_MATCHED = 500
+_LONGEST_KEY = 1_000  # characters of a key that is indexed; a longer one is no key, and costs time to look inside
+_LONGEST_PHRASE = 64  # characters of a text that the index is asked for; the rest is compared with what it finds
 _DUE_PAGE = 200
 _MOST = 5_000  # keys of a message that are indexed: as many as the rewriting tells
 _LARGE = 16 << 10  # bytes of a list of keys, some 5,000 of them: it is not indexed while its message is queued
@@ -153,7 +155,7 @@ class Search:
             now = [*now, *self._names(message)]
             self._connection.execute("DELETE FROM search_due WHERE message = ?", (message,))
             self.words.owe(message)
-        self._post([_storable(key) for key in now if key], message)
+        self._post([_storable(key) for key in now if 0 < len(key) <= _LONGEST_KEY], message)
         return len(now)
 
     def _names(self, message: int) -> list[str]:
@@ -215,10 +217,10 @@ class Search:
     def _keys(self, text: str) -> Iterator[tuple[int, str, str]]:
         bounds = {"text": text, "after": text + "\U0010ffff", "limit": _KEYS_MATCHED}
         yield from (tuple(row) for row in self._connection.query(_KEYS, bounds))
-        if len(text) >= TRIGRAM and "\0" not in text:  # which ends a phrase, and stands in no key
-            phrase = '"' + text.replace('"', '""') + '"'
+        if TRIGRAM <= len(text) <= _LONGEST_KEY and "\0" not in text:  # which ends a phrase, and stands in no key
+            phrase = '"' + text[:_LONGEST_PHRASE].replace('"', '""') + '"'
             found = self._connection.query(_PARTS_OF_KEYS, {"phrase": phrase, "limit": _KEYS_MATCHED})
-            yield from (tuple(row) for row in found)
+            yield from (tuple(row) for row in found if len(text) <= _LONGEST_PHRASE or closeness(text, row["key"]))
 
     def _find_due(self, text: str) -> Iterator[Hit]:
         last = 1 << 62
@@ -247,6 +249,8 @@ class Search:
         whether it is looked into.
         """
         needles = _needles(text)
+        if not needles:  # half a character, which no encoding writes
+            return
         tally = _Tally(go_on)
         for message in self._messages(newest_first, start):
             for row in self._connection.query(_CONTENTS, {"message": message}):
@@ -297,7 +301,9 @@ _CLOSENESS = {"exact": 0, "beginning": 1, "part": 2, "word": 3, "word beginning"
 
 def _storable(text: str) -> str:
     """The text as SQLite takes it: half characters, as of file names that are no UTF-8, escaped as names are."""
-    return escape_name(text) if any("\ud800" <= char <= "\udfff" for char in text) else text
+    if text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text):
+        return text
+    return escape_name(text).encode("utf-8", "backslashreplace").decode()
 
 
 def _needles(text: str) -> list[bytes]:

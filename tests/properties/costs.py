@@ -17,7 +17,6 @@ ATTEMPTS = 4
 
 def cpu_seconds(work: Callable[[], Any]) -> float:
     """The CPU time of one run; a fault of the house is an answer as good as any."""
-    gc.collect()
     begun = time.thread_time()
     with suppress(CegidDaemonError):
         work()
@@ -27,6 +26,7 @@ def cpu_seconds(work: Callable[[], Any]) -> float:
 def is_linear(make: Callable[[int], Any], work: Callable[[Any], Any], size: int) -> bool:
     """Whether `work` on what `make` gives of four times the size takes less than by the square, once in a few tries."""
     small, large = make(size), make(4 * size)
+    gc.collect()
     for _ in range(ATTEMPTS):
         little, much = cpu_seconds(lambda: work(small)), cpu_seconds(lambda: work(large))
         if much <= max(LEAST, FACTOR**2 * max(little, LEAST / 16)):

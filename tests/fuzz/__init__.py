@@ -1,0 +1,1 @@
+"""Fuzzing with a budget of time."""
