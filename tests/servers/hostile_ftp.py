@@ -34,15 +34,14 @@ class Script:
 class HostileFtp:
     """The server, in threads; `words` are those it was told, over all connections."""
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Script, armed: threading.Event | None = None) -> None:
         self.script = script
+        self._armed = armed  # until then whoever comes waits
         self.words: list[str] = []
-        self.elsewhere = 0  # connections to the port it lies about
         self._listener = socket.create_server((HOST, 0))
         self.port: int = self._listener.getsockname()[1]
         self._open: list[socket.socket] = [self._listener]
         self._threads: list[threading.Thread] = []
-        self._ended = False
         self._start(self._accept)
 
     def _start(self, target: Callable[..., None], *args: Any) -> None:
@@ -51,6 +50,8 @@ class HostileFtp:
         thread.start()
 
     def _accept(self) -> None:
+        if self._armed is not None:
+            self._armed.wait()
         with suppress(OSError):
             while True:
                 sock = self._listener.accept()[0]
@@ -69,7 +70,8 @@ class HostileFtp:
 
     def close(self) -> None:
         """Ends every connection and waits for the threads."""
-        self._ended = True
+        if self._armed is not None:
+            self._armed.set()
         for sock in self._open:
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
@@ -174,9 +176,9 @@ def dripping(piece: bytes, seconds: float = 0.05) -> Callable[[], Iterator[bytes
 
 
 @contextmanager
-def hostile_ftp(**script: Any) -> Iterator[HostileFtp]:
-    """A server that follows this script."""
+def hostile_ftp(armed: threading.Event | None = None, **script: Any) -> Iterator[HostileFtp]:
+    """A server that follows this script, once it is armed."""
     with ExitStack() as stack:
-        server = HostileFtp(Script(**script))
+        server = HostileFtp(Script(**script), armed)
         stack.callback(server.close)
         yield server

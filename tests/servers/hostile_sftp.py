@@ -114,7 +114,11 @@ class _Login(paramiko.ServerInterface):
 class HostileSftp:
     """The server, in threads. `raw`: what is done with a connection instead of SSH."""
 
-    def __init__(self, key: Path, answers: dict[int, Answer], raw: Callable[[socket.socket], None] | None) -> None:
+    def __init__(
+        self, key: Path, answers: dict[int, Answer], raw: Callable[[socket.socket], None] | None,
+        armed: threading.Event | None,
+    ) -> None:  # fmt: skip
+        self._armed = armed  # until then whoever comes waits
         self._key = paramiko.PKey.from_path(key)
         self._answers = answers
         self._raw = raw
@@ -132,6 +136,8 @@ class HostileSftp:
         thread.start()
 
     def _accept(self) -> None:
+        if self._armed is not None:
+            self._armed.wait()
         with suppress(OSError):
             while True:
                 sock = self._listener.accept()[0]
@@ -167,6 +173,8 @@ class HostileSftp:
 
     def close(self) -> None:
         """Ends every connection and waits for the threads."""
+        if self._armed is not None:
+            self._armed.set()
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -179,11 +187,12 @@ class HostileSftp:
 
 @contextmanager
 def hostile_sftp(
-    folder: Path, answers: dict[int, Answer] | None = None, raw: Callable[[socket.socket], None] | None = None
-) -> Iterator[HostileSftp]:
-    """A server with these answers; its key is in `folder`."""
+    folder: Path, answers: dict[int, Answer] | None = None, raw: Callable[[socket.socket], None] | None = None,
+    armed: threading.Event | None = None,
+) -> Iterator[HostileSftp]:  # fmt: skip
+    """A server with these answers, once it is armed; its key is in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    server = HostileSftp(make_key(folder / "host_key"), answers or {}, raw)
+    server = HostileSftp(make_key(folder / "host_key"), answers or {}, raw, armed)
     try:
         yield server
     finally:
