@@ -17,6 +17,7 @@ from cegid_daemon.rewrite.ports import Job, Rewritten
 from cegid_daemon.rewrite.recipe import Recipe
 
 MIB = 1024 * 1024
+_BUSY = 10  # a worker that works may get no more than a tenth of a core
 FRAME_HEAD = struct.Struct("!II")  # raw size, body size; then the body
 
 
@@ -25,15 +26,19 @@ class Limits:
     """What one rewriting may use before its worker is ended. Sizes in bytes, times in seconds."""
 
     memory: int = 512 * MIB
-    seconds: float = 30.0
-    seconds_per_mb: float = 1.0  # more time for each 1,000,000 bytes of the received file
+    seconds: float = 30.0  # of CPU time
+    seconds_per_mb: float = 1.0  # more of it for each 1,000,000 bytes of the received file
     spool: int = 8 * 1024 * MIB  # the largest file it may write (compressed)
     small: int = MIB  # orders below this size are small: one worker is kept free for them
     worn: int = 128 * MIB  # a worker whose memory once was larger than this is replaced when it has finished
 
-    def deadline(self, size: int) -> float:
-        """Seconds that a received file of `size` bytes may take."""
+    def cpu_seconds(self, size: int) -> float:
+        """CPU time that a received file of `size` bytes may take."""
         return self.seconds + self.seconds_per_mb * size / 1_000_000
+
+    def deadline(self, size: int) -> float:
+        """Seconds until a worker that used less than that is given up: on a busy machine it may get a part of a core."""
+        return _BUSY * self.cpu_seconds(size)
 
 
 @dataclass(frozen=True, slots=True)

@@ -213,8 +213,8 @@ def _nurseries_killed() -> Transient:
 def _limit_exceeded(order: Order, died: WorkerDied, limits: Limits) -> LimitExceeded:
     """The error for the message whose rewriting cost its worker."""
     what, limit, remedy = {
-        Cause.DEADLINE: ("the rewriting took too long", f"{limits.deadline(order.size):g} s", _SLOW),
-        Cause.CPU: ("the rewriting took too much CPU time", f"{limits.deadline(order.size):g} s", _SLOW),
+        Cause.DEADLINE: ("the rewriting took too long", f"{limits.deadline(order.size):.4g} s", _SLOW),
+        Cause.CPU: ("the rewriting took too long", f"{limits.cpu_seconds(order.size):.4g} s of CPU time", _SLOW),
         Cause.MEMORY: ("the rewriting took too much memory", f"{limits.memory // MIB} MiB", _LARGE),
         Cause.NURSERY: ("the rewriting killed its worker", "", _FATAL),
         Cause.OTHER: ("the rewriting killed its worker", "", _FATAL),

@@ -117,7 +117,7 @@ class _Worker:
 
     def _attempt(self, task: Task, *, alone: bool = False) -> tuple[Kind, Finished | CegidDaemonError]:
         """Rewrites, and sorts what goes wrong: the message's fault, nobody's (STOPPED), or the end of this process."""
-        _allow_cpu(self._bench.limits.deadline(task.size))
+        _allow_cpu(self._bench.limits.cpu_seconds(task.size))
         sink = SpoolSink(self._bench.spool, task.message_id, self._tick)
         try:
             return Kind.RESULT, self._rewrite(task, sink, alone=alone)

@@ -392,6 +392,14 @@ def with_template(inner):
     return replace(STOCK, templates=Templates("own.j2", {"own.j2": f"{{% for r in records %}}{inner}{{% endfor %}}"}))
 
 
+def test_a_worker_that_stands_still_is_given_up(open_workshop, tmp_path):
+    (result,) = open_workshop(Limits(seconds=0.1, memory=200 * MIB)).rewrite([order(f"wait-for {tmp_path}/nobody")])
+    assert isinstance(result, LimitExceeded)
+    assert "took too long (" in str(result)
+    assert "limit 1.001 s" in str(result)
+    assert "CPU" not in str(result)
+
+
 @pytest.mark.parametrize(
     ("template", "said"),
     [

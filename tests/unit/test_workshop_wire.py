@@ -164,7 +164,12 @@ def test_bytes_read_and_written_are_counted(tmp_path):
 
 def test_a_large_file_may_take_longer():
     limits = Limits(seconds=30, seconds_per_mb=2)
-    assert (limits.deadline(0), limits.deadline(10_000_000)) == (30, 50)
+    assert (limits.cpu_seconds(0), limits.cpu_seconds(10_000_000)) == (30, 50)
+
+
+def test_a_worker_on_a_busy_machine_may_take_longer_than_its_cpu_time():
+    limits = Limits(seconds=30)
+    assert limits.deadline(0) == 10 * limits.cpu_seconds(0)
 
 
 @pytest.mark.parametrize(
