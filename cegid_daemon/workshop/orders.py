@@ -37,7 +37,7 @@ class Limits:
         return self.seconds + self.seconds_per_mb * size / 1_000_000
 
     def deadline(self, size: int) -> float:
-        """Seconds until a worker that used less than that is given up: on a busy machine it may get a part of a core."""
+        """Seconds until a worker is given up that used less CPU time: on a busy machine it has but a part of a core."""
         return _BUSY * self.cpu_seconds(size)
 
 
