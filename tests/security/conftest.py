@@ -2,6 +2,9 @@
 
 `service` is shared by the tests of a file and checked behind each of them; a test that needs another configuration
 starts a daemon of its own by `service.running`.
+
+`make attack` runs it alone, within some two minutes on two idle cores; pytest's last line says how long it took.
+Nothing here needs a network; some tests need root, strace or Chromium, and say so where these are missing.
 """
 
 from __future__ import annotations
