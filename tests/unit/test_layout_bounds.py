@@ -90,8 +90,11 @@ def test_new_fields_in_each_record_do_not_make_a_pattern_each() -> None:
 
 def test_names_of_elements_are_not_remembered_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounds, "MOST_NAMES", 100)
-    count(XML, b"<F>%s</F>" % b"".join(b"<P><b%d/></P>" % no for no in range(1_000)))
+    for name in range(300):
+        count(XML, b"<F><P><b%d/></P></F>" % name)
     assert len(xml._NAMES) <= 100
+    with pytest.raises(BadInput, match=r"too many names of elements.*over 100 of them"):
+        count(XML, b"<F>%s</F>" % b"".join(b"<P><c%d/></P>" % no for no in range(1_000)))
 
 
 @pytest.mark.parametrize(

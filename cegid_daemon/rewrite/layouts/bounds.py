@@ -11,7 +11,7 @@ from cegid_daemon.errors import NOTHING, BadInput, Place
 MOST_ATTRIBUTES = 500  # of one element: reading them takes time by the square of their number
 MOST_COLUMNS = 10_000  # that a title row may name
 MOST_ELEMENTS = 1_000_000  # inside one record
-MOST_NAMES = 65_536  # of elements that are remembered from file to file
+MOST_NAMES = 65_536  # of elements; those of all files are remembered, by the parser too
 MOST_ROWS = 100_000  # of one record in a file of several record types
 LONGEST_RECORD = 32 * 1024 * 1024  # bytes of XML
 

@@ -130,7 +130,10 @@ class WholeTextRecord(ElementRecord):
 class _Names(dict[str, str]):
     """Local names by full names; filled as they come, and bounded: they outlive the file."""
 
+    met = 0  # names that were new, ever
+
     def __missing__(self, name: str) -> str:
+        self.met += 1
         if len(self) >= bounds.MOST_NAMES:
             self.clear()
         self[name] = local = name.rpartition("}")[2]
@@ -251,6 +254,7 @@ class _Reading:
         self._parser = etree.XMLPullParser(events, tag=(self._path.name, root), encoding=_declared(layout), **SAFE)
         self._root: Any = None
         self._size = self._tags = 0  # of the record that is open, in bytes
+        self._met = _NAMES.met
 
     def records(self, chunks: Iterable[bytes], tally: Tally) -> Iterator[Record]:
         try:
@@ -286,7 +290,9 @@ class _Reading:
                 yield record
 
     def _bound(self, chunk: bytes, record: Any) -> None:
-        """Counts what an open record holds by now, and refuses one that never ends."""
+        """Counts what an open record holds by now, and refuses one that never ends, or names without end."""
+        if _NAMES.met - self._met > bounds.MOST_NAMES:
+            raise bounds.exceeded("the XML has too many names of elements", bounds.MOST_NAMES, "of them")
         if record is None:
             self._size = self._tags = 0
             return
