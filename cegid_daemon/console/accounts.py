@@ -38,13 +38,15 @@ class Made:
 class Account:
     """Some records, each on both sides.
 
-    `pieces`: what was made of each; `apart`: it can be told apart by record; `fault`: why the rewriting failed.
+    `pieces`: what was made of each; `apart`: it can be told apart by record; `fault`: why the rewriting failed;
+    `hidden`: the records are kept back, as it is not certain what stands in which field of a file that failed.
     """
 
     rows: Sequence[PairRow]
     pieces: Sequence[str]
     apart: bool
     fault: str
+    hidden: bool = False
 
 
 def made_with(message: Message, config: Config, recipes: Recipes, book: BufferBook, log: LogBook) -> Made:
@@ -60,20 +62,23 @@ def made_with(message: Message, config: Config, recipes: Recipes, book: BufferBo
 
 def account(
     tracer: Tracer, message: Message, made: Made, *, first: int, count: int, key: str = "",
-    finds_masked: bool = True,
+    sees_all: bool = True,
 ) -> Account:  # fmt: skip
     """`count` records from number `first` on, or the first ones that bear `key`. Raises Refused, Transient.
 
-    Not `finds_masked`: a record is not found by a value that its route masks.
+    Not `sees_all`: a record is not found by a value that its route masks, and none is shown of a file that failed: its
+    fields may stand where others should.
     """
     try:
         told = tracer.look(message, made.route, made.recipe, made.revision, first=first, count=count, key=key)
     except MessageError as error:  # it took too long, or too much memory
         error = masking.tellable(error, made.recipe, made.route.log.redact)
         return Account((), (), apart=False, fault=str(error))
+    if told["fault"] and not sees_all:
+        return Account((), (), apart=False, fault=str(told["fault"]), hidden=True)
     hidden = Fields.of(made.route.log.redact)
     records = [masked(one, hidden) for one in told["records"]]
-    if key and not finds_masked:
+    if key and not sees_all:
         records = [one for one in records if is_found(one, key)]
     rows = [row_of(one, made.recipe, made.refusals) for one in records]
     return Account(rows, [one["piece"] for one in records], bool(told["pieces"]), str(told["fault"]))

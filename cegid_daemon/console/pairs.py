@@ -41,7 +41,7 @@ def pair(visit: Visit) -> Response:
         sent = _sent(reading, entries)
     tracer: Tracer = visit.request.app.state.tracer
     sees_all = Visibility.of(visit).route(made.route)
-    told = account(tracer, message, made, first=first, count=COUNT, key=key, finds_masked=sees_all)
+    told = account(tracer, message, made, first=first, count=COUNT, key=key, sees_all=sees_all)
     redact = made.route.log.redact
     return visit.page(
         "pair.html", message=message, entries=entries, told=told, first=first, key=key, count=COUNT, made=made,

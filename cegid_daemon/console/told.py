@@ -95,7 +95,7 @@ def _tellings(visit: Visit, message: Message, made: Made, key: str, *, many: boo
     count = _VALUES if many or message.size <= _LARGE else 1  # a large file is read no further than needed
     try:
         sees_all = Visibility.of(visit).route(made.route)
-        found = account(tracer, message, made, first=1, count=count, key=key, finds_masked=sees_all)
+        found = account(tracer, message, made, first=1, count=count, key=key, sees_all=sees_all)
     except Refused as error:
         return [Telling(message, (), "", "", str(error))]
     rows = [Telling(message, _own(one.changes, key), one.left_out, one.rejected) for one in found.rows]

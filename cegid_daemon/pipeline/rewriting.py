@@ -174,9 +174,12 @@ class Rewriting:
 
     def _making(self, route: Route, message: Message, order: Order, result: Finished) -> Making:
         coverage, fields = result.rewritten.coverage, masking.Fields.of(route.log.redact)
-        if coverage.remarks or coverage.skipped:
-            told = bool(route.log.redact) and masking.tells(order.recipe, fields)
-            coverage = masked_examples(coverage, fields, kept=message.logged, keys_told=told)
+        if coverage.remarks or coverage.skipped or coverage.notes:
+            coverage = masked_examples(
+                coverage, fields, kept=message.logged,
+                keys_told=bool(route.log.redact) and masking.tells(order.recipe, fields),
+                buffers_told=masking.reads([order.recipe.layout.buffer], fields),
+            )  # fmt: skip
         if coverage.remarks:
             log.warning(
                 "route %s: message %d (%s) was rewritten with remarks: %s", route.name, message.id, message.file_name,

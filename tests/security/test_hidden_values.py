@@ -29,6 +29,7 @@ VALUES = {  # by the file's name: a value of MAIL that fails, or does not, and i
     "kept": f"{MARK}-in-a-variable", "int": f"{MARK}!", "grouped": f"{MARK}-in-a-group", "char": f"{MARK}\u4e2d",
     "remarked": f"{MARK}-is-no-number", "plain": "nothing to hide",
     "sum": f"{MARK}9,x", "joined": f"{MARK}+joined", "lookup": f"{MARK}_field",
+    "renamed": f"{MARK}-under-another-title",
 }  # fmt: skip
 TEMPLATE = """\
 {% for r in records %}{{ r.CODE }};{{ r.NAME }}
@@ -180,7 +181,8 @@ def _drop(folder: Path, route: str, name: str, how: str = "") -> None:
     how = how or name
     row = f"1001;{how};Ann;{VALUES[how]}"
     suffix = "" if "." in name else ".csv"
-    (folder / "inbox" / route / f"{name}{suffix}").write_text(f"CODE;HOW;NAME;MAIL\n{row}\n", "utf-8")
+    title = "E-MAIL" if how == "renamed" else "MAIL"
+    (folder / "inbox" / route / f"{name}{suffix}").write_text(f"CODE;HOW;NAME;{title}\n{row}\n", "utf-8")
 
 
 def _keep_house(installation: Installation, config: Config) -> None:

@@ -13,6 +13,7 @@ import pytest
 from cegid_daemon.coverage import Coverage, Remark, RemarkPlace, SkippedLine
 from cegid_daemon.errors import BadInput
 from cegid_daemon.rewrite import key_remarks, rewrite
+from cegid_daemon.rewrite.buffers import IGNORED
 from cegid_daemon.rewrite.masking import Fields
 from cegid_daemon.rewrite.masking.examples import masked_examples
 from cegid_daemon.rewrite.ports import Job
@@ -433,6 +434,19 @@ def test_a_coverage_comes_back_from_its_json_and_so_does_one_of_an_earlier_versi
     assert Coverage.from_json(KEPT.as_json()) == KEPT
     assert Coverage.from_json({"read": 1, "sent": 1, "left_out": {}, "rejected": {}, "notes": {}}) == Coverage(1, 1)
     assert set(Coverage(1, 1).as_json()) == {"read", "sent", "left_out", "rejected", "notes"}
+
+
+@pytest.mark.parametrize(
+    ("kept", "keys", "buffers", "note"),
+    [
+        (True, False, False, f"line 3: 4711\n: 'x': {IGNORED}"), (True, True, False, f"line 3: {IGNORED}"),
+        (True, False, True, f"line 3: {IGNORED}"), (False, False, False, f"line 3: {IGNORED}"),
+    ],
+)  # fmt: skip
+def test_a_note_on_an_ignored_buffer_quotes_nothing_that_is_masked(kept, keys, buffers, note):
+    counted = Coverage(notes={f"line 3: 4711\n: 'x': {IGNORED}": 1, f"more values: {IGNORED}": 7, "cut to 35: A": 2})
+    shown = masked_examples(counted, Fields.of(("A",)), kept=kept, keys_told=keys, buffers_told=buffers)
+    assert shown.notes == {note: 1, f"more values: {IGNORED}": 7, "cut to 35: A": 2}
 
 
 def test_examples_are_masked_as_the_route_says_and_gone_where_the_log_keeps_nothing() -> None:

@@ -20,7 +20,7 @@ from cegid_daemon.rewrite.masking.spelling import marked, of_text, of_xml, respe
 from cegid_daemon.rewrite.masking.values import Values
 from cegid_daemon.rewrite.recipe import Layout, Recipe
 
-__all__ = ["Fields", "Values", "made", "received", "tellable", "tells", "withheld"]
+__all__ = ["Fields", "Values", "made", "reads", "received", "tellable", "tells", "withheld"]
 
 
 def received(layout: Layout, fields: Fields, source: Source, values: Values) -> Iterator[bytes]:

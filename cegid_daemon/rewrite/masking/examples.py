@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 
 from cegid_daemon.coverage import Coverage, RemarkPlace
+from cegid_daemon.rewrite.buffers import IGNORED
 from cegid_daemon.rewrite.masking.fields import Fields, starred
 from cegid_daemon.rewrite.remarks import NO_NUMBER
 
 _KEYS = ("sku", "product")
+_IGNORED = re.compile(rf"(line [0-9]+: ).*{re.escape(IGNORED)}", re.DOTALL)  # a note that quotes key and value
 _LINES = ("lead", "title row", "trailer", "")  # "fields" whose value is a piece of the file itself
 
 
-def masked_examples(coverage: Coverage, fields: Fields, *, kept: bool, keys_told: bool) -> Coverage:
+def masked_examples(
+    coverage: Coverage, fields: Fields, *, kept: bool, keys_told: bool, buffers_told: bool = False
+) -> Coverage:
     """The coverage without what may not be shown.
 
-    `fields` are masked; with `keys_told` keys are made of one of them; lines of the file are masked whole where any
-    field is. Not `kept`: the log keeps nothing of the message, so no text of the file stays.
+    `fields` are masked; with `keys_told` keys are made of one of them, with `buffers_told` the buffers that a file
+    sets; lines of the file are masked whole where any field is. Not `kept`: the log keeps nothing of the message, so
+    no text of the file stays.
     """
-    if not (coverage.remarks or coverage.skipped):
-        return coverage
     any_masked = bool(fields.names or fields.attributes)
 
     def shown(kind: str, place: RemarkPlace) -> RemarkPlace:
@@ -34,4 +40,13 @@ def masked_examples(coverage: Coverage, fields: Fields, *, kept: bool, keys_told
     skipped = tuple(
         replace(line, text=starred(line.text) if any_masked else line.text) for line in coverage.skipped if kept
     )
-    return replace(coverage, remarks=remarks, skipped=skipped)
+    notes = _unquoted(coverage.notes) if keys_told or buffers_told or not kept else coverage.notes
+    return replace(coverage, remarks=remarks, skipped=skipped, notes=notes)
+
+
+def _unquoted(notes: Mapping[str, int]) -> Mapping[str, int]:
+    """The notes; those on buffers that are ignored say the line alone."""
+    found: Counter[str] = Counter()
+    for note, times in notes.items():
+        found[_IGNORED.sub(rf"\g<1>{IGNORED}", note)] += times
+    return found
