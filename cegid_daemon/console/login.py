@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 
 from starlette.concurrency import run_in_threadpool
@@ -17,6 +18,9 @@ from cegid_daemon.console.visit import Desk, Visit, back, give_cookie, same_toke
 
 log = logging.getLogger(__name__)
 
+_TOKEN_BYTES = 24
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{32}", re.ASCII)  # what so many bytes are written as
+
 
 async def ask(request: Request) -> Response:
     """The form."""
@@ -27,8 +31,9 @@ async def ask(request: Request) -> Response:
 
 
 def _form(request: Request, desk: Desk, *, status: int = 200, fault: str = "", name: str = "") -> Response:
-    """Without a session the token of the form is held by a cookie of its own."""
-    token = secrets.token_urlsafe(24)
+    """Without a session the token of the form is held by a cookie of its own, one for all tabs of a browser."""
+    held = request.cookies.get(f"{desk.cookie}_login", "")
+    token = held if _TOKEN.fullmatch(held) else secrets.token_urlsafe(_TOKEN_BYTES)
     text = rendering.render(
         "login.html", csrf=token, fault=fault, name=name, next=local_path(request.query_params.get("next", "/")),
         in_clear=desk.in_clear,

@@ -19,7 +19,7 @@ from cegid_daemon.console.crowd import counted_as
 
 IDLE = 8 * 3600.0  # seconds after which a session nobody used ends
 LONGEST = 7 * 24 * 3600.0  # seconds after which every session ends
-_MOST = 500  # sessions at once; the one unused for longest gives way
+_MOST = 500  # sessions at once: see `_worth`
 FORGET = 300.0  # seconds after which one failed login is forgotten
 _OVERALL, _MINUTE = 60, 60.0  # failed logins of all addresses in a minute
 _MOST_COUNTED = 20_000  # names and addresses whose failures are counted
@@ -60,7 +60,7 @@ class Sessions:
         session = Session(who, role, now, now)
         with self._lock:
             while len(self._sessions) >= _MOST:
-                del self._sessions[min(self._sessions, key=lambda one: self._sessions[one].used_at)]
+                del self._sessions[min(self._sessions, key=lambda one: _worth(self._sessions[one]))]
             self._sessions[_hash(token)] = session
         return token, session
 
@@ -86,6 +86,11 @@ class Sessions:
         """Ends every session: the passwords changed."""
         with self._lock:
             self._sessions.clear()
+
+
+def _worth(session: Session) -> tuple[bool, bool, float]:
+    """The lowest gives way: no crowd of viewers ends an operator's, and no script that keeps no cookie a person's."""
+    return session.role is Role.OPERATOR, session.used_at > session.made_at, session.used_at
 
 
 def _hash(token: str) -> str:

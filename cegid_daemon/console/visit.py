@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from python_multipart.exceptions import FormParserError
 from starlette.concurrency import run_in_threadpool
@@ -223,6 +223,10 @@ def _refusal(
 
 
 def _to_login(request: Request) -> Response:
+    if "hx-request" in request.headers:  # a piece of a page that is open: the whole page goes, not the piece
+        here = urlsplit(request.headers.get("hx-current-url", ""))
+        shown = urlunsplit(("", "", here.path or "/", here.query, ""))
+        return Response(headers={"hx-redirect": f"/login?next={quote(shown)}"})
     path = request.url.path if request.method == "GET" else "/"
     query = f"?{request.url.query}" if request.url.query and request.method == "GET" else ""
     return RedirectResponse(f"/login?next={quote(path + query)}", 303)

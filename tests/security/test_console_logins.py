@@ -64,6 +64,36 @@ def test_who_logged_in_before_is_never_kept_out_and_the_cookie_is_no_login(servi
     assert again.get("/log").status == 200
 
 
+def test_a_form_of_one_tab_is_good_when_others_came_to_the_login_meanwhile(service: Service) -> None:
+    ann = Visitor(service.console, "198.51.100.11")
+    token = ann.token("/login")
+    for path in ("/login", "/login?next=/log", "/?part=live"):  # other tabs, and one that renews itself
+        ann.get(ann.get(path).where or path)
+    body = urlencode({"csrf": token, "name": "Ann", "password": OPERATOR}).encode()
+    answer = ann.ask("POST", "/login", body, Content_Type="application/x-www-form-urlencoded")
+    assert answer.status == 303
+
+
+def test_a_form_needs_a_token_that_the_console_gave(service: Service) -> None:
+    ann = Visitor(service.console, "198.51.100.12")
+    cookie = f"cegid_console_{service.console}_login"
+    for planted in ("", "x", "a" * 31, "a" * 33, "<script>" + "a" * 24):
+        ann.cookies = {cookie: planted}
+        assert ann.token("/login") != planted
+
+
+def test_a_page_that_renews_itself_leads_to_the_login_as_a_whole(service: Service) -> None:
+    ann = Visitor(service.console, "198.51.100.13")
+    answer = ann.ask(
+        "GET", "/?part=live", HX_Request="true", HX_Current_URL="https://cegid.example/log?q=a%26b&size=50"
+    )
+    assert answer.status == 200
+    assert answer.headers["hx-redirect"] == "/login?next=/log%3Fq%3Da%2526b%26size%3D50"
+    assert answer.body == b""
+    hostile = ann.ask("GET", "/?part=live", HX_Request="true", HX_Current_URL="https://cegid.example//evil.example/")
+    assert ann.get(hostile.headers["hx-redirect"]).text.count("evil.example") == 0
+
+
 def test_the_cookie_is_for_the_login_page_of_this_console_only(service: Service) -> None:
     ann = Visitor(service.console, "198.51.100.10")
     token = ann.token("/login")

@@ -66,6 +66,29 @@ def test_sessions_are_bounded_and_the_one_unused_for_longest_gives_way():
     assert sessions.find(last) is not None
 
 
+def test_a_crowd_of_viewers_ends_no_session_of_an_operator():
+    clock = Clock()
+    sessions = Sessions(clock)
+    operator, _ = sessions.open("Ann", Role.OPERATOR)
+    for number in range(600):
+        clock.now += 1
+        viewer, _ = sessions.open(f"n{number}", Role.VIEWER)
+        assert sessions.find(viewer) is not None
+    assert sessions.find(operator) is not None
+
+
+def test_a_script_that_keeps_no_cookie_ends_no_session_of_a_person():
+    clock = Clock()
+    sessions = Sessions(clock)
+    person, _ = sessions.open("local", Role.OPERATOR)
+    clock.now += 1
+    assert sessions.find(person) is not None
+    for _ in range(600):
+        clock.now += 1
+        sessions.open("local", Role.OPERATOR)
+    assert sessions.find(person) is not None
+
+
 def test_every_session_has_a_token_of_its_own_for_forms():
     sessions = Sessions(Clock())
     assert sessions.open("a", Role.OPERATOR)[1].csrf != sessions.open("a", Role.OPERATOR)[1].csrf
