@@ -1,8 +1,9 @@
 """CSV that a person opens: no cell of it is a formula, and what is read back is what was written.
 
 Owns the one guard for all of them. A spreadsheet takes a cell that begins with `=`, `+`, `-` or `@` for a formula,
-whatever unseen stands before it; a quotation mark ahead makes it text. An import takes off exactly the mark
-that was put there. CSV that machines read (deliveries, templates) does not come by here.
+whatever unseen stands before it; a quotation mark ahead makes it text. A spreadsheet that is set to another separator
+finds more cells: behind each `,`, `;`, tab and line end in a text. An import takes off exactly the marks that were
+put there. CSV that machines read (deliveries, templates) does not come by here.
 """
 
 from __future__ import annotations
@@ -13,9 +14,15 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 MARK = "'"
-_FORMULA = r"[\t\r\n]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20]"
+_BEGINS = r"[=+\-@\uff1d\uff0b\uff0d\uff20]"
+_FORMULA = rf"[\t\r\n]|\s*{_BEGINS}"
 _BARE = re.compile(rf"{MARK}*(?:{_FORMULA})")
 _GUARDED = re.compile(rf"{MARK}(?={MARK}*(?:{_FORMULA}))")
+_AHEAD = re.compile(rf"{MARK}*\s*")  # of the first cell; what is behind it may hold further ones
+_SEPARATOR = r"(?<=[,;\t\r\n])"
+_FURTHER = rf"{MARK}*(?:[^\S\t\r\n]|\")*{_BEGINS}"
+_FURTHER_BARE = re.compile(rf"{_SEPARATOR}(?={_FURTHER})")
+_FURTHER_GUARDED = re.compile(rf"{_SEPARATOR}{MARK}(?={_FURTHER})")
 
 
 class _Text(Protocol):
@@ -43,10 +50,20 @@ class SheetWriter:
 
 
 def guarded(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula."""
-    return f"{MARK}{text}" if _BARE.match(text) else text
+    """A cell that no spreadsheet takes for a formula, whatever separates its cells."""
+    mark = MARK if _BARE.match(text) else ""
+    ahead, behind = _halves(text)
+    return f"{mark}{ahead}{_FURTHER_BARE.sub(MARK, behind)}"
 
 
 def unguarded(cell: str) -> str:
     """The text of which `guarded` made this cell."""
-    return cell[len(MARK) :] if _GUARDED.match(cell) else cell
+    ahead, behind = _halves(cell[len(MARK) :] if _GUARDED.match(cell) else cell)
+    return f"{ahead}{_FURTHER_GUARDED.sub('', behind)}"
+
+
+def _halves(text: str) -> tuple[str, str]:
+    """What stands ahead of the first cell's text, and all behind it; no mark that is put or taken moves the border."""
+    found = _AHEAD.match(text)
+    assert found is not None  # it matches nothing at all, too
+    return text[: found.end()], text[found.end() :]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,26 @@ def test_a_cell_that_would_be_a_formula_begins_with_a_mark(text):
     assert unguarded(guarded(text)) == text
 
 
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("A;=1", "A;'=1"), ("A,=1", "A,'=1"), ("A\t=1", "A\t'=1"), ("A\n=1", "A\n'=1"), ("A\r\n=1", "A\r\n'=1"),
+        (";=1", ";'=1"), ("A; =1", "A;' =1"), ('A;"=1"', "A;'\"=1\""), ("A;'=1", "A;''=1"), ("=1;=2", "'=1;'=2"),
+        ("A;B;-1,+2", "A;B;'-1,'+2"), ("\t;=1", "'\t;'=1"), ("A;\uff1d1", "A;'\uff1d1"),
+    ],
+)  # fmt: skip
+def test_no_cell_is_a_formula_where_a_spreadsheet_has_another_separator(text, cell):
+    assert guarded(text) == cell
+    assert unguarded(cell) == text
+
+
+@given(TEXTS)
+def test_whatever_the_separator_no_cell_begins_with_a_formula(text):
+    cell = guarded(text)
+    for one in re.split("[,;\t\r\n]", cell[len(cell) - len(cell.lstrip()) :])[0 if cell == text else 1 :]:
+        assert not re.match(r'[\s"]*[=+\-@]', one), cell
+
+
 @pytest.mark.parametrize("text", ["", "1", "A-1", "0.5", "a=b", "'", "'quoted'", "\u2019=1"])
 def test_any_other_cell_stays_as_it_is(text):
     assert guarded(text) == unguarded(text) == text
@@ -34,6 +55,8 @@ def test_any_other_cell_stays_as_it_is(text):
 @given(TEXTS)
 @example("'=1")
 @example("'")
+@example(" \t;'\n'=")
+@example("';=")
 def test_what_is_read_back_is_what_was_written(text):
     assert unguarded(guarded(text)) == text
     assert not guarded(text).lstrip()[:1] or guarded(text).lstrip()[:1] not in "=+-@"
