@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, replace
 
 from cegid_daemon.endpoints.bounds import MAX_LINE_BYTES
-from cegid_daemon.endpoints.ftp_listing import Entry, Parsed, is_size, lines, mlst
+from cegid_daemon.endpoints.ftp_listing import MAX_SIZE, Entry, Parsed, is_size, lines, mlst
 from cegid_daemon.model import Identity
 
 _GAP = rb"[ \t]{1,80}"
@@ -34,7 +34,6 @@ _MOMENT = b"|".join((
 ))  # fmt: skip
 
 _CHECK_EVERY = 256  # lines
-_MAX_SIZE = 1 << 60  # bytes; no file has more
 _MOST_BLANKS = 16  # a name is believed to begin with
 
 # Kind and rights, as `ls` and NetWare print them; what stands before it are inode and blocks.
@@ -108,7 +107,7 @@ def parse_list(body: bytes, check: Callable[[], None] = lambda: None) -> Parsed:
 def _entry(line: bytes) -> _Row | Entry | None:
     row = _eplf(line) or _unix(line) or _dos(line) or _os400(line) or _facts(line)
     size = 0 if row is None else row.size if isinstance(row, _Row) else row.identity.size
-    return row if size < _MAX_SIZE else None
+    return row if size < MAX_SIZE else None
 
 
 def chosen(entry: Entry, shown: Iterable[bytes]) -> Entry:
@@ -124,7 +123,7 @@ def _is_known(line: bytes, *, first: bool) -> bool:
         return False
     if first and _TOTAL.fullmatch(line.strip()):
         return True
-    return bool(_NO_FILE.match(line) or _HEADINGS.fullmatch(line) or _FACTS.fullmatch(line))
+    return bool(_NO_FILE.match(line) or _HEADINGS.fullmatch(line) or (_FACTS.fullmatch(line) and mlst(line) is None))
 
 
 def _facts(line: bytes) -> Entry | None:

@@ -35,6 +35,7 @@ class Parsed:
 
 
 _SIZE = re.compile(rb"[0-9]{1,18}")
+MAX_SIZE = 1 << 60  # bytes; no file has as many
 _MAX_NS = 1 << 62  # nanoseconds before and after 1970 that the journal can keep
 _TIME = re.compile(rb"(\d{14})(?:\.(\d{1,9}))?")
 
@@ -83,20 +84,24 @@ def _facts(line: bytes) -> tuple[dict[bytes, bytes], bytes]:
 
 
 def _is_possible(facts: dict[bytes, bytes]) -> bool:
-    """Whether the size, if there is one, is no number that no file can have."""
+    """Whether the size of a file, if it is told as a number, is one that a file can have."""
     size = facts.get(b"size", b"")
-    return is_size(size) or not size.removeprefix(b"-").isdigit()
+    return not _is_file(facts) or is_size(size) or not size.isdigit()
 
 
 def _entry(facts: dict[bytes, bytes], name: bytes) -> Entry:
     size = facts.get(b"size", b"0")
     unique = facts.get(b"unique", b"")
     identity = Identity(
-        size=int(size) if is_size(size) else 0,
+        size=int(size) if is_size(size) else MAX_SIZE if size.isdigit() else 0,
         mtime_ns=time_ns(facts.get(b"modify", b"")),
         inode=zlib.crc32(unique) if unique else 0,
     )
-    return Entry(name, identity, regular=facts.get(b"type", b"file").lower() == b"file")
+    return Entry(name, identity, regular=_is_file(facts))
+
+
+def _is_file(facts: dict[bytes, bytes]) -> bool:
+    return facts.get(b"type", b"file").lower() == b"file"
 
 
 def time_ns(text: bytes) -> int:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cegid_daemon.endpoints.ftp_list_formats import parse_list
-from cegid_daemon.endpoints.ftp_listing import Entry, mlst, parse_mlsd, time_ns
+from cegid_daemon.endpoints.ftp_listing import Entry, Parsed, mlst, parse_mlsd, time_ns
 from cegid_daemon.endpoints.ftp_times import Times
 from cegid_daemon.model import Identity
 
@@ -138,3 +138,16 @@ def test_only_wanted_names_are_asked_for_and_what_another_source_learned_stays()
     for wanted in (b"a", b"b", b"a"):
         assert listing(wanted) == [7, 7]
     assert server.questions == before
+
+
+@pytest.mark.parametrize("parse", [parse_mlsd, parse_list])
+def test_a_size_that_no_file_has_is_a_line_that_is_not_understood(parse: Callable[[bytes], Parsed]) -> None:
+    huge = b"type=file;size=" + b"9" * 31 + b"; S1.csv"
+    found = parse(huge + b"\r\ntype=dir;size=-1; processed\r\ntype=file;size=3; S2.csv\r\ntype=cdir;size=1; .\r\n")
+    assert [(one.name, one.regular) for one in found.entries] == [(b"processed", False), (b"S2.csv", True)]
+    assert found.unread == [huge]
+    assert found.has_sizes
+
+
+def test_a_server_that_tells_minus_one_tells_no_sizes() -> None:
+    assert not parse_mlsd(b"type=file;size=-1; S1.csv\r\ntype=file;size=3; S2.csv\r\n").has_sizes
