@@ -16,6 +16,8 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.servers.command_line import run_command
 
 HERE = Path(__file__).parent
@@ -189,6 +191,19 @@ class Daemon:
     def kill(self) -> None:
         """As the kernel does when memory is short."""
         self.stop(signal.SIGKILL)
+
+
+def opened_by(pid: int) -> dict[int, str]:
+    """What a process of the daemon has open, by number."""
+    found: dict[int, str] = {}
+    try:
+        for path in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed meanwhile
+                found[int(path.name)] = str(path.readlink())
+    except PermissionError:
+        assert os.geteuid() != 0
+        pytest.skip("only root may look into the daemon's processes")
+    return found
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cegid_daemon.daemon import ONE_REQUEST
-from tests.acceptance.harness import EFFORT, Shop, route_table, rows
+from tests.acceptance.harness import EFFORT, Shop, opened_by, route_table, rows
 
 MANY = 12_000 if EFFORT > 1 else 3_000
 SLOW = (
@@ -202,7 +202,7 @@ def test_many_files_dropped_while_it_was_stopped_or_did_not_hear_are_all_found(s
         daemon.send(signal.SIGCONT)
         daemon.wait_for(lambda: shop.states()["done"] == 2 * MANY, "all", 200)
         memory = int(Path(f"/proc/{daemon.process.pid}/status").read_text().partition("VmHWM:")[2].split()[0])
-        descriptors = len(os.listdir(f"/proc/{daemon.process.pid}/fd"))  # noqa: PTH208
+        descriptors = len(opened_by(daemon.process.pid))
     assert len(shop.out()) == 2 * MANY
     assert descriptors < 60
     assert memory < 200_000, f"{memory} kB"

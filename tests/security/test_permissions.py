@@ -7,11 +7,10 @@ import os
 import stat
 from collections.abc import Iterator
 from ftplib import FTP
-from pathlib import Path
 
 import pytest
 
-from tests.acceptance.harness import rows
+from tests.acceptance.harness import opened_by, rows
 from tests.security.service import SENDER, Service, running
 from tests.servers.places import HOST
 
@@ -107,5 +106,5 @@ def test_root_gives_no_payload_to_whoever_lured_it(service):
 
 def test_no_guessable_name_is_used_where_others_may_write(service):
     """Nothing of the daemon lies in /tmp: scratch files have no name or lie in the state folder."""
-    links = [os.readlink(one) for one in Path(f"/proc/{service.pid}/fd").iterdir() if one.is_symlink()]  # noqa: PTH115
+    links = opened_by(service.pid).values()
     assert [link for link in links if link.startswith("/tmp/") and str(service.shop.folder) not in link] == []
