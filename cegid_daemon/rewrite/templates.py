@@ -30,6 +30,7 @@ LONGEST_NAME = 255
 _NAME = "target.name"
 _NAMED = re.compile(r"'([^']*)'")
 _LONGEST_SUFFIX = 32
+_LONGEST_SAID = 500  # characters of what Python says of a value that a template met
 _REMEDY = "Correct the template, then replay the message."
 
 
@@ -252,7 +253,8 @@ def _records_at_hand(variables: Mapping[str, Any]) -> Iterator[int]:
 def _said(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "the template calls itself without end"
-    return str(error) or type(error).__name__
+    said = str(error)
+    return (said if len(said) <= _LONGEST_SAID else f"{said[:_LONGEST_SAID]}…") or type(error).__name__
 
 
 def _size(name: str) -> int:

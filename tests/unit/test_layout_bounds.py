@@ -132,6 +132,21 @@ def test_what_python_calls_an_encoding_and_no_file_is_written_in_is_refused(name
         count(Layout("d", "delimited", encoding=name), b"A;B\n+ADw-;1\n")
 
 
+@pytest.mark.parametrize(
+    ("layout", "raw"),
+    [
+        (CSV, b";".join([b"c" * 1_000_000] * 2)), (CSV, b"A;B\n" + b"c" * 1_000_000),
+        (XML, b"<%s><A/></%s>" % (b"F" * 40_000, b"F" * 40_000)), (XML, attributes(501).replace(b"P", b"n:P", 1)),
+        (Layout("x", "xml", record="P", root="R"), b"<%s/>" % (b"F" * 40_000)), (GROUPS, b"c" * 1_000_000 + b";1"),
+    ],
+    ids=range(6),
+)  # fmt: skip
+def test_a_fault_quotes_a_little_of_what_it_met(layout: Layout, raw: bytes) -> None:
+    with pytest.raises(BadInput) as caught:
+        count(layout, raw, step=65536)
+    assert len(str(caught.value)) < 600
+
+
 COSTLY: dict[str, tuple[Layout, Callable[[int], bytes], int]] = {
     "children": (XML, lambda size: b"<F><P>%s</P></F>" % b"".join(b"<a%d/>" % no for no in range(size)), 5_000),
     "same children": (XML, lambda size: b"<F><P>" + b"<a>1</a>" * size + b"</P></F>", 5_000),

@@ -141,6 +141,13 @@ def test_what_cannot_be_compiled_is_a_fault_of_the_template_and_costs_nothing(te
     assert cpu_seconds(freezing) < 2
 
 
+def test_a_fault_of_a_template_quotes_a_little_of_what_it_met() -> None:
+    script = templates.compile(Templates("t.j2", {"t.j2": "{{ {}['x' * 1000000] }}"}))
+    with pytest.raises(TemplateFault) as caught:
+        "".join(script.render(SEEN))
+    assert len(str(caught.value)) < 800
+
+
 def test_a_template_that_is_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "templates"
     (folder / "sub").mkdir(parents=True)

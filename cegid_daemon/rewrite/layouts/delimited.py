@@ -17,6 +17,7 @@ from cegid_daemon.rewrite.layouts.skipped import TITLE_ROW, like_records, refuse
 from cegid_daemon.rewrite.layouts.text import Source
 from cegid_daemon.rewrite.recipe import Layout
 from cegid_daemon.rewrite.record import Record
+from cegid_daemon.rewrite.remarks import shortened
 from cegid_daemon.rewrite.tally import Tally
 
 
@@ -65,9 +66,10 @@ def _titles(found: Iterator[tuple[int, list[str]]], layout: Layout, tally: Tally
         tally.skip(line, TITLE_ROW, layout.delimiter.join(row))
     twice = [] if layout.columns else [title for title, times in Counter(columns).items() if times > 1]
     if twice:
+        name = shortened(twice[0])
         raise BadInput(
-            f"the title row names {twice[0]!r} twice" if twice[0] else "two columns have no title",
-            where=Place(line=line, field=twice[0]),
+            f"the title row names {name!r} twice" if name else "two columns have no title",
+            where=Place(line=line, field=name),
             remedy="Have the sender correct the title row, or name the columns in the layout",
         ).quoting(ANYTHING, "the title row names a column twice")
     return row

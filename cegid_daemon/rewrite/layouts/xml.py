@@ -25,7 +25,7 @@ from cegid_daemon.rewrite.layouts.text import Source
 from cegid_daemon.rewrite.nested import NestedText
 from cegid_daemon.rewrite.recipe import Layout
 from cegid_daemon.rewrite.record import Record, reaches_inside
-from cegid_daemon.rewrite.remarks import REPEATED_ELEMENT, Remarks
+from cegid_daemon.rewrite.remarks import REPEATED_ELEMENT, Remarks, shortened
 from cegid_daemon.rewrite.tally import Tally
 from cegid_daemon.rewrite.words import text as as_text
 
@@ -164,7 +164,7 @@ def of_element(element: Any, kind: type[ElementRecord] = ElementRecord, number: 
 def _attributes(element: Any) -> dict[str, str]:
     """By local names; of two of the same, the one without a namespace."""
     if len(element.keys()) > bounds.MOST_ATTRIBUTES:
-        what, line = f"the element <{element.tag}> has too many attributes", element.sourceline or 0
+        what, line = f"the element <{shortened(element.tag)}> has too many attributes", element.sourceline or 0
         raise bounds.exceeded(what, bounds.MOST_ATTRIBUTES, "attributes", line=line)
     found = element.items()
     if any("{" in name for name, _ in found):
@@ -198,7 +198,7 @@ def read(layout: Layout, source: Source, tally: Tally) -> Iterator[Record]:
     if root is None:
         return
     if layout.root and not same_name(root, layout.root):
-        other = BadInput(f"the root is <{root}>", why=f"<{layout.root}> was expected", remedy=_CHECK_FILE)
+        other = BadInput(f"the root is <{shortened(root)}>", why=f"<{layout.root}> was expected", remedy=_CHECK_FILE)
         raise other.quoting(NOTHING)
     yield from _Reading(layout, root).records(source(), tally)
 
@@ -319,7 +319,7 @@ def conclude(layout: Layout, root: Any, tally: Tally) -> None:
     if not tally.read and not layout.root and len(root):
         raise BadInput(
             f"the document holds no <{layout.record}>",
-            why=f"its root <{root.tag}> has other children",
+            why=f"its root <{shortened(root.tag)}> has other children",
             remedy=f"{_CHECK_FILE}; with `root` in the layout a document without records is nothing to send",
         ).quoting(NOTHING)
     if layout.proof and layout.proof.count:
