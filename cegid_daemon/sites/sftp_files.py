@@ -41,6 +41,7 @@ class Session(SSHServerStreamSession[bytes]):
         self._active = active
         self._over = over
         self.ended = False
+        self.left = False  # the client ended it in good order, and waits for a farewell
 
     def subsystem_requested(self, subsystem: str) -> bool:
         """SFTP."""
@@ -58,12 +59,12 @@ class Session(SSHServerStreamSession[bytes]):
 
     def eof_received(self) -> bool:
         """The client sends no more."""
-        self.ended = True
+        self.ended = self.left = True
         return super().eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection broke or was ended."""
-        self.ended = True
+        self.ended, self.left = True, False
         super().connection_lost(exc)
         self._over()
 
@@ -86,6 +87,11 @@ class DropServer(asyncssh.SFTPServer):
         self._user = user
         self._session = session
         self._active = active
+
+    def exit(self) -> None:
+        """The session is over. scp takes one that ends without a word for a failure."""
+        if self._session.left:
+            self.channel.exit(0)
 
     # -- files ------------------------------------------------------------------------------------------------------
 

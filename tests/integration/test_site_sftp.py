@@ -307,3 +307,25 @@ def test_a_stop_ends_connections_and_keeps_what_was_on_its_way(tmp_path: Path) -
     transport.close()
     assert site.landed == []
     assert (site.root / ".uploading" / "S.csv").read_bytes() == b"half"
+
+
+def test_a_session_that_its_client_ends_in_good_order_ends_with_success(site: Running) -> None:
+    with connected(site) as transport:
+        channel = transport.open_session()
+        channel.invoke_subsystem("sftp")
+        channel.shutdown_write()
+        assert channel.recv_exit_status() == 0
+
+
+def test_scp_hears_that_its_file_arrived(tmp_path: Path) -> None:
+    key = make_key(tmp_path / "key")
+    (tmp_path / "S.csv").write_bytes(b"a;b")
+    with dropsite("sftp", tmp_path / "site", user={"keys": (key.with_suffix(".pub").read_text(),)}) as site:
+        hosts = known_hosts(site.keys, site.port, site.keys / "host_key.pub")
+        done = subprocess.run(
+            [program("scp", "openssh-client"), "-s", "-B", "-P", str(site.port), "-i", str(key),
+             "-o", f"UserKnownHostsFile={hosts}", str(tmp_path / "S.csv"), f"cegid@{HOST}:S.csv"],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert site.names() == ["S.csv"]
