@@ -168,7 +168,7 @@ class SiteSpec:
     passive_ports: tuple[int, int] | None = None  # FTP: first and last
     public_address: str = ""  # FTP: the address data connections are asked to
     max_size: int = 0  # bytes of a file; 0 = no bound
-    connections: int = 20  # clients that are logged in at the same time
+    connections: int = 30  # clients that are logged in at the same time
     connections_per_address: int = 0  # of these, from one address; 0 = all
     login: timedelta = timedelta(seconds=20)  # time from the connection to the login
     tls_session_reuse: bool = False  # FTP: data connections go on with the TLS session of their control connection

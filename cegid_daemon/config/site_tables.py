@@ -31,10 +31,10 @@ class SiteTable(Table):
     users: dict[Name, SiteUserTable] = key({}, "who may log in", shown="**needed**")
     max_size: Size = key(2 * 10**9, "a larger file is refused; 0 = no bound", shown='`"2GB"`')
     connections: Annotated[int, Field(ge=1), Kind("whole number")] = key(
-        20, "clients that are logged in at the same time"
+        30, "clients that are logged in at the same time"
     )
-    connections_per_address: Annotated[int, Field(ge=1), Kind("whole number")] = key(
-        15, "of these, clients of one address"
+    connections_per_address: Annotated[int | None, Field(ge=1), Kind("whole number")] = key(
+        None, "of these, clients of one address", shown="20, or `connections` where that is set"
     )
     login: Duration = key(timedelta(seconds=20), "a client that is not logged in after so long is sent away")
     attempts: Annotated[int, Field(ge=1), Kind("whole number")] = key(

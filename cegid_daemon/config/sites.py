@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _LISTEN = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+):(\d{1,5})")
 _PORTS = re.compile(r"(\d{1,5})-(\d{1,5})")
+_OF_ONE_ADDRESS = 20  # connections; the others are left to other addresses
 
 
 def listening(value: str) -> tuple[str, int]:
@@ -109,10 +110,11 @@ def warnings_of_sites(root: Root) -> Iterator[str]:
         )
     if ftp.passive_ports:
         first, last = port_range(ftp.passive_ports)
-        if last - first + 1 < ftp.connections:
+        ports, clients = last - first + 1, _of_one_address(ftp)
+        if ports < clients:
             yield (
-                f"site.ftp: passive_ports has {last - first + 1} ports for {ftp.connections} connections: where none is"
-                " free, clients are told to try again"
+                f"site.ftp: passive_ports has {ports} ports for {clients} connections: where none is free, clients are"
+                " told to try again"
             )
 
 
@@ -195,8 +197,9 @@ def sites_of(root: Root, here: Path) -> tuple[SiteSpec, ...]:
 
 def _site(kind: str, table: FtpSiteTable | SftpSiteTable, here: Path) -> SiteSpec:
     host, port = listening(table.listen)
-    common = ("max_size", "connections", "connections_per_address", "login", "attempts", "lockout", "idle")
+    common = ("max_size", "connections", "login", "attempts", "lockout", "idle")
     own: dict[str, Any] = {name: getattr(table, name) for name in common}
+    own["connections_per_address"] = table.connections_per_address or _of_one_address(table)
     for name in ("certificate", "key", "host_key", "public_address"):
         own[name] = getattr(table, name, None) or ""
     for name in ("grace", "tls_session_reuse"):
@@ -205,6 +208,11 @@ def _site(kind: str, table: FtpSiteTable | SftpSiteTable, here: Path) -> SiteSpe
     ports = getattr(table, "passive_ports", "")
     users = tuple(_site_user(name, user, here) for name, user in table.users.items())
     return SiteSpec(kind, host, port, users, passive_ports=port_range(ports) if ports else None, **own)
+
+
+def _of_one_address(table: FtpSiteTable | SftpSiteTable) -> int:
+    """Clients of one address that are expected: who sets `connections` may have all of them behind one router."""
+    return table.connections if "connections" in table.model_fields_set else _OF_ONE_ADDRESS
 
 
 def _site_user(name: str, table: SiteUserTable, here: Path) -> SiteUser:

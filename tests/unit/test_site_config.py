@@ -44,7 +44,7 @@ def test_sites_become_frozen_objects_with_absolute_folders(tmp_path: Path) -> No
     assert (ftp.users[0].name, ftp.users[0].folder) == ("cegid", str(tmp_path / "inbox"))
     assert ftp.users[0].password.reveal() == HASH
     assert HASH not in repr(ftp)
-    assert (ftp.max_size, ftp.connections, ftp.attempts) == (2 * 10**9, 20, 5)
+    assert (ftp.max_size, ftp.connections, ftp.attempts) == (2 * 10**9, 30, 5)
     assert sftp.idle == timedelta(minutes=1)
 
 
@@ -110,7 +110,23 @@ def test_the_bounds_of_a_site_have_keys(tmp_path: Path) -> None:
     (site,) = configured(tmp_path, text).sites
     assert (site.login, site.connections_per_address) == (timedelta(seconds=5), 3)
     (site,) = configured(tmp_path, f'[site.ftp]\nlisten = "127.0.0.1:2121"\n{USER}').sites
-    assert (site.login, site.connections_per_address, site.tls_session_reuse) == (timedelta(seconds=20), 15, False)
+    assert (site.login, site.connections_per_address, site.tls_session_reuse) == (timedelta(seconds=20), 20, False)
+
+
+@pytest.mark.parametrize(
+    ("keys", "both"),
+    [
+        ("", (30, 20)),
+        ("connections = 50", (50, 50)),
+        ("connections = 5", (5, 5)),
+        ("connections_per_address = 7", (30, 7)),
+    ],
+)
+def test_clients_behind_one_address_have_the_connections_somebody_set(
+    tmp_path: Path, keys: str, both: tuple[int, int]
+) -> None:
+    (site,) = configured(tmp_path, f'[site.ftp]\nlisten = "127.0.0.1:2121"\n{keys}\n{USER}').sites
+    assert (site.connections, site.connections_per_address) == both
 
 
 def test_data_connections_without_the_session_are_warned_of_beyond_this_machine(tmp_path: Path) -> None:

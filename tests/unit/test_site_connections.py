@@ -155,8 +155,8 @@ def test_a_site_keeps_to_its_share_of_descriptors(kind: str, share: int, connect
 
 
 def test_the_usual_limit_holds_the_default() -> None:
-    ftp = bounds_of(SiteSpec("ftp", "", 0, (), connections_per_address=15), 192)
-    sftp = bounds_of(SiteSpec("sftp", "", 0, (), connections_per_address=15), 240)
-    assert (ftp.logged_in, ftp.of_address, ftp.limited) == (20, 15, False)
-    assert (sftp.logged_in, sftp.of_address, sftp.limited) == (20, 15, False)
-    assert sftp.handles >= 60
+    ftp = bounds_of(SiteSpec("ftp", "", 0, (), connections_per_address=20), 192)
+    sftp = bounds_of(SiteSpec("sftp", "", 0, (), connections_per_address=20), 240)
+    assert (ftp.logged_in, ftp.of_address, ftp.waiting_of_address, ftp.limited) == (30, 20, 20, False)
+    assert (sftp.logged_in, sftp.of_address, sftp.waiting_of_address, sftp.limited) == (30, 20, 20, False)
+    assert sftp.handles >= 55
