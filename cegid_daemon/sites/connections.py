@@ -88,7 +88,7 @@ class ConnectionTable:
 
     def admit(self, address: str, now: float) -> Connection | None:
         """A place in the waiting room, for which another may have to give way; None if nobody could log in."""
-        group = _group(address)
+        group = group_of(address)
         if self._is_full(group):
             return None
         waiting = [one for one in self._connections if not one.logged_in]
@@ -142,7 +142,7 @@ def _nothing() -> None:
     """Before the connection is in the hands of its protocol there is nothing to close."""
 
 
-def _group(address: str) -> str:
+def group_of(address: str) -> str:
     """What counts as one address: an IPv4 address, or the network of 64 bits that one IPv6 host can choose from."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])

@@ -174,7 +174,7 @@ class Data(DTPHandler):  # type: ignore[misc]
         if isinstance(control.socket, SSL.Connection):
             if pending:  # now in OpenSSL's hands: no event will tell of it
                 control.ioloop.call_later(0, control.handle_read_event, _errback=control.handle_error)
-        elif _state(control.socket) != _ESTABLISHED:
+        elif has_left(control.socket):
             return False
         return b"ABOR" not in pending.upper()
 
@@ -229,6 +229,11 @@ class TlsData(TLS_DTPHandler, Data):  # type: ignore[misc]
         if not self._closed:
             self._error = True
             self.close()
+
+
+def has_left(sock: Any) -> bool:
+    """Whether the other side has ended a connection, whatever it sent before that nobody has read."""
+    return _state(sock) != _ESTABLISHED
 
 
 def _state(sock: Any) -> int:

@@ -1,6 +1,7 @@
 """How a client of our own FTP site logs in: in time, one password after the other, and without learning who has one.
 
-Owns the clock of the login, the comparison of passwords beside the site's thread, and what TLS begins with.
+Owns the clock of the login, and the comparison of passwords beside the site's thread: what a client waits for that
+is not its time, and nothing is compared for one that has gone.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from typing import Any
 
 from cegid_daemon.model import SiteUser
 from cegid_daemon.sites.admission import Admission
+from cegid_daemon.sites.ftp_data import has_left
 from cegid_daemon.sites.pyftpdlib_quietly import AuthenticationFailed
 
 _MAY = "elradfmw"  # everything but rights and times
 _REFUSED_SECONDS = 1.0  # until a refused login is answered
 _LOOK_SECONDS = 0.02  # between two looks whether a password has been compared
+_MORE_SECONDS = 1.0  # for a login whose password waits for its comparison when the time is over
 
 
 class Door:
@@ -74,6 +77,7 @@ class Login:
     place: Any = None  # a Connection, from the greeting on
     is_login_pending = False  # a password is being compared: commands behind it wait
     _login_clock: Any = None
+    _compared: Future[bool] | None = None
 
     def handle(self: Any) -> None:
         """Greets."""
@@ -87,12 +91,18 @@ class Login:
         super().close()  # type: ignore[misc]
         if self._closed and self.place is not None:
             self.server.table.remove(self.place)
+        if self._closed and self._compared is not None:
+            self._compared.cancel()
 
     def _start_login_clock(self: Any) -> None:
         self._login_clock = self.call_later(self.login_seconds, self._login_took_too_long)
 
     def _login_took_too_long(self: Any) -> None:
-        if not self.authenticated:
+        if self.authenticated:
+            return
+        if self.place.proves:
+            self._login_clock = self.call_later(_MORE_SECONDS, self._login_took_too_long)
+        else:
             self._last_word("421 The login took too long.")
 
     def _last_word(self: Any, reply: str) -> None:
@@ -130,12 +140,15 @@ class Login:
             self.respond("503 Login with USER first.")
         else:
             executor: ThreadPoolExecutor = self.passwords
-            compared = executor.submit(self.authorizer.admits, self.username, line, self.remote_ip)
+            self._compared = executor.submit(self.authorizer.admits, self.username, line, self.remote_ip)
             self.is_login_pending = self.place.proves = True
             self._set_events()
-            self.call_later(_LOOK_SECONDS, self._await_comparison, compared)
+            self.call_later(_LOOK_SECONDS, self._await_comparison, self._compared)
 
     def _await_comparison(self: Any, compared: Future[bool]) -> None:
+        if has_left(self.socket) and compared.cancel():
+            self.close()  # nothing is read meanwhile, which would tell
+            return
         if not compared.done():
             self.call_later(_LOOK_SECONDS, self._await_comparison, compared)
             return

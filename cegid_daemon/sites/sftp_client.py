@@ -87,8 +87,10 @@ class Client(asyncssh.SSHServer):
         """Compares without holding up the other connections."""
         place = self.connection.place
         place.proves = True
-        admitted = await self._site.compare(username, password, self._address)
-        place.proves = False
+        try:
+            admitted = await self._site.compare(username, password, self._address)
+        finally:
+            place.proves = False
         self._gave_password = admitted
         if not admitted:
             self._failed += 1

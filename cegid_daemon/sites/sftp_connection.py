@@ -25,7 +25,9 @@ WINDOW = 1 << 20  # bytes of a session that may be on their way
 _MAX_UNREAD = 192 << 10  # bytes of a connection that wait to be understood
 _MAX_PACKET_BEFORE_SESSION = 64 << 10  # bytes
 _MAX_DEFERRED_PACKETS = 128  # of 32 KiB at most
-_MAX_KEY_EXCHANGES = 12  # of a connection in a minute
+_MAX_KEY_EXCHANGES = 12  # of a connection in a minute, beside those that are due after so much data:
+_BYTES_OF_KEYS = 1 << 20
+_MORE_SECONDS = 1.0  # for a login whose password waits for its comparison when the time is over
 _MINUTE = 60.0
 
 # Nothing with SHA-1, no groups below 2048 bits or of the client's choice, none so large that they cost seconds.
@@ -96,10 +98,12 @@ class SiteConnection(SSHServerConnection):
         self._max_recv_pktlen = _MAX_PACKET_BEFORE_SESSION
         self._reasons_not_to_read: set[str] = set()
         self._key_exchanges: deque[float] = deque(maxlen=_MAX_KEY_EXCHANGES)
+        self._bytes_since_keys = 0
 
     def data_received(self, data: bytes, datatype: Any = None) -> None:
         """Bytes of the client."""
         self.place.spoke = True
+        self._bytes_since_keys += len(data)
         super().data_received(data, datatype)
         if len(self._inpbuf) > _MAX_UNREAD:
             self._stop_reading("unread")
@@ -124,12 +128,25 @@ class SiteConnection(SSHServerConnection):
             return
         super().send_packet(pkttype, *args, handler=handler)
 
+    def _send(self, data: bytes) -> None:
+        self._bytes_since_keys += len(data)
+        super()._send(data)
+
+    def _login_timer_callback(self) -> None:
+        """The time of the login is over; the comparison of its password is not the client's time."""
+        if self.place.proves:
+            self._login_timer = self._loop.call_later(_MORE_SECONDS, self._login_timer_callback)
+        else:
+            super()._login_timer_callback()
+
     def send_newkeys(self, k: bytes, h: bytes) -> None:
-        """Keys were exchanged, which costs time."""
+        """Keys were exchanged, which costs time: as much as the data of a client that renews them now and then."""
         now = time.monotonic()
-        if len(self._key_exchanges) == _MAX_KEY_EXCHANGES and now - self._key_exchanges[0] < _MINUTE:
-            raise asyncssh.DisconnectError(asyncssh.DISC_PROTOCOL_ERROR, "too many key exchanges")
-        self._key_exchanges.append(now)
+        if self._bytes_since_keys < _BYTES_OF_KEYS:
+            if len(self._key_exchanges) == _MAX_KEY_EXCHANGES and now - self._key_exchanges[0] < _MINUTE:
+                raise asyncssh.DisconnectError(asyncssh.DISC_PROTOCOL_ERROR, "too many key exchanges")
+            self._key_exchanges.append(now)
+        self._bytes_since_keys = 0
         super().send_newkeys(k, h)
 
     def create_server_channel(

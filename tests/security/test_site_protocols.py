@@ -224,6 +224,18 @@ def test_keys_are_not_exchanged_without_end(service: Service) -> None:
         assert exchanged < 15
 
 
+def test_keys_that_are_renewed_after_so_much_data_are_exchanged_as_often_as_that(service: Service) -> None:
+    with ssh(service) as transport:
+        client = paramiko.SFTPClient.from_transport(transport)
+        assert client is not None
+        with client.open("renewed.csv", "wb") as file:
+            for _ in range(20):
+                file.write(bytes(1 << 20))
+                file.flush()
+                transport.renegotiate_keys()
+    assert (service.shop.inbox.parent / "renewed.csv").stat().st_size == 20 << 20
+
+
 # -- what is ours, and names that are none
 
 OURS = (".uploading", ".uploading/x", "a/../.uploading/x", ".cegid-daemon.owner", ".cegid-daemon.owner.1", ".x-12.gone")

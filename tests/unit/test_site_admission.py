@@ -55,3 +55,13 @@ def test_an_address_that_is_kept_out_costs_no_comparison(compared: list[str]) ->
     assert len(compared) == 3
     assert not door.admits("cegid", "right", "192.0.2.1")
     assert door.admits("cegid", "right", "192.0.2.2")
+
+
+def test_an_ipv6_host_has_no_more_guesses_than_another(compared: list[str]) -> None:
+    door = admission(SiteUser("cegid", "/in", Hidden(HASH)))
+    for number in range(10):
+        assert not door.admits("cegid", "wrong", f"2001:db8:0:1::{number}")
+    assert len(compared) == 3
+    assert door.kept_out("2001:db8:0:1:ffff::1")
+    assert not door.kept_out("2001:db8:0:2::1")
+    assert door.admits("cegid", "right", "2001:db8:0:2::1")
