@@ -135,7 +135,7 @@ def _stage(folder: Path) -> Iterator[Stage]:
     keys = folder / "keys"
     keys.mkdir(mode=0o700)
     token = secrets.token_urlsafe(24)
-    (keys / "token").write_text(token)
+    _write_secret(keys / "token", token)
     with ExitStack() as ends:
         api = ends.enter_context(AuroraStandIn(token=token, orders=_orders()))
         ftp, sftp = _sites(folder, keys)
@@ -162,7 +162,7 @@ def _sites(folder: Path, keys: Path) -> tuple[Hosted, Hosted]:
     from cegid_daemon.sites.upload import Uploads
 
     password = secrets.token_urlsafe(24)
-    (keys / "password").write_text(password)
+    _write_secret(keys / "password", password)
     certificate = throwaway.certificate(keys, HOST, utc_now())
     (keys / "host_key.pub").write_text(throwaway.ssh_key(keys / "host_key"))
     line = throwaway.ssh_key(keys / "user_key")
@@ -249,3 +249,8 @@ def _command(stage: Stage, *words: str) -> None:
     from cegid_daemon.cli.root import cegid_daemon
 
     cegid_daemon.main([*words, "--config", str(stage.configuration)], "cegid-daemon", standalone_mode=False)
+
+
+def _write_secret(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(text)
