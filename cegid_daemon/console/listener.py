@@ -28,7 +28,8 @@ from cegid_daemon.console.patience import PatientProtocol
 log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 10.0  # until a port that was taken is tried again
-_DRAIN_SECONDS = 3  # that open requests have at the end
+_DRAIN_SECONDS = 2.0  # that open requests have at the end
+_CUT_SECONDS = 3  # after which pages that still compute are cut
 _JOIN_SECONDS = 10.0
 _HANDSHAKE_SECONDS = 10.0  # that a client has for TLS
 _PAUSE_SECONDS = 1.0  # in which nobody is accepted after descriptors ran out
@@ -82,11 +83,12 @@ class Listener:
                         _named(self.name), url, error.strerror or error, _RETRY_SECONDS)  # fmt: skip
             self._try_at = time.monotonic() + _RETRY_SECONDS
             return
-        logging.getLogger("uvicorn.error").addFilter(_seldom)
+        for rule in (_seldom, _is_trouble):
+            logging.getLogger("uvicorn.error").addFilter(rule)
         config = uvicorn.Config(
             self._app, log_config=None, access_log=False, lifespan="off", ws="none", http=PatientProtocol,
             loop="asyncio", proxy_headers=False, server_header=False, date_header=True,
-            timeout_keep_alive=15, timeout_graceful_shutdown=_DRAIN_SECONDS, h11_max_incomplete_event_size=32 << 10,
+            timeout_keep_alive=15, timeout_graceful_shutdown=_CUT_SECONDS, h11_max_incomplete_event_size=32 << 10,
         )  # fmt: skip
         door = _Door(self.name, opened, Crowd(self._bounds.most, self._bounds.most_of_address), tls, self._trusts)
         self._server = _Server(config, door)
@@ -147,6 +149,13 @@ class _Seldom(logging.Filter):
 _seldom = _Seldom()
 
 
+def _is_trouble(record: logging.LogRecord) -> bool:
+    """Whether a line of the HTTP server is more than that the end of a listener cut somebody off."""
+    kind = record.exc_info[0] if record.exc_info else None
+    is_cut = kind is not None and issubclass(kind, asyncio.CancelledError)
+    return not (is_cut or str(record.msg).startswith("Cancel %s running task"))
+
+
 class _Server(uvicorn.Server):
     """uvicorn, with connections that come through our own door."""
 
@@ -160,9 +169,18 @@ class _Server(uvicorn.Server):
         self._door.open(self._protocol)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Closes the door first."""
+        """Closes the door first. Strangers who are waited for go at once, all others when their time is over."""
         self._door.close()
+        self._leave(Stage.SLOW)
+        late = asyncio.get_running_loop().call_later(_DRAIN_SECONDS, self._leave)
         await super().shutdown(sockets=sockets)
+        late.cancel()
+
+    def _leave(self, *stages: Stage) -> None:
+        """Ends the connections in one of these stages; without any, all. A form on its way ends as one cut off."""
+        for one in list(self.server_state.connections):
+            if isinstance(one, PatientProtocol) and (not stages or one.stage() in stages):
+                one.transport.abort()
 
     def _protocol(self) -> PatientProtocol:
         return PatientProtocol(self.config, self.server_state, self.lifespan.state)

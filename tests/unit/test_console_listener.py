@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import http.client
 import logging
@@ -197,3 +198,44 @@ def test_an_answer_over_a_kept_connection_does_not_wait():
             asked.request("GET", "/")
             asked.getresponse().read()
         assert time.monotonic() - begun < 1.5  # 50 delayed acknowledgements are 2 seconds
+
+
+async def taking(scope: Scope, receive: Receive, send: Send) -> None:
+    """Takes a form to its end; a path that begins with `/in` is of somebody who logged in."""
+    if scope["path"].startswith("/in"):
+        scope["state"]["logged_in"] = True
+    while (message := await receive()).get("more_body"):
+        pass
+    await PlainTextResponse(message["type"])(scope, receive, send)
+
+
+@pytest.mark.parametrize(("path", "longest"), [("/in", 2.7), ("/out", 1.0)])
+def test_a_form_that_is_on_its_way_at_a_reload_is_cut_off_without_an_error_of_ours(caplog, path, longest):
+    with ExitStack() as opened:
+        made = Listener("console", Address(HOST, free_port()), taking, Bounds(8, 6))
+        made.start()
+        line = opened.enter_context(socket.create_connection((HOST, made.address.port), timeout=5))
+        line.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc".encode())
+        time.sleep(0.2)
+        begun = time.monotonic()
+        made.stop()
+        assert time.monotonic() - begun < longest
+    assert [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING] == []
+
+
+async def computing(scope: Scope, receive: Receive, send: Send) -> None:
+    """Never comes to its end."""
+    await asyncio.sleep(60)
+
+
+def test_a_page_that_computes_too_long_at_a_reload_is_cut_off_without_an_error_of_ours(caplog, monkeypatch):
+    monkeypatch.setattr(listener, "_DRAIN_SECONDS", 0.2)
+    monkeypatch.setattr(listener, "_CUT_SECONDS", 0.5)
+    with ExitStack() as opened:
+        made = Listener("console", Address(HOST, free_port()), computing, Bounds(8, 6))
+        made.start()
+        line = opened.enter_context(socket.create_connection((HOST, made.address.port), timeout=5))
+        line.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        time.sleep(0.2)
+        made.stop()
+    assert [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING] == []
