@@ -23,6 +23,7 @@ _MOST = 500  # sessions at once: see `_worth`
 FORGET = 300.0  # seconds after which one failed login is forgotten
 _OVERALL, _MINUTE = 60, 60.0  # failed logins of all addresses in a minute
 _MOST_COUNTED = 20_000  # names and addresses whose failures are counted
+_MOST_KNOWN = 2_000  # addresses that a right password came from
 LONGEST_NAME = 40
 
 
@@ -152,6 +153,7 @@ class LoginLimit:
     """Failed logins: a name from an address waits longer and longer, an address a little, and all are bounded.
 
     A browser that logged in before is not held by any of this (`devices`), so that nobody can keep the operators out.
+    An address that a right password came from (a scraper's has no cookie) is held by its own failures only.
     """
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
@@ -159,13 +161,15 @@ class LoginLimit:
         self._lock = threading.Lock()
         self._failures: dict[tuple[str, ...], _Failures] = {}
         self._lately: list[float] = []
+        self._known: dict[str, None] = {}
 
     def wait(self, address: str, account: str = "") -> float:
         """Seconds to wait before the next try of this name from this address; 0: it may try."""
         now = self._monotonic()
         with self._lock:
             self._lately = [at for at in self._lately if now - at < _MINUTE]
-            overall = _MINUTE - (now - self._lately[0]) if len(self._lately) >= _OVERALL else 0.0
+            crowded = len(self._lately) >= _OVERALL and counted_as(address) not in self._known
+            overall = _MINUTE - (now - self._lately[0]) if crowded else 0.0
             found = (self._failures.get(key) for key, _ in self._counted(address, account))
             return max(0.0, overall, *(one.until - now for one in found if one))
 
@@ -185,6 +189,10 @@ class LoginLimit:
         """Notes a right one. What the address failed under other names is forgotten by time only."""
         with self._lock:
             self._failures.pop((counted_as(address), account_of(account)), None)
+            self._known.pop(counted_as(address), None)
+            self._known[counted_as(address)] = None  # at the end: the one unused for longest stands first
+            if len(self._known) > _MOST_KNOWN:
+                del self._known[next(iter(self._known))]
 
     def _counted(self, address: str, account: str) -> tuple[tuple[tuple[str, ...], _Rule], ...]:
         at = counted_as(address)

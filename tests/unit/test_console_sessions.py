@@ -127,6 +127,26 @@ def test_all_addresses_together_are_bounded():
     assert limit.wait("10.0.9.9") == 0
 
 
+def test_guesses_from_everywhere_keep_out_no_address_that_knew_the_password():
+    limit = LoginLimit(Clock())
+    limit.worked("198.51.100.1")  # a scraper of metrics, which keeps no cookie
+    for number in range(200):
+        limit.failed(f"10.0.{number}.1", "Ann")
+    assert limit.wait("198.51.100.1") == 0
+    assert limit.wait("198.51.100.1", "Ann") == 0
+    assert limit.wait("198.51.100.2", "Ann") > 0
+    for _ in range(20):
+        limit.failed("198.51.100.1", "Ann")
+    assert limit.wait("198.51.100.1") > 0  # its own failures count as ever
+
+
+def test_addresses_that_knew_the_password_are_bounded():
+    limit = LoginLimit(Clock())
+    for number in range(3000):
+        limit.worked(f"10.{number // 250}.{number % 250}.1")
+    assert len(limit._known) <= 2000
+
+
 def test_one_guess_each_quarter_of_an_hour_keeps_nobody_out():
     clock = Clock()
     limit = LoginLimit(clock)
