@@ -8,7 +8,7 @@ from anyio import CapacityLimiter
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Scope
 
@@ -53,6 +53,7 @@ def application(
         routes=routes(),
         exception_handlers={HTTPException: _missing, Exception: _broken},
     )
+    inner.router.redirect_slashes = False  # see `_without_slash`
     cookie = f"cegid_console_{address.port}"
     proxied = spec.https or bool(spec.trusted_proxies)
     inner.state.desk = Desk(ground, sessions, limit, cookie, https=spec.encrypted, proxied=proxied)
@@ -74,7 +75,8 @@ def application(
 
 def probes(ground: Ground, address: Address, sessions: Sessions, limit: LoginLimit) -> ASGIApp:
     """What machines ask, on a listener of its own."""
-    inner = Starlette(routes=_probes(), exception_handlers={HTTPException: _plainly, Exception: _broken})
+    inner = Starlette(routes=_probes(), exception_handlers={HTTPException: _missing_probe, Exception: _broken})
+    inner.router.redirect_slashes = False
     inner.state.desk = Desk(ground, sessions, limit, "", https=False, proxied=False)
     inner.state.probes = CapacityLimiter(_PROBES)
     inner.state.readiness = machines.Readiness()
@@ -169,12 +171,28 @@ async def _static(request: Request) -> Response:
 
 async def _missing(request: Request, exc: Exception) -> Response:
     status = exc.status_code if isinstance(exc, HTTPException) else 500
+    if status == 404 and (address := _without_slash(request)):
+        return RedirectResponse(address, 307)
     if status == 404:
         page = shows(lambda visit: visit.page(
             "error.html", 404, title="There is no such page", why="", where="", remedy="Go on from the menu above."
         ))  # fmt: skip
         return await page(request)
     return await _plainly(request, exc)
+
+
+async def _missing_probe(request: Request, exc: Exception) -> Response:
+    address = _without_slash(request)
+    return RedirectResponse(address, 307) if address else await _plainly(request, exc)
+
+
+def _without_slash(request: Request) -> str:
+    """Where a path with a slash too many leads: by the path alone, as a proxy knows scheme and host better."""
+    path = request.url.path
+    if request.method == "POST" or path == "/" or not path.endswith("/"):
+        return ""
+    query = f"?{request.url.query}" if request.url.query else ""
+    return f"{login.local_path(path.rstrip('/') or '/')}{query}"
 
 
 async def _plainly(request: Request, exc: Exception) -> Response:  # noqa: ARG001

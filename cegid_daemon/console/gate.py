@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 from collections.abc import Collection, Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -34,6 +35,7 @@ LARGEST_BODY = 32 << 20  # bytes: an import of about a million buffers
 _SMALL_BODY, _TINY_BODY = 64 << 10, 8 << 10
 _LONGEST_NUMBER = 20  # digits
 _SECONDS, _LARGE_SECONDS = 20.0, 600.0  # until a body must have come: a form, a file over a slow line
+_HOST = re.compile(r"(\[(?P<address>[^\s\[\]@/\\]+)\]|(?P<name>[^\s\[\]@/\\:]+))(:[0-9]{1,5})?", re.ASCII)
 _METHODS = ("GET", "HEAD", "POST")
 
 
@@ -160,9 +162,9 @@ def _refuse(status: int, text: str, headers: Mapping[str, str] | None = None) ->
 
 
 def _without_port(host: str) -> str:
-    if host.startswith("["):
-        return host.partition("]")[0].removeprefix("[")
-    return host.rpartition(":")[0] if host.count(":") == 1 else host
+    """The name in a Host header; what is more than a name with a port stays as it is, and is none of ours."""
+    found = _HOST.fullmatch(host)
+    return (found["address"] or found["name"]) if found else host
 
 
 def _is_address(name: str) -> bool:

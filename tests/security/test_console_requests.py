@@ -177,3 +177,18 @@ def test_bodies_of_strangers_are_not_kept(service: Service, head: bytes) -> None
                     line.sendall(b"10000\r\n" + b"a" * 0x10000 + b"\r\n")
         assert service.growth() < 60 * MIB
         assert time.monotonic() - begun < 30
+
+
+@pytest.mark.parametrize(
+    ("path", "leads"),
+    [
+        ("/health/live/", "/health/live"),
+        ("/log/?q=a%26b", "/log?q=a%26b"), ("/static/icon.svg//", "/static/icon.svg"),
+        ("//evil.example/", "/"), ("/%2fevil.example/", "/"), ("/%5cevil.example/", "/%5Cevil.example"),
+    ],
+)  # fmt: skip
+def test_a_slash_too_many_leads_to_the_page_whatever_the_host_is_said_to_be(
+    shared_service: Service, path: str, leads: str
+) -> None:
+    answer = Browser(shared_service.console).get(path)
+    assert (answer.status, answer.where) == (307, leads)

@@ -49,7 +49,18 @@ def test_our_own_names_and_any_address_are_let_in(host):
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:8470", "localhost.evil.example", "", "127.0.0.1.evil.example"]
+    "host",
+    [
+        "evil.example",
+        "127.0.0.1:8470@evil.example",
+        "[::1]evil.example",
+        "localhost:",
+        "localhost:8470:1",
+        "evil.example:8470",
+        "localhost.evil.example",
+        "",
+        "127.0.0.1.evil.example",
+    ],
 )
 def test_a_name_that_was_rebound_to_us_is_refused(host):
     assert ask({"host": host})[0] == 421
