@@ -279,7 +279,7 @@ def works(
             installation.journal, config.recipes, policies, installation.clock, daemon.stopping, beat=daemon.pulse.beat
         )
         tasks: list[Task] = [*sources, housekeeping, early_keys, crew.leftovers, *([crew.alarm] if crew.alarm else [])]
-        services: list[Service] = [FolderHints(sources, daemon.wake), *face(installation, config, crew, daemon)]
+        services: list[Service] = [FolderHints(sources, daemon.wake)]
         tasks += _acquaintances(crew, {task.lane for task in sources}, installation)
         landing = Landing(crew.sources, daemon.wake)
         services += drop_sites(config.sites, landing, installation.clock)
@@ -290,6 +290,7 @@ def works(
             progress=lambda: installation.workshop.progress,
             close=crew.close,
             summary=lambda: _summary(config),
+            faces=face(installation, config, crew, daemon),
         )
 
     return build

@@ -59,6 +59,12 @@ class Works:
     progress: Callable[[], int]  # grows while the workers get on
     close: Callable[[], None]
     summary: Callable[[], str]
+    faces: Sequence[Service] = ()  # services that people and probes ask: at a reload they answer until the lanes ended
+
+    @property
+    def all_services(self) -> Sequence[Service]:
+        """All that runs beside the lanes."""
+        return (*self.services, *self.faces)
 
 
 class Daemon:
@@ -142,12 +148,12 @@ class Daemon:
         ]  # fmt: skip
         for lane in self._lanes:
             lane.start()
-        for service in works.services:
+        for service in works.all_services:
             service.start()
 
     def _tend(self) -> None:
         assert self._works is not None
-        for service in self._works.services:
+        for service in self._works.all_services:
             service.tend()
         if not all(lane.alive() for lane in self._lanes):
             raise RuntimeError("a lane's thread has died")  # systemd starts us anew; the journal knows what is open
@@ -183,8 +189,10 @@ class Daemon:
         """Lets running tasks come to their end; a second signal cuts.
 
         At a stop, what waits for a server is broken off after PATIENCE; what works here may take as long as it takes.
+        At a reload nothing is broken off, however slow a server, and the faces tell it to whoever asks meanwhile.
         """
-        for service in works.services:
+        first, last = (works.all_services, ()) if self._stopping.is_set() else (works.services, works.faces)
+        for service in first:
             service.stop()
         for lane in self._lanes:
             lane.ask_to_stop()
@@ -194,6 +202,8 @@ class Daemon:
                     self._notifier.alive()
                 if self._stopping.is_set() and time.monotonic() - self._told_at > PATIENCE:
                     self._break_off(works, lane)
+        for service in last:
+            service.stop()
         works.close()
 
     def _break_off(self, works: Works, lane: Lane) -> None:

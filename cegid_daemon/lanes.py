@@ -105,8 +105,8 @@ class Lane:
             thread.start()
 
     def alive(self) -> bool:
-        """Whether every thread still runs."""
-        return all(thread.is_alive() for thread in self._threads)
+        """Whether every thread still runs, or was asked to end."""
+        return self._stopping or all(thread.is_alive() for thread in self._threads)
 
     def ask_to_stop(self) -> None:
         """No further task begins; those running end by themselves."""

@@ -72,6 +72,55 @@ def test_a_reload_swaps_the_works_as_a_whole() -> None:
     assert closed == ["a", "b"]
 
 
+class Face:
+    """A service that is asked whether all is well."""
+
+    name = "face"
+
+    def __init__(self) -> None:
+        self.open = False
+
+    def start(self) -> None:
+        self.open = True
+
+    def stop(self) -> None:
+        self.open = False
+
+    def tend(self) -> None:
+        """Nothing dies."""
+
+
+def test_faces_answer_that_all_is_well_while_a_reload_waits_for_a_slow_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(daemon, "TICK", 0.05)
+    faces, seen, closed = [Face(), Face()], list[tuple[bool, bool]](), list[str]()
+    reloading = threading.Event()
+
+    def wait_for_the_server() -> None:
+        tell(signal.SIGHUP)()
+        assert reloading.wait(10)  # the console of then is still asked: the lane beside this one has ended by now
+        quick = made._lanes[1]
+        while not quick.join(0.05):
+            pass
+        seen.append((faces[0].open, made.well()))
+
+    def first() -> Works:
+        quick = Job("quick", lambda: None)
+        quick.lane = "quick"
+        tasks = [Job("a", wait_for_the_server), quick]
+        return replace(works_of(tasks[0], closed), tasks=tasks, faces=[faces[0]])
+
+    def second() -> Works:
+        reloading.set()
+        return replace(works_of(Job("b", tell(signal.SIGTERM)), closed), faces=[faces[1]])
+
+    made = daemon_of(first, second)
+    assert made.run() == 0
+    assert seen == [(True, True)]
+    assert not faces[0].open
+    assert not faces[1].open
+    assert closed == ["a", "b"]
+
+
 @pytest.mark.parametrize(
     "error",
     [
