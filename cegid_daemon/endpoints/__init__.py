@@ -26,7 +26,7 @@ def open_endpoint(spec: EndpointSpec, beat: Callable[[], None] | None = None) ->
     and that a wait for a turn is no standstill. Adapters are imported when one is needed: a daemon that carries between
     folders loads no SSH.
     """
-    endpoint = _adapter(spec)
+    endpoint = _adapter(spec, beat)
     if endpoint.abilities.remote:
         endpoint = Resuming(endpoint)
         if spec.options.get("pace"):
@@ -34,7 +34,7 @@ def open_endpoint(spec: EndpointSpec, beat: Callable[[], None] | None = None) ->
     return endpoint if beat is None else Beating(endpoint, beat)
 
 
-def _adapter(spec: EndpointSpec) -> Endpoint:
+def _adapter(spec: EndpointSpec, beat: Callable[[], None] | None) -> Endpoint:
     match spec.scheme:
         case "file":
             from cegid_daemon.endpoints.folder import FolderEndpoint
@@ -47,11 +47,11 @@ def _adapter(spec: EndpointSpec) -> Endpoint:
         case "ftp" | "ftps" | "ftps+implicit":
             from cegid_daemon.endpoints.ftp import FtpEndpoint
 
-            return FtpEndpoint.of(spec)
+            return FtpEndpoint.of(spec, beat)
         case "sftp":
             from cegid_daemon.endpoints.sftp import SftpEndpoint
 
-            return SftpEndpoint.of(spec)
+            return SftpEndpoint.of(spec, beat)
     raise ConfigurationError(
         f"no endpoint speaks {spec.scheme!r}",
         where=Place(field=f"endpoint.{spec.name}.url"),

@@ -25,6 +25,13 @@ OPERATOR = "Ask the server's operator: no server in order does this. It is tried
 FULL = "Have old files moved out of this folder. It is tried again by itself."
 
 
+Beat = Callable[[], None]
+
+
+def no_beat() -> None:
+    """Nobody watches whether we get on."""
+
+
 class Excess(Exception):
     """The server says more than anybody needs, or takes for ever to say it; the text is why, for people."""
 
@@ -36,31 +43,36 @@ class Excess(Exception):
 class Deadline:
     """The time by which something must be over, however lively the server is meanwhile."""
 
-    def __init__(self, what: str, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, what: str, seconds: float, clock: Callable[[], float] = time.monotonic, *, beat: Beat = no_beat
+    ) -> None:  # fmt: skip
+        """`beat`: told at each check that time goes on in a bounded way, and that this is no standstill."""
         self._what = what
+        self._beat = beat
         self._seconds = seconds
         self._clock = clock
         self._end = clock() + seconds
 
     @classmethod
-    def of_reply(cls, timeout_seconds: float) -> Deadline:
+    def of_reply(cls, timeout_seconds: float, beat: Beat = no_beat) -> Deadline:
         """Of one reply."""
-        return cls("a reply", timeout_seconds * _REPLY_PATIENCE)
+        return cls("a reply", timeout_seconds * _REPLY_PATIENCE, beat=beat)
 
     @classmethod
-    def of_listing(cls, timeout_seconds: float) -> Deadline:
+    def of_listing(cls, timeout_seconds: float, beat: Beat = no_beat) -> Deadline:
         """Of one listing."""
-        return cls("the listing", timeout_seconds * _LISTING_PATIENCE)
+        return cls("the listing", timeout_seconds * _LISTING_PATIENCE, beat=beat)
 
     @classmethod
     def of_reading(cls) -> Deadline:
         """Of our own work on what came."""
         return cls("reading the listing", _READING_SECONDS, time.thread_time)
 
-    def check(self) -> None:
-        """Excess if the time is over."""
-        if self._clock() > self._end:
-            raise Excess(f"{self._what} was not complete after {self._seconds:g} seconds")
+    def check(self, more_seconds: float = 0.0) -> None:
+        """Excess if the time is over, and so much more."""
+        self._beat()
+        if self._clock() > self._end + more_seconds:
+            raise Excess(f"{self._what} was not complete after {self._seconds + more_seconds:.4g} seconds")
 
 
 class ListingSize:
@@ -81,8 +93,8 @@ class ListingSize:
             raise Excess(f"the listing has more than {MAX_ENTRIES:,} entries", FULL)
 
     def check(self) -> None:
-        """Excess if it takes too long."""
-        self._deadline.check()
+        """Excess if it takes too long: longer than the deadline and, on a slow line, than its bytes need."""
+        self._deadline.check(self._bytes / MIN_BYTES_PER_SECOND)
 
 
 class Progress:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace as changed
 
-from cegid_daemon.endpoints.bounds import MAX_EXCESS_BYTES, OPERATOR
+from cegid_daemon.endpoints.bounds import MAX_EXCESS_BYTES, OPERATOR, Beat
 from cegid_daemon.endpoints.connections import Connections, Logins
 from cegid_daemon.endpoints.ftp_batches import FtpBatches
 from cegid_daemon.endpoints.ftp_link import FtpLink
@@ -39,9 +39,9 @@ class FtpEndpoint(FtpBatches):
         super().__init__(Connections(server, self._connect), FtpPlace(server), server.channels)
 
     @classmethod
-    def of(cls, spec: EndpointSpec) -> FtpEndpoint:
+    def of(cls, spec: EndpointSpec, beat: Beat | None = None) -> FtpEndpoint:
         """From the configuration. ConfigurationError if the url or an option is wrong."""
-        return cls(Server.of(spec))
+        return cls(Server.of(spec, beat))
 
     @property
     def where(self) -> str:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from cegid_daemon.endpoints.bounds import Beat, no_beat
 from cegid_daemon.endpoints.ftp_replies import ReplyLines
 from cegid_daemon.endpoints.ftp_words import DataRefusal
 
@@ -45,6 +46,7 @@ class PlainFtp(ftplib.FTP):
     ones always lead to the host of the control connection: behind NAT a server tells an address nobody can reach.
     """
 
+    beat: Beat = staticmethod(no_beat)
     _reads_stray = True
     _asks_otherwise = False  # the usual way to ask for a passive connection was refused, the other one worked
 
@@ -162,7 +164,7 @@ class PlainFtp(ftplib.FTP):
     def hear(self) -> None:
         """From now on replies come over the socket as it is."""
         assert self.sock is not None
-        lines = ReplyLines(self.sock, float(self.timeout or 0))
+        lines = ReplyLines(self.sock, float(self.timeout or 0), self.beat)
         self.file = lines  # type: ignore[assignment]
 
     def getmultiline(self) -> str:
@@ -250,4 +252,6 @@ def _refuse_reset(sock: socket.socket) -> None:
 
 
 def _is_readable(sock: socket.socket) -> bool:
-    return bool(select.select([sock], [], [], _STRAY_SECONDS)[0])
+    waiting = select.poll()  # as `select` knows no descriptor beyond 1,023
+    waiting.register(sock, select.POLLIN)
+    return bool(waiting.poll(_STRAY_SECONDS * 1000))

@@ -40,6 +40,7 @@ class FtpLink(FtpCommands):
         self._data: socket.socket | None = None
         self._is_over = False  # the server called the transfer over instead of beginning it
         self._ftp.set_pasv(server.passive)
+        self._ftp.beat = server.beat
         try:
             with self.telling("cannot connect", server.where):
                 self._connect()
@@ -96,7 +97,7 @@ class FtpLink(FtpCommands):
 
     def listing(self, line: str) -> bytes:
         """The whole of a listing."""
-        size = ListingSize(Deadline.of_listing(self._server.seconds))
+        size = ListingSize(Deadline.of_listing(self._server.seconds, self._server.beat))
         self.begin(line)
         pieces = []
         for piece in self.received(size.check):

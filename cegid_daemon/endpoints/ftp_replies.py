@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 
-from cegid_daemon.endpoints.bounds import MAX_REPLY_BYTES, MAX_REPLY_LINES, Deadline, Excess
+from cegid_daemon.endpoints.bounds import MAX_REPLY_BYTES, MAX_REPLY_LINES, Beat, Deadline, Excess, no_beat
 
 _RECEIVE = 8192
 _ENCODING = "latin-1"  # ftplib wants text: each byte as itself
@@ -16,9 +16,10 @@ _ENCODING = "latin-1"  # ftplib wants text: each byte as itself
 class ReplyLines:
     """What comes over a control connection, line by line."""
 
-    def __init__(self, sock: socket.socket, timeout_seconds: float) -> None:
+    def __init__(self, sock: socket.socket, timeout_seconds: float, beat: Beat = no_beat) -> None:
         self._sock = sock
         self._seconds = timeout_seconds
+        self._beat = beat
         self._held = b""
         self._closed = False
         self.begin()
@@ -31,7 +32,7 @@ class ReplyLines:
     def begin(self) -> None:
         """A reply begins."""
         self._lines = self._bytes = 0
-        self._deadline = Deadline.of_reply(self._seconds)
+        self._deadline = Deadline.of_reply(self._seconds, self._beat)
 
     def readline(self, limit: int = 8193) -> str:
         """The next line with its end; without one where it has `limit` bytes, or where the connection ended."""

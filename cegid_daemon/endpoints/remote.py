@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Any, Protocol
 
 from cegid_daemon.addresses import address_of
+from cegid_daemon.endpoints.bounds import Beat, no_beat
 from cegid_daemon.errors import ConfigurationError, Place
 from cegid_daemon.model import EndpointSpec
 
@@ -64,15 +65,16 @@ class Server:
     channels: int = 4
     pace: Pace | None = None
     reconnect: timedelta = timedelta(0)
+    beat: Beat = field(default=no_beat, repr=False, compare=False)  # is told while an answer comes
 
     @classmethod
-    def of(cls, spec: EndpointSpec) -> Server:
+    def of(cls, spec: EndpointSpec, beat: Beat | None = None) -> Server:
         """From a configured endpoint. ConfigurationError names the key that is wrong."""
         try:
             at = address_of(spec.url)
         except ValueError as error:
             raise _fault(spec, "url", str(error)) from error
-        return cls(spec.name, at.scheme, at.host, at.port, at.user, at.path, **_options(spec))
+        return cls(spec.name, at.scheme, at.host, at.port, at.user, at.path, **_options(spec), beat=beat or no_beat)
 
     @property
     def where(self) -> str:
@@ -117,4 +119,4 @@ def _fault(spec: EndpointSpec, key: str, why: str) -> ConfigurationError:
     )
 
 
-_OPTIONS = frozenset(Server.__dataclass_fields__) - {"name", "scheme", "host", "port", "user", "path"}
+_OPTIONS = frozenset(Server.__dataclass_fields__) - {"name", "scheme", "host", "port", "user", "path", "beat"}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
-from cegid_daemon.endpoints.bounds import Deadline, ListingSize, shortened
+from cegid_daemon.endpoints.bounds import Beat, Deadline, ListingSize, shortened
 from cegid_daemon.endpoints.listing import Listing
 from cegid_daemon.endpoints.net import interrupting
 from cegid_daemon.endpoints.paths import checked_name, folder_parts, is_plain
@@ -31,6 +31,7 @@ from cegid_daemon.errors import (
 from cegid_daemon.model import EndpointSpec, Identity, Listed, escape_name
 
 _MAX_NAME = 1024  # characters: no file system has as many
+_ENTRY_BYTES = 100  # of an entry beside its name, about: attributes, and the line for people
 _MAX_ODD = 100  # names told to people
 _AHEAD = 8  # folder reads under way at once
 
@@ -44,9 +45,9 @@ class SftpEndpoint(SftpBatches):
         self._server = server
 
     @classmethod
-    def of(cls, spec: EndpointSpec) -> SftpEndpoint:
+    def of(cls, spec: EndpointSpec, beat: Beat | None = None) -> SftpEndpoint:
         """From the configuration. ConfigurationError if the url or an option is wrong."""
-        return cls(Server.of(spec))
+        return cls(Server.of(spec, beat))
 
     @property
     def abilities(self) -> Abilities:
@@ -75,7 +76,7 @@ class SftpEndpoint(SftpBatches):
         """The entries of `folder`; names that are no single path part are told as lines not understood."""
         path, text = self._sessions.path(folder), self._sessions.text(folder)
         with self._sessions.lend() as session, session.telling("cannot list the folder", text):
-            size = ListingSize(Deadline.of_listing(self._server.seconds))
+            size = ListingSize(Deadline.of_listing(self._server.seconds, self._server.beat))
             named = [(self._sessions.decoded(name), found) for name, found in _entries(session, path, size)]
         odd = [name for name, _found in named if not is_plain(name) or len(name) > _MAX_NAME]
         listed = [Listed(name, found.identity, found.regular) for name, found in named if is_plain(name)]
@@ -243,7 +244,7 @@ def _entries(session: SftpSession, path: bytes, size: ListingSize) -> Iterator[t
     asked = [wire.readdir(handle) for _ in range(_AHEAD)]
     while entries := wire.names(asked.pop(0)):
         asked.append(wire.readdir(handle))
-        size.add(sum(len(name) for name, _found in entries), len(entries))
+        size.add(sum(len(name) + _ENTRY_BYTES for name, _found in entries), len(entries))
         size.check()
         yield from ((name, found) for name, found in entries if name not in {b".", b".."})
     for number in asked:

@@ -50,7 +50,7 @@ class SftpSession:
         self._broken = False
         self._channel = link.sftp_channel()
         with self.telling("cannot open an SFTP session", ""):
-            self.wire = Wire(self._channel, link.timeout_seconds)
+            self.wire = Wire(self._channel, link.timeout_seconds, link.beat)
 
     @property
     def usable(self) -> bool:

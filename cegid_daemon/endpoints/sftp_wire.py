@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from typing import Protocol
 
-from cegid_daemon.endpoints.bounds import Deadline, shortened
+from cegid_daemon.endpoints.bounds import Beat, Deadline, no_beat, shortened
 from cegid_daemon.endpoints.sftp_packets import (
     Attributes,
     Code,
@@ -48,11 +48,12 @@ class Channel(Protocol):
 class Wire:
     """One SFTP session."""
 
-    def __init__(self, channel: Channel, timeout_seconds: float = 30.0) -> None:
+    def __init__(self, channel: Channel, timeout_seconds: float = 30.0, beat: Beat = no_beat) -> None:
         """Exchanges versions. EOFError, OSError or WireError if that fails."""
         self._channel = channel
         self._seconds = timeout_seconds
-        self._deadline = Deadline.of_reply(timeout_seconds)
+        self._beat = beat
+        self._deadline = Deadline.of_reply(timeout_seconds, beat)
         self._buffer = bytearray()
         self._next = 1
         self._replies: dict[int, tuple[int, bytes]] = {}
@@ -206,7 +207,7 @@ class Wire:
     def _reply(self, number: int) -> tuple[int, bytes]:
         """The packet type and what follows the number. Raises Status for anything but success."""
         self.flush()
-        self._deadline = Deadline.of_reply(self._seconds)
+        self._deadline = Deadline.of_reply(self._seconds, self._beat)
         while number not in self._replies:
             self._take_reply()
         kind, body = self._replies.pop(number)

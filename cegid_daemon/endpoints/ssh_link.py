@@ -13,6 +13,7 @@ from functools import partial
 
 import paramiko
 
+from cegid_daemon.endpoints.bounds import Beat
 from cegid_daemon.endpoints.net import connected, net_error
 from cegid_daemon.endpoints.remote import Server
 from cegid_daemon.endpoints.ssh_bounds import BoundedPackets, BoundedTransport
@@ -57,6 +58,11 @@ class SshLink:
     def timeout_seconds(self) -> float:
         """How long the server may be silent."""
         return self._server.seconds
+
+    @property
+    def beat(self) -> Beat:
+        """Whom to tell while an answer comes."""
+        return self._server.beat
 
     @property
     def alive(self) -> bool:

@@ -6,8 +6,10 @@ foreign process is ever hit. Decides nothing about messages: `pool` does.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -33,6 +35,7 @@ _BOOT = (
     "from cegid_daemon.workshop.nursery import serve; serve(int(sys.argv[2]))"
 )
 _START = 60.0  # seconds the nursery may take to import the rewriting
+_LOOK_SECONDS = 20.0  # between two signs that a worker is waited for
 _ANSWER = 30.0  # seconds for a fork, or for the kernel to take a worker apart
 _ENV = ("PATH", "HOME", "TZ", "LANG", "LD_LIBRARY_PATH")  # all else, secrets above all, stays with the daemon
 _ENV_PREFIXES = ("LC_", "PYTHON")
@@ -109,7 +112,7 @@ class Worker:
 
     def _result(self, deadline: float, progress: Callable[[], None]) -> Finished | CegidDaemonError:
         while True:
-            kind, body = self._receive(deadline)
+            kind, body = self._receive(deadline, progress)
             progress()
             if kind is wire.Kind.STOPPED and isinstance(body, CegidDaemonError):
                 raise body
@@ -127,14 +130,27 @@ class Worker:
         except OSError:
             raise self._autopsy() from None
 
-    def _receive(self, deadline: float) -> tuple[wire.Kind, object]:
+    def _receive(self, deadline: float, progress: Callable[[], None]) -> tuple[wire.Kind, object]:
         try:
+            self._await_answer(deadline, progress)
             self._sock.settimeout(max(0.001, deadline - time.monotonic()))
             return wire.receive_answer(self._sock)
         except TimeoutError:
             raise self._late() from None
         except (wire.Lost, OSError) as exc:
             raise self._autopsy() from exc
+
+    def _await_answer(self, deadline: float, progress: Callable[[], None]) -> None:
+        """Waits for bytes. A wait with an end of its own is no standstill of the daemon, and is told as progress."""
+        coming = select.poll()
+        try:
+            coming.register(self._sock, select.POLLIN)
+        except ValueError as exc:  # ended meanwhile
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF)) from exc
+        while not coming.poll(1000 * max(0.0, min(_LOOK_SECONDS, deadline - time.monotonic()))):
+            if time.monotonic() >= deadline:
+                raise TimeoutError
+            progress()
 
     def _within(self, seconds: float) -> float:
         return time.monotonic() + seconds

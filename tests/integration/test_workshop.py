@@ -400,6 +400,14 @@ def test_a_worker_that_stands_still_is_given_up(open_workshop, tmp_path):
     assert "CPU" not in str(result)
 
 
+def test_a_worker_that_is_waited_for_is_no_standstill_of_the_daemon(open_workshop, tmp_path, monkeypatch):
+    monkeypatch.setattr("cegid_daemon.workshop.hiring._LOOK_SECONDS", 0.05)
+    workshop = open_workshop(Limits(seconds=0.1, memory=200 * MIB))
+    before = workshop.progress
+    workshop.rewrite([order(f"wait-for {tmp_path}/nobody")])
+    assert workshop.progress - before > 5
+
+
 @pytest.mark.parametrize(
     ("template", "said"),
     [

@@ -33,7 +33,7 @@ class Beats:
 @pytest.mark.parametrize("options", [{}, {"pace": "100/s"}])
 def test_each_piece_that_passes_beats(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     memory = MemoryEndpoint("x")
-    monkeypatch.setattr("cegid_daemon.endpoints._adapter", lambda _spec: memory)
+    monkeypatch.setattr("cegid_daemon.endpoints._adapter", lambda *_: memory)
     beats = Beats()
     endpoint = open_endpoint(EndpointSpec("x", "memory:x", options), beats)
     endpoint.put("", "a", [b"x" * CHUNK] * 5)

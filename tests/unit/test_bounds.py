@@ -63,3 +63,32 @@ def test_a_deadline_passes() -> None:
     clock.now = 6
     with pytest.raises(Excess, match="the listing was not complete after 5 seconds"):
         deadline.check()
+
+
+def test_a_listing_on_a_slow_line_may_take_as_long_as_its_bytes_need() -> None:
+    clock = Clock()
+    size = ListingSize(Deadline("the listing", 600, clock))
+    for _ in range(200_000 // 1000):
+        size.add(100_000, 1000)
+        clock.now += 50  # 2 KB a second
+        size.check()
+
+
+def test_a_listing_in_drops_ends_after_its_time() -> None:
+    clock = Clock()
+    size = ListingSize(Deadline("the listing", 600, clock))
+    with pytest.raises(Excess, match="the listing was not complete after 60"):
+        for _ in range(100):
+            size.add(10, 1)
+            clock.now += 10
+            size.check()
+
+
+def test_whatever_has_a_deadline_is_no_standstill_of_the_daemon() -> None:
+    beats: list[float] = []
+    clock = Clock()
+    deadline = Deadline("a reply", 300, clock, beat=lambda: beats.append(clock.now))
+    for _ in range(20):
+        clock.now += 14
+        deadline.check()
+    assert len(beats) == 20

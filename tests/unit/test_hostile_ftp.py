@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import resource
+import socket
 import ssl
 import tracemalloc
 from collections.abc import Iterator
@@ -12,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from cegid_daemon.endpoints import ftp_conversation
 from cegid_daemon.endpoints.ftp import FtpEndpoint
 from cegid_daemon.endpoints.remote import Server
 from cegid_daemon.errors import Barred, EndpointError, Transient, Untrusted
@@ -173,3 +177,28 @@ def test_what_was_slipped_in_ahead_of_tls_is_no_answer(tmp_path: Path) -> None:
         with pytest.raises(EndpointError):
             endpoint.list("")
         assert not {"USER", "PASS"} & set(server.words)
+
+
+@pytest.mark.parametrize(
+    "script", [{"listing": dripping(MLSD_LINE % b"S1.csv")}, {"replies": {"MLSD": dripping(b"150-still going on\r\n")}}]
+)
+def test_a_slow_server_is_no_standstill_of_the_daemon(script: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cegid_daemon.endpoints.bounds._REPLY_PATIENCE", 0.5)
+    monkeypatch.setattr("cegid_daemon.endpoints.bounds._LISTING_PATIENCE", 0.5)
+    beats: list[int] = []
+    told = pytest.raises(EndpointError, match=r"was not complete after|no more than")
+    with attacked(options={"beat": lambda: beats.append(1)}, **script) as (endpoint, _server), told:
+        endpoint.list("")
+    assert len(beats) > 15  # and one only for each answer before
+
+
+def test_a_data_connection_may_have_any_descriptor() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    one, other = socket.socketpair()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    try:
+        with one, other, socket.socket(fileno=fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, 1500)) as high:
+            other.send(b"x")
+            assert ftp_conversation._is_readable(high)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
