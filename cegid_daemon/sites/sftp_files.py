@@ -54,7 +54,7 @@ class Session(SSHServerStreamSession[bytes]):
         self._encoding = None
         server = DropServer(channel, self._folder, self._user, self, self._active)
         reader, writer = SSHReader[bytes](self, channel), SSHWriter[bytes](self, channel)
-        requests = Requests(server, reader, writer, user=self._user, bounds=self._bounds)
+        requests = Requests(server, reader, writer, user=self._user, bounds=self._bounds, active=self._active)
         channel.get_connection().create_task(requests.serve(server.abandon), reader.logger)
 
     def eof_received(self) -> bool:
@@ -97,7 +97,6 @@ class DropServer(asyncssh.SFTPServer):
 
     async def open(self, path: bytes, pflags: int, attrs: Any) -> Upload | _Download:  # noqa: ARG002
         """A file to read, or an upload; without TRUNC it goes on with what is there."""
-        self._active()
         name = os.fsdecode(path)
         if not pflags & _WRITE:
             return _Download(self._folder.open(name))
@@ -136,7 +135,6 @@ class DropServer(asyncssh.SFTPServer):
 
     def read(self, file: object, offset: int, size: int) -> bytes:
         """Bytes of a file, so many at most that a client cannot make us hold a file in memory."""
-        self._active()
         if offset > _LAST_OFFSET:
             return b""
         size = min(size, MAX_READ)
@@ -144,7 +142,6 @@ class DropServer(asyncssh.SFTPServer):
 
     def write(self, file: object, offset: int, data: bytes) -> int:
         """Bytes of an upload; one that appends takes them at its end."""
-        self._active()
         upload = _upload(file)
         upload.write_at(upload.size if upload.appends else offset, data)
         return len(data)
@@ -169,14 +166,12 @@ class DropServer(asyncssh.SFTPServer):
 
     async def scandir(self, path: bytes) -> AsyncIterator[Any]:
         """The entries of a folder."""
-        self._active()
         for name, status in await _aside(lambda: self._folder.entries(os.fsdecode(path))):
             self._active()
             yield asyncssh.SFTPName(os.fsencode(name), attrs=asyncssh.SFTPAttrs.from_local(status))
 
     def stat(self, path: bytes) -> os.stat_result:
         """What is known of a name; links are not shown."""
-        self._active()
         return self._folder.stat(os.fsdecode(path))
 
     lstat = stat

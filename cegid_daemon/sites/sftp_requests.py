@@ -35,10 +35,13 @@ class Requests(SFTPServerHandler):
 
     _extensions: list[tuple[bytes, bytes]] = list(_OFFERED)  # noqa: RUF012
 
-    def __init__(self, server: Any, reader: Any, writer: Any, *, user: str, bounds: HandleBounds) -> None:
+    def __init__(
+        self, server: Any, reader: Any, writer: Any, *, user: str, bounds: HandleBounds, active: Callable[[], None]
+    ) -> None:
         super().__init__(server, reader, writer, _VERSION)
         self.user = user
         self._bounds = bounds
+        self._active = active
 
     @property
     def handles(self) -> int:
@@ -66,6 +69,7 @@ class Requests(SFTPServerHandler):
         return SSHPacket(await self._reader.readexactly(length))
 
     async def _process_packet(self, pkttype: int, pktid: int, packet: SSHPacket) -> None:
+        self._active()
         await super()._process_packet(pkttype, pktid, packet)
         if self._writer is not None:
             await self._writer.drain()

@@ -292,6 +292,14 @@ def test_an_idle_client_is_sent_away(tmp_path: Path) -> None:
         wait_until(lambda: not transport.is_active(), 10)
 
 
+def test_a_client_that_asks_for_anything_is_not_idle(tmp_path: Path) -> None:
+    with dropsite("sftp", tmp_path, idle=timedelta(seconds=1)) as site, login(site) as sftp:
+        until = time.monotonic() + 2.5
+        while time.monotonic() < until:
+            assert sftp.normalize(".") == "/"
+            time.sleep(0.2)
+
+
 def test_a_stop_ends_connections_and_keeps_what_was_on_its_way(tmp_path: Path) -> None:
     with dropsite("sftp", tmp_path) as site:
         transport = paramiko.Transport((HOST, site.port))
