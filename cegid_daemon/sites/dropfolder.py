@@ -121,7 +121,7 @@ class DropFolder:
             folder, aside = os.dup(fd), self._aside(fd)
         where = Aside("/".join((self.root, *parts[:-1])), parts[-1], folder, aside)
         try:
-            _remove_abandoned(aside)
+            self._uploads.look_for_old(_inode(folder), lambda: _remove_abandoned(aside))
             return Upload(where, self._uploads, self._landed, resume=resume, max_size=self._max_size)
         except BaseException:
             where.close()
@@ -261,6 +261,11 @@ def _refuse_taken(fd: int, name: str, path: str, *, exclusive: bool) -> None:
         raise _error(errno.EEXIST, path)
     if not stat.S_ISREG(found.st_mode):
         raise _error(errno.EISDIR if stat.S_ISDIR(found.st_mode) else errno.EACCES, path)
+
+
+def _inode(fd: int) -> tuple[int, int]:
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino
 
 
 def _remove_abandoned(aside: int) -> None:

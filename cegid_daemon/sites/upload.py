@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,6 +19,9 @@ from cegid_daemon.sites.ahead import Ahead, AheadBudget
 from cegid_daemon.sites.aside import Aside, opened
 
 _REMEMBERED = 10_000  # files known to be whole because they came in here
+_MAX_RESTING = 10_000  # folders
+_QUICK_SECONDS = 0.005  # a look into a folder that takes no longer is no cost
+_REST = 100  # times as long as a look took until the next one
 _Inode = tuple[int, int]
 
 
@@ -28,7 +32,23 @@ class Uploads:
         self._lock = threading.Lock()
         self._open: dict[_Inode, Upload] = {}
         self._made: OrderedDict[tuple[int, ...], None] = OrderedDict()
+        self._resting: OrderedDict[_Inode, float] = OrderedDict()  # folders, and until when
         self.budget = AheadBudget()
+
+    def look_for_old(self, folder: _Inode, look: Callable[[], None]) -> None:
+        """Looks for what is too old in a folder; one where so much broke off that it takes long, not at each upload."""
+        begun = time.monotonic()
+        with self._lock:
+            if begun < self._resting.get(folder, 0.0):
+                return
+        look()
+        took = time.monotonic() - begun
+        with self._lock:
+            self._resting.pop(folder, None)
+            if took > _QUICK_SECONDS:
+                self._resting[folder] = begun + took * _REST
+            while len(self._resting) > _MAX_RESTING:
+                self._resting.popitem(last=False)
 
     def begin(self, upload: Upload, inode: _Inode) -> None:
         """From now on only `upload` writes to the file."""

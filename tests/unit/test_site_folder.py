@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from cegid_daemon.masks import OWNER_MARK
 from cegid_daemon.model import Identity
+from cegid_daemon.sites import upload
 from cegid_daemon.sites.dropfolder import DropFolder
 from cegid_daemon.sites.upload import Uploads
 
@@ -134,6 +136,25 @@ def test_what_broke_off_long_ago_is_removed_by_the_next_upload_there(site: Site)
     os.utime(site.root / ".uploading" / "old.csv", (week, week))
     site.put("new.csv", b"x")
     assert [path.name for path in site.root.iterdir()] == ["new.csv"]
+
+
+def test_where_very_much_broke_off_not_every_upload_looks_for_what_is_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(upload, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    uploads = upload.Uploads()
+    looks: list[str] = []
+
+    def look(name: str, seconds: float) -> None:
+        looks.append(name)
+        now[0] += seconds
+
+    for _ in range(3):
+        uploads.look_for_old((1, 1), lambda: look("large", 0.5))
+        uploads.look_for_old((1, 2), lambda: look("small", 0.001))
+    assert looks == ["large", "small", "small", "small"]
+    now[0] += 50
+    uploads.look_for_old((1, 1), lambda: look("large", 0.5))
+    assert looks[-1] == "large"
 
 
 def test_the_folder_of_broken_uploads_cannot_be_named(site: Site) -> None:
