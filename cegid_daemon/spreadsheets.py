@@ -15,14 +15,15 @@ from typing import Protocol
 
 MARK = "'"
 _BEGINS = r"[=+\-@\uff1d\uff0b\uff0d\uff20]"
-_FORMULA = rf"[\t\r\n]|\s*{_BEGINS}"
-_BARE = re.compile(rf"{MARK}*(?:{_FORMULA})")
-_GUARDED = re.compile(rf"{MARK}(?={MARK}*(?:{_FORMULA}))")
-_AHEAD = re.compile(rf"{MARK}*\s*")  # of the first cell; what is behind it may hold further ones
-_SEPARATOR = r"(?<=[,;\t\r\n])"
-_FURTHER = rf"{MARK}*(?:[^\S\t\r\n]|\")*{_BEGINS}"
-_FURTHER_BARE = re.compile(rf"{_SEPARATOR}(?={_FURTHER})")
-_FURTHER_GUARDED = re.compile(rf"{_SEPARATOR}{MARK}(?={_FURTHER})")
+_SEPARATES = r"\t\r\n"
+_BLANK = rf"(?![{_SEPARATES}])[\s\x00-\x1f\x7f\u200b-\u200f\u2060\ufeff]"
+_FIRST = rf"{MARK}*(?:{_BLANK})*(?:{_BEGINS}|[{_SEPARATES}])"
+_FURTHER = rf"{MARK}*(?:\"|{_BLANK})*{_BEGINS}"
+_SEPARATOR = rf"(?<=[,;{_SEPARATES}])"
+_BARE = re.compile(rf"\A(?={_FIRST})|{_SEPARATOR}(?={_FURTHER})")
+_GUARDED = re.compile(rf"\A{MARK}(?={_FIRST})|{_SEPARATOR}{MARK}(?={_FURTHER})")
+"""What begins a cell reaches to its first separator only, and a mark separates nothing: so none that is put or taken
+changes whether another cell has one."""
 
 
 class _Text(Protocol):
@@ -51,19 +52,9 @@ class SheetWriter:
 
 def guarded(text: str) -> str:
     """A cell that no spreadsheet takes for a formula, whatever separates its cells."""
-    mark = MARK if _BARE.match(text) else ""
-    ahead, behind = _halves(text)
-    return f"{mark}{ahead}{_FURTHER_BARE.sub(MARK, behind)}"
+    return _BARE.sub(MARK, text)
 
 
 def unguarded(cell: str) -> str:
     """The text of which `guarded` made this cell."""
-    ahead, behind = _halves(cell[len(MARK) :] if _GUARDED.match(cell) else cell)
-    return f"{ahead}{_FURTHER_GUARDED.sub('', behind)}"
-
-
-def _halves(text: str) -> tuple[str, str]:
-    """What stands ahead of the first cell's text, and all behind it; no mark that is put or taken moves the border."""
-    found = _AHEAD.match(text)
-    assert found is not None  # it matches nothing at all, too
-    return text[: found.end()], text[found.end() :]
+    return _GUARDED.sub("", cell)
