@@ -37,9 +37,13 @@ _EXACT = _MAILS | {
 _READ_MARKUP = frozenset({"discord", "fluxer", "guilded", "kook", "mattermost", "nextcloudtalk", "revolt", "ryver"})
 """Services that read Markdown in what the library sends them as plain text."""
 
+_READ_TAGS = frozenset({"feishu", "lark", "synology"})
+"""Services that read tags in plain text, `<at user_id="all">` or `<address|words>`, and know no way to escape one."""
+
 _MARKUP = re.compile(r"[\\`*_\[\]()!|~<>#]")
 _MENTION = re.compile(r"@(?=\S)")
 _LINK = re.compile(r"\](?=\()")
+_TAG = re.compile(r"<(?=\S)")
 _JOINER = "\u2060"  # cannot be seen; what stands on both sides of it is not one word to a chat
 
 
@@ -76,4 +80,6 @@ def harmless(name: str, text: str) -> str:
         return text
     if name in _READ_MARKUP:
         text = _MARKUP.sub(r"\\\g<0>", text)
+    if name in _READ_TAGS:
+        text = _TAG.sub(f"<{_JOINER}", text)
     return _LINK.sub(f"]{_JOINER}", _MENTION.sub(f"@{_JOINER}", text))

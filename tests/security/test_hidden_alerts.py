@@ -11,14 +11,15 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote_plus
 
 import pytest
 
 from cegid_daemon.alerts import Told, due
 
 HOSTILE = (
-    "<img src=x onerror=alert(1)> <b>x</b> <!channel> <@U123|x> <users/all> @everyone @channel @all @**all** "
+    "<img src=x onerror=alert(1)> <b>x</b> <!channel> <@U123|x> <users/all> <at user_id='all'>x</at> "
+    "@everyone @channel @all @**all** "
     "*bold* _it_ `code` ~~s~~ ||sp|| [click](http://evil.example) ![](http://evil.example/t.png) & {{7*7}}\r\n"
     "Bcc: evil@evil.example\r\n\r\n# head\u202egnp.exe\u200b\x1b[2J"
 )
@@ -32,7 +33,8 @@ CHANNELS = {"slack": f"{SLACK}/%23general/", "telegram": TELEGRAM, "discord": DI
             "mattermost": "mmost://mm.example/abcdefghijklmnop", "matrix": "matrixs://user:token@matrix.example/!x:b",
             "mail": "mailto://user:pass@mail.example"}  # fmt: skip
 OTHERS = {"zulip": "zulip://bot@org/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/stream", "gchat": "gchat://work/keyk/toke",
-          "mastodon": "mastodon://token@m.example", "json": "json://h.example", "html": "json://h.example/?format=html",
+          "mastodon": "mastodon://token@m.example", "feishu": "feishu://abcdefgh123", "lark": "lark://abcdefgh123",
+          "synology": "synology://s.example/token", "json": "json://h.example", "html": "json://h.example/?format=html",
           "sendgrid": "sendgrid://abcd.abcd:from@a.example/to@b.example",
           "mailgun": "mailgun://user@a.example/aaaaaaaa-bbbbbbbb-cccccccc/to@b.example"}  # fmt: skip
 
@@ -132,6 +134,12 @@ def test_other_chats_mention_nobody_and_hide_no_link(sent, name):
     assert not re.search(r"@(everyone|channel|all|\*\*all)", shown)
     assert "](http" not in shown
     assert name != "gchat" or "<users/all>" not in shown
+
+
+@pytest.mark.parametrize("name", ["feishu", "lark", "synology"])
+def test_chats_that_read_tags_find_none(sent, name):
+    assert "all" in sent[name][-1]
+    assert not re.search(r"<[/!@\w]", unquote_plus(sent[name][-1]))
 
 
 @pytest.mark.parametrize("name", ["json", "html"])
