@@ -49,7 +49,7 @@ OFFERED: Mapping[type, frozenset[str]] = {
     RawFields: frozenset({"get", "items", "keys", "values"}),
     MessageSeen: frozenset({"id", "name", "received_at"}),
     SourceSeen: frozenset({"folder", "name", "stem", "suffix"}),
-    LoopContext: _public(LoopContext),
+    LoopContext: _public(LoopContext) | {"depth0"},  # an attribute of each loop, not of the class
     Macro: frozenset({"arguments", "caller", "catch_kwargs", "catch_varargs", "name"}),
     Cycler: frozenset({"current", "next", "reset"}),
     Joiner: _NOTHING,

@@ -73,6 +73,13 @@ def test_each_object_offers_the_documented_names_and_no_others(row: str, value: 
     assert reached(value) == documented(row)
 
 
+def test_a_loop_tells_its_depth_from_nought_as_from_one() -> None:
+    script = templates.compile(
+        templates.freeze("t.j2", lambda _: "{% for a in 'x' %}{{ loop.depth0 }}{{ loop.depth }}{% endfor %}")
+    )
+    assert "".join(script.render(SEEN)) == "01"
+
+
 @pytest.mark.parametrize(
     ("value", "kinds"),
     [("text", [str]), (12, [int]), (PlainDecimal("1.5"), [Decimal]), (AsItCame(2, "2,0"), [Decimal])],
