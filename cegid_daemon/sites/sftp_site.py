@@ -7,12 +7,11 @@ is taken or not before asyncssh hears of it. What a client can reach stands in `
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
@@ -87,12 +86,12 @@ class SftpSite(Hosted):
             listening.set()
         accepting = [asyncio.create_task(self._accept(one, options)) for one in sockets]
         try:
-            await self._watch_over(self._ending)
+            await self._watch_over(self._ending, accepting)
         finally:
-            for task, one in zip(accepting, sockets, strict=True):
+            for task in accepting:
                 task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+            await asyncio.gather(*accepting, return_exceptions=True)
+            for one in sockets:
                 one.close()
             await wait_closed(list(self.clients))
 
@@ -129,10 +128,17 @@ class SftpSite(Hosted):
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._passwords, self.admission.admits, user, password, address)
 
-    async def _watch_over(self, ending: asyncio.Event) -> None:
-        """Until the end, ends connections that have been idle for too long."""
+    async def _watch_over(self, ending: asyncio.Event, accepting: Sequence[asyncio.Task[None]]) -> None:
+        """Until the end, ends connections that have been idle for too long.
+
+        Where nobody is accepted any more, that is the end too: `tend` starts the site again.
+        """
         limit = self.spec.idle.total_seconds()
         while not ending.is_set():
+            for task in accepting:
+                if task.done():
+                    log.error("%s: no connection can be accepted any more.", self.name, exc_info=task.exception())
+                    return
             for client in list(self.clients):
                 if client.idle_for() > limit:
                     client.connection.disconnect(asyncssh.DISC_BY_APPLICATION, "idle for too long")

@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import paramiko
@@ -17,8 +17,10 @@ import pytest
 
 from cegid_daemon.endpoints.sftp import SftpEndpoint
 from cegid_daemon.errors import Exists
-from cegid_daemon.model import EndpointSpec
-from tests.servers.dropsite import PASSWORD, Running, dropsite
+from cegid_daemon.model import EndpointSpec, SiteSpec
+from cegid_daemon.sites.sftp_site import SftpSite
+from cegid_daemon.sites.upload import Uploads
+from tests.servers.dropsite import PASSWORD, Running, dropsite, users
 from tests.servers.places import HOST, Hidden, make_key, program, wait_until
 from tests.servers.sftp import known_hosts
 
@@ -337,3 +339,29 @@ def test_scp_hears_that_its_file_arrived(tmp_path: Path) -> None:
         )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert site.names() == ["S.csv"]
+
+
+def test_a_site_that_accepts_nobody_any_more_is_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(_site: SftpSite, sock: socket.socket, *_: object) -> None:
+        sock.close()
+        raise RuntimeError("unforeseen")
+
+    key = str(make_key(tmp_path / "host_key"))
+    spec = SiteSpec("sftp", HOST, 0, users(tmp_path / "root"), host_key=key, idle=timedelta(seconds=0.2))
+    site = SftpSite(spec, Uploads(), lambda *_: None, clock=lambda: datetime.now(UTC))
+    site.start()
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(SftpSite, "_begin", broken)
+            with socket.create_connection((HOST, site.port)) as client:
+                client.settimeout(5)
+                wait_until(lambda: not site._running())
+        assert "no connection can be accepted any more" in caplog.text
+        site.tend()
+        with socket.create_connection((HOST, site.port)) as client:
+            client.settimeout(5)
+            assert client.recv(7) == b"SSH-2.0"
+    finally:
+        site.stop()
