@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
-from urllib.parse import urlsplit
+from posixpath import normpath
+from urllib.parse import unquote, urlsplit
 
 from cegid_daemon.config import Config
 from cegid_daemon.console.ground import Reading
@@ -118,8 +119,8 @@ def _place(endpoint: EndpointSpec, folder: str) -> str:
     """A folder by where it is, whatever the endpoint is called: a folder of this machine by its real path."""
     if endpoint.scheme == "file":
         return _real(f"{endpoint.url.partition(':')[2]}/{folder}")
-    parts = urlsplit(endpoint.url)  # whoever logs in there: one folder may be reached by several names
-    return f"{parts.hostname}:{parts.port}/{parts.path}/{folder}".replace("//", "/").rstrip("/")
+    parts = urlsplit(endpoint.url)  # whoever logs in, and how: one folder may be reached by several names and ports
+    return normpath(f"/{parts.hostname}/{unquote(parts.path)}/{folder}".replace("//", "/")).rstrip("/")
 
 
 @lru_cache(maxsize=256)
