@@ -47,7 +47,7 @@ class Gate:
         tiny: Collection[str] = (), seconds: float = _SECONDS, proxies: Proxies | None = None,
     ) -> None:  # fmt: skip
         self._app = app
-        self._hosts = frozenset(host.lower().rstrip(".") for host in hosts)
+        self._hosts = frozenset(_configured(host) for host in hosts)
         self._https = https
         self._large = frozenset(large)  # paths that take files
         self._tiny = frozenset(tiny)  # paths that take a few words of whoever comes
@@ -159,6 +159,11 @@ def _is_ambiguous(scope: Scope, headers: Headers) -> bool:
 
 def _refuse(status: int, text: str, headers: Mapping[str, str] | None = None) -> PlainTextResponse:
     return PlainTextResponse(f"{text}\n", status, headers)
+
+
+def _configured(host: str) -> str:
+    """A name of the configuration, also where it is written as browsers show it: `https://cegid.example:8443/`."""
+    return _without_port(host.rpartition("://")[2].partition("/")[0]).lower().rstrip(".")
 
 
 def _without_port(host: str) -> str:

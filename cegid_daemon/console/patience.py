@@ -51,6 +51,9 @@ class PatientProtocol(H11Protocol):
         elif self._clock is None:
             self._wait(HEAD)
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """That a client offers to speak something else (`curl --http2`) is nothing to be told: it is passed over."""
+
     def on_response_complete(self) -> None:
         """A request was answered."""
         self.when_answered()

@@ -41,6 +41,16 @@ def ask(
 
 
 @pytest.mark.parametrize(
+    "written", ["cegid.example", "CEGID.example.", "cegid.example:8443", "https://cegid.example:8443/", "http://cegid.example"]
+)  # fmt: skip
+def test_a_name_may_be_configured_as_browsers_show_it(written):
+    gate = Gate(_echo, {written}, https=False)
+    assert gate._is_ours("cegid.example:8443")
+    assert not gate._is_ours("evil.example")
+    assert not gate._is_ours("")
+
+
+@pytest.mark.parametrize(
     "host",
     ["localhost:8470", "127.0.0.1:8470", "LOCALHOST", "[::1]:8470", "10.1.2.3", "console.shop.example", "localhost."],
 )

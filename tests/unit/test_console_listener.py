@@ -239,3 +239,11 @@ def test_a_page_that_computes_too_long_at_a_reload_is_cut_off_without_an_error_o
         time.sleep(0.2)
         made.stop()
     assert [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.parametrize("other", ["h2c", "websocket", "TLS/1.2"])
+def test_an_offer_to_speak_something_else_is_passed_over_without_a_warning(caplog, other):
+    with served() as port, closing(http.client.HTTPConnection(HOST, port, timeout=5)) as asked:
+        asked.request("GET", "/", headers={"Connection": "Upgrade", "Upgrade": other})
+        assert asked.getresponse().status == 200
+    assert [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING] == []
