@@ -67,9 +67,8 @@ class ConsoleService:
             one.start()
 
     def stop(self) -> None:
-        """Ends; requests under way have a few seconds."""
-        for one in self._listeners:
-            one.ask_to_stop()
+        """Ends; requests under way have a few seconds, in which probes are still answered."""
+        self._listeners[0].ask_to_stop()
         self._tracer.stop()
         for one in self._listeners:
             one.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -127,3 +128,26 @@ def test_thirty_operators_behind_one_address_keep_their_connections(service: Ser
             answer.read()
             assert answer.status == 200
             assert line.sock is first
+
+
+def test_a_reload_that_waits_for_a_form_is_hardly_noticed_at_the_probes(service: Service, probes: int) -> None:
+    browser = Browser(service.console)
+    browser.log_in("Ann", OPERATOR)
+    cookies = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+    head = (
+        f"POST /alerts HTTP/1.1\r\nHost: localhost\r\nCookie: {cookies}\r\nContent-Length: 999\r\n"
+        "Content-Type: application/x-www-form-urlencoded\r\n\r\ncsrf="
+    )
+    with crowd(service.console, 1, head.encode()):
+        time.sleep(0.2)
+        service.daemon.process.send_signal(signal.SIGHUP)
+        until, refused = time.monotonic() + 4.0, 0
+        while time.monotonic() < until:
+            try:
+                assert get(probes, "/health/live")[0] == 200
+            except (OSError, http.client.HTTPException):
+                refused += 1
+            time.sleep(0.05)
+    assert refused * 0.05 < 1.0  # what the form was waited for is 2 seconds
+    service.daemon.wait_for(lambda: "Reloaded." in service.daemon.said(), "reloaded")
+    assert "Cancel" not in service.daemon.said()
