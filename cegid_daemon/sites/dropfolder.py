@@ -59,11 +59,13 @@ class DropFolder:
     def names(self, path: str) -> Names:
         """The files and folders of a folder, sorted; links, pipes and uploads under way are not shown."""
         with self._open(self.parts(path)) as fd, os.scandir(fd) as found:
-            return Names(entry.name for entry in found if _is_shown(entry))
+            return self._uploads.listings.count(Names(entry.name for entry in found if _is_shown(entry)))
 
     def entries(self, path: str) -> Iterator[tuple[str, os.stat_result]]:
         """As `names`, each with what is known of it when its turn comes. Errors are raised at once."""
-        return self._entries(self.parts(path), self.names(path))
+        with self._uploads.listings.turn:
+            names = self.names(path)
+        return self._entries(self.parts(path), names)
 
     def _entries(self, parts: tuple[str, ...], names: Names) -> Iterator[tuple[str, os.stat_result]]:
         for batch in names.batches(_BATCH):

@@ -17,6 +17,7 @@ from contextlib import suppress
 from cegid_daemon.model import Identity
 from cegid_daemon.sites.ahead import Ahead, AheadBudget
 from cegid_daemon.sites.aside import Aside, opened
+from cegid_daemon.sites.names import ListingBudget
 
 _REMEMBERED = 10_000  # files known to be whole because they came in here
 _MAX_RESTING = 10_000  # folders
@@ -34,6 +35,7 @@ class Uploads:
         self._made: OrderedDict[tuple[int, ...], None] = OrderedDict()
         self._resting: OrderedDict[_Inode, float] = OrderedDict()  # folders, and until when
         self.budget = AheadBudget()
+        self.listings = ListingBudget()
 
     def look_for_old(self, folder: _Inode, look: Callable[[], None]) -> None:
         """Looks for what is too old in a folder; one where so much broke off that it takes long, not at each upload."""

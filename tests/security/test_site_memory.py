@@ -17,6 +17,7 @@ from tests.security.site_clients import (
     EXTENDED,
     FOR_READING,
     HANDLE,
+    NAME,
     OPENDIR,
     READ,
     READDIR,
@@ -168,6 +169,28 @@ def test_large_listings_that_nobody_reads_are_not_kept(service: Service, crowded
         assert service.growth() - before < 60_000_000
         assert service.descriptors() - descriptors < 60
         assert service.deliver() < 15
+
+
+def test_listings_of_one_folder_that_are_begun_and_left_are_bounded_together(service: Service) -> None:
+    folder = service.shop.inbox.parent / "long"
+    folder.mkdir()
+    for number in range(FILES):
+        (folder / f"{number:0240}").touch()
+    begun = service.resident_size()
+    answers: list[int] = []
+    with ssh(service) as transport:
+        clients = [Sftp(transport.open_session()) for _ in range(6)]
+        for client in clients:
+            for _ in range(16):
+                kind, answer = client.ask(OPENDIR, string(b"long"))
+                if kind == HANDLE:
+                    answers.append(client.ask(READDIR, answer)[0])
+        held = service.resident_size() - begun
+    assert answers.count(NAME) >= 10
+    assert STATUS in answers
+    assert held < MOST
+    with ssh(service) as transport:
+        assert Sftp(transport.open_session()).ask(OPENDIR, string(b"long"))[0] == HANDLE
 
 
 def test_a_large_listing_is_whole(service: Service, crowded: Path) -> None:

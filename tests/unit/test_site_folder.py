@@ -15,6 +15,7 @@ from cegid_daemon.masks import OWNER_MARK
 from cegid_daemon.model import Identity
 from cegid_daemon.sites import upload
 from cegid_daemon.sites.dropfolder import DropFolder
+from cegid_daemon.sites.names import ListingBudget, Names
 from cegid_daemon.sites.upload import Uploads
 
 
@@ -155,6 +156,19 @@ def test_where_very_much_broke_off_not_every_upload_looks_for_what_is_old(monkey
     now[0] += 50
     uploads.look_for_old((1, 1), lambda: look("large", 0.5))
     assert looks[-1] == "large"
+
+
+def test_long_listings_under_way_are_bounded_and_short_ones_pass() -> None:
+    budget = ListingBudget(limit=500_000)
+    long = [f"{number:0200}" for number in range(1000)]
+    kept = [budget.count(Names(long)), budget.count(Names(long))]
+    with pytest.raises(BlockingIOError, match="try again later"):
+        budget.count(Names(long))
+    assert list(budget.count(Names(["short"]))) == ["short"]
+    del kept[0]
+    kept.append(budget.count(Names(long)))
+    del kept
+    assert len(budget.count(Names(long * 10))) == 10_000
 
 
 def test_the_folder_of_broken_uploads_cannot_be_named(site: Site) -> None:
