@@ -7,6 +7,7 @@ requirements-audit.lock) is installed into a folder of its own, and only where t
 
 from __future__ import annotations
 
+import http.client
 import json
 import subprocess
 import sys
@@ -71,7 +72,7 @@ def is_reachable() -> bool:
             return True
     except urllib.error.HTTPError as error:
         return error.code == 400  # it does not like an empty question, and so it is there
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return False
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 MAX_ENTRIES = 250_000  # of one folder
+_MOST_OTHER_LINES = 10  # of a listing: the total, headings, the folder itself and the one above
 MAX_LISTING_BYTES = 48 << 20
 MAX_LINE_BYTES = 2048  # of a listing: no name has more than 255 characters; a longer line is not looked into
 MAX_REPLY_BYTES = 256 << 10
@@ -89,7 +90,7 @@ class ListingSize:
         self._entries += entries
         if self._bytes > MAX_LISTING_BYTES:
             raise Excess(f"the listing has more than {MAX_LISTING_BYTES >> 20} MiB", FULL)
-        if self._entries > MAX_ENTRIES:
+        if self._entries > MAX_ENTRIES + _MOST_OTHER_LINES:
             raise Excess(f"the listing has more than {MAX_ENTRIES:,} entries", FULL)
 
     def check(self) -> None:

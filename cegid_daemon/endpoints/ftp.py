@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace as changed
 
-from cegid_daemon.endpoints.bounds import MAX_EXCESS_BYTES, OPERATOR, Beat
+from cegid_daemon.endpoints.bounds import MAX_EXCESS_BYTES, Beat
 from cegid_daemon.endpoints.connections import Connections, Logins
 from cegid_daemon.endpoints.ftp_batches import FtpBatches
 from cegid_daemon.endpoints.ftp_link import FtpLink
@@ -252,7 +252,8 @@ class FtpReading:
                 raise Transient(
                     "the server sends more than the file has", where=Place(file=text),
                     why=f"it says {told} bytes, and more than {told + MAX_EXCESS_BYTES} came",
-                    remedy=OPERATOR,
+                    remedy="If it is being written, it is read when it has come to rest. If not, ask the server's "
+                    "operator. It is tried again by itself.",
                 )  # fmt: skip
         return size
 

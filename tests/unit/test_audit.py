@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import importlib.util
 import sys
 from datetime import date
@@ -83,3 +84,11 @@ def test_only_findings_are_a_fault(audit, monkeypatch, capsys, reachable, report
     monkeypatch.setattr(audit, "audited", audited)
     assert audit.main() == code
     assert told in capsys.readouterr().out
+
+
+def test_whatever_answers_in_place_of_the_database_is_none(audit, monkeypatch):
+    def answered_by_another(*_, **__):
+        raise http.client.BadStatusLine("no HTTP")
+
+    monkeypatch.setattr(audit.urllib.request, "urlopen", answered_by_another)
+    assert not audit.is_reachable()

@@ -56,6 +56,13 @@ def test_two_hundred_thousand_files_are_no_excess() -> None:
         size.add(10_000_000, 1)
 
 
+def test_as_many_files_as_are_promised_may_lie_in_a_folder() -> None:
+    size = ListingSize(Deadline.of_listing(30))
+    size.add(250_003 * 70, 250_003)  # with the total, `.` and `..`
+    with pytest.raises(Excess, match="more than 250,000 entries"):
+        size.add(700, 10)
+
+
 def test_a_deadline_passes() -> None:
     clock = Clock()
     deadline = Deadline("the listing", 5, clock)
