@@ -1,16 +1,55 @@
-"""What bounds requests to an API: the time that one may take as a whole, and how many may be made in a time."""
+"""What bounds requests to an API: the time that one may take as a whole, the lines that an answer is framed in, and how
+many requests may be made in a time."""
 
 from __future__ import annotations
 
 import contextlib
+import http.client
+import io
 import socket
 import threading
 import time
 from collections import deque
 from datetime import timedelta
+from typing import Any
 
 from cegid_daemon.endpoints.remote import Pace
 from cegid_daemon.errors import Place, Transient
+
+_LINES = 10_000  # of one answer, in its heads, the frames of its chunks, and behind them
+_BYTES_A_LINE = 16  # for each so many bytes of the body one line more: chunks may be small, not only framing
+
+
+class EndlessFraming(http.client.HTTPException):
+    """An answer has lines without end around its body, which cost time and bring nothing."""
+
+
+class _CountedLines(io.BufferedReader):
+    """Counts the lines of an answer while they are read, and the bytes that they bring."""
+
+    lines = 0
+    size = 0
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        self.lines += 1
+        if self.lines > _LINES + self.size // _BYTES_A_LINE:
+            raise EndlessFraming
+        return super().readline(size)
+
+    def read1(self, size: int = -1, /) -> bytes:
+        piece = super().read1(size)
+        self.size += len(piece)
+        return piece
+
+
+class BoundedResponse(http.client.HTTPResponse):
+    """An answer whose lines are bounded: Python's own goes on through `100 Continue`, chunks of one byte and trailers
+    as long as they come."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp.close()
+        self.fp = _CountedLines(sock.makefile("rb", buffering=0))
 
 
 class Deadline:

@@ -21,7 +21,7 @@ from xml.sax.saxutils import escape
 
 from cegid_daemon import __version__
 from cegid_daemon.endpoints.api_address import Api
-from cegid_daemon.endpoints.api_bounds import Deadline, Turns
+from cegid_daemon.endpoints.api_bounds import BoundedResponse, Deadline, EndlessFraming, Turns
 from cegid_daemon.endpoints.mime import inflated, unwrapped
 from cegid_daemon.endpoints.protocol import Abilities, Answer
 from cegid_daemon.errors import EndpointError, Permanent, Place, Transient, Unsure, Untrusted
@@ -98,6 +98,7 @@ class AuroraApi:
         except OSError as exc:
             raise _not_connected(exc, place) from exc
         connection = http.client.HTTPConnection(api.host, api.port)
+        connection.response_class = BoundedResponse
         with contextlib.closing(Deadline(plain, api.deadline)) as deadline, contextlib.closing(connection):
             connection.sock = self._secured(plain, place)
             yield connection, deadline
@@ -234,6 +235,8 @@ def _said(error: Exception) -> str:
             return "it did not answer in time"
         case ssl.SSLError():
             return f"TLS failed: {error.reason or error}"
+        case EndlessFraming():
+            return "its answer has lines without end around its body"
         case http.client.RemoteDisconnected():
             return "it ended the connection without an answer"
         case OSError():

@@ -130,6 +130,32 @@ def test_headers_without_end_are_no_answer(pieces: list[bytes]) -> None:
         asked(pieces)
 
 
+@pytest.mark.parametrize(
+    ("head", "line"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (CHUNKED + b"\r\n" + chunk(b"x") + b"0\r\n", b"X: y\r\n"),
+        (CHUNKED + b"\r\n", chunk(b"x")),
+        (CHUNKED + b"\r\n", b"1" + b";x" * 30_000 + b"\r\nx\r\n"),
+    ],
+    ids=["going on", "trailers", "chunks of a byte", "chunks with words"],
+)
+def test_lines_without_end_around_a_body_cost_no_time(head: bytes, line: bytes) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield head
+        yield from repeat(line * 100)
+
+    begun = time.process_time()
+    with pytest.raises(Unsure, match="lines without end"):
+        consume(pieces())
+    assert time.process_time() - begun < 10
+
+
+def test_an_honest_answer_in_many_small_chunks_is_read() -> None:
+    pieces = [b"HTTP/1.1 100 Continue\r\n\r\n", CHUNKED + b"\r\n", *[chunk(b"a" * 40)] * 50_000, b"0\r\nX: y\r\n\r\n"]
+    assert asked(pieces) == b"a" * 2_000_000
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_no_redirect_is_followed_wherever_it_leads(status: int) -> None:
     with hostile_api(lambda: [OK + b"\r\nstolen"]) as elsewhere:
