@@ -6,12 +6,9 @@ that asks for least: those without a login go first, those being answered never.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
 from enum import IntEnum
 from typing import Protocol
-
-_OWN_NETWORK = 64  # bits of an IPv6 address that tell one subscriber from another
 
 
 class Stage(IntEnum):
@@ -84,18 +81,3 @@ class Crowd:
                     chosen.leave()
                     return True
         return False
-
-
-def counted_as(host: str) -> str:
-    """What an address counts for: itself, or its network where a subscriber has many (IPv6)."""
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return host
-    if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    if address.is_loopback:
-        return str(address)
-    return str(ipaddress.ip_network((address, _OWN_NETWORK), strict=False))

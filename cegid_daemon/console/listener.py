@@ -21,8 +21,9 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from cegid_daemon import descriptors
+from cegid_daemon.addresses import counted_as
 from cegid_daemon.console.address import Address
-from cegid_daemon.console.crowd import Crowd, Stage, counted_as
+from cegid_daemon.console.crowd import Crowd, Stage
 from cegid_daemon.console.patience import PatientProtocol
 
 log = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from cegid_daemon.addresses import counted_as
 from cegid_daemon.config import ConsoleSpec, Secret
-from cegid_daemon.console.crowd import counted_as
 
 IDLE = 8 * 3600.0  # seconds after which a session nobody used ends
 LONGEST = 7 * 24 * 3600.0  # seconds after which every session ends

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from cegid_daemon import passwords
+from cegid_daemon.addresses import counted_as
 from cegid_daemon.clock import age
 from cegid_daemon.logs import printable
 from cegid_daemon.model import SiteUser
-from cegid_daemon.sites.connections import group_of
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Attempts:
         """Counts one more; True when it was the last one listened to."""
         with self._lock:
             recent = [*self._recent(address, now), now]
-            self._failed[group_of(address)] = recent
+            self._failed[counted_as(address)] = recent
             while len(self._failed) > _MOST_ADDRESSES:
                 self._failed.pop(next(iter(self._failed)))
             return len(recent) == self._most
@@ -48,11 +48,11 @@ class Attempts:
     def succeeded(self, address: str) -> None:
         """Forgets what failed."""
         with self._lock:
-            self._failed.pop(group_of(address), None)
+            self._failed.pop(counted_as(address), None)
 
     def _recent(self, address: str, now: datetime) -> list[datetime]:
         """A failure later than now counts as now, from now on: the clock was set back."""
-        known = self._failed.get(group_of(address))
+        known = self._failed.get(counted_as(address))
         if known is None:
             return []
         known[:] = [min(one, now) for one in known if age(one, now) < self._lockout]

@@ -6,13 +6,13 @@ a client that does: when the waiting room is full, one of the crowd gives way. O
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from cegid_daemon import descriptors
+from cegid_daemon.addresses import counted_as
 from cegid_daemon.model import SiteSpec
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class ConnectionTable:
 
     def admit(self, address: str, now: float) -> Connection | None:
         """A place in the waiting room, for which another may have to give way; None if nobody could log in."""
-        group = group_of(address)
+        group = counted_as(address)
         if self._is_full(group):
             return None
         waiting = [one for one in self._connections if not one.logged_in]
@@ -140,16 +140,3 @@ class ConnectionTable:
 
 def _nothing() -> None:
     """Before the connection is in the hands of its protocol there is nothing to close."""
-
-
-def group_of(address: str) -> str:
-    """What counts as one address: an IPv4 address, or the network of 64 bits that one IPv6 host can choose from."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return str(parsed)
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.ip_network((parsed, 64), strict=False))

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from cegid_daemon.console.crowd import Crowd, Stage, counted_as
+from cegid_daemon.addresses import counted_as
+from cegid_daemon.console.crowd import Crowd, Stage
 
 
 @dataclass(eq=False)
