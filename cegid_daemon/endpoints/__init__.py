@@ -63,5 +63,4 @@ def open_api(spec: EndpointSpec, beat: Callable[[], None] | None = None) -> Post
     """The API behind an `https:` url (`http:` on this machine). ConfigurationError if url or options are wrong."""
     from cegid_daemon.endpoints.aurora import AuroraApi
 
-    api = AuroraApi(spec)
-    return api if beat is None else BeatingApi(api, beat)
+    return AuroraApi(spec) if beat is None else BeatingApi(AuroraApi(spec, beat), beat)

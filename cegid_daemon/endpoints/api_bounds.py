@@ -13,6 +13,7 @@ from collections import deque
 from datetime import timedelta
 from typing import Any
 
+from cegid_daemon.endpoints.bounds import Beat, no_beat
 from cegid_daemon.endpoints.remote import Pace
 from cegid_daemon.errors import Place, Transient
 
@@ -22,6 +23,26 @@ _BYTES_A_LINE = 16  # for each so many bytes of the body one line more: chunks m
 
 class EndlessFraming(http.client.HTTPException):
     """An answer has lines without end around its body, which cost time and bring nothing."""
+
+
+class _Heard(io.RawIOBase):
+    """What comes over a connection. Each piece beats: a slow answer, which has a deadline, is no standstill."""
+
+    def __init__(self, inner: io.RawIOBase, beat: Beat) -> None:
+        self._inner = inner
+        self._beat = beat
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        size = self._inner.readinto(buffer)
+        self._beat()
+        return int(size) if size is not None else None
+
+    def close(self) -> None:
+        self._inner.close()
+        super().close()
 
 
 class _CountedLines(io.BufferedReader):
@@ -46,10 +67,10 @@ class BoundedResponse(http.client.HTTPResponse):
     """An answer whose lines are bounded: Python's own goes on through `100 Continue`, chunks of one byte and trailers
     as long as they come."""
 
-    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, sock: socket.socket, *args: Any, beat: Beat = no_beat, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
         self.fp.close()
-        self.fp = _CountedLines(sock.makefile("rb", buffering=0))
+        self.fp = _CountedLines(_Heard(sock.makefile("rb", buffering=0), beat))
 
 
 class Deadline:

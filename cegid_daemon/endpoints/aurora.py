@@ -17,11 +17,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import partial
 from xml.sax.saxutils import escape
 
 from cegid_daemon import __version__
 from cegid_daemon.endpoints.api_address import Api
 from cegid_daemon.endpoints.api_bounds import BoundedResponse, Deadline, EndlessFraming, Turns
+from cegid_daemon.endpoints.bounds import Beat, no_beat
 from cegid_daemon.endpoints.mime import inflated, unwrapped
 from cegid_daemon.endpoints.protocol import Abilities, Answer
 from cegid_daemon.errors import EndpointError, Permanent, Place, Transient, Unsure, Untrusted
@@ -39,7 +41,9 @@ class AuroraApi:
 
     abilities = Abilities(renames=False, replaces=False, remote=True, posts=True)
 
-    def __init__(self, spec: EndpointSpec) -> None:
+    def __init__(self, spec: EndpointSpec, beat: Beat = no_beat) -> None:
+        """`beat`: whom to tell that an answer comes, however slowly."""
+        self._response_class = partial(BoundedResponse, beat=beat)
         self._api = api = Api.of(spec)
         self._tls = api.tls_context() if api.secure else None
         self._turns = Turns(api.pace)
@@ -98,7 +102,7 @@ class AuroraApi:
         except OSError as exc:
             raise _not_connected(exc, place) from exc
         connection = http.client.HTTPConnection(api.host, api.port)
-        connection.response_class = BoundedResponse
+        connection.response_class = self._response_class  # type: ignore[assignment]  # it is only called
         with contextlib.closing(Deadline(plain, api.deadline)) as deadline, contextlib.closing(connection):
             connection.sock = self._secured(plain, place)
             yield connection, deadline

@@ -200,3 +200,17 @@ def test_whatever_comes_is_an_answer_or_unreadable(headers: dict[str, str], body
         list(unwrapped(headers, body))
     except CegidDaemonError as error:
         assert isinstance(error, Unsure)
+
+
+def test_an_answer_in_drops_is_no_standstill_of_the_daemon() -> None:
+    def drops() -> Iterator[bytes]:
+        for byte in OK + b"Content-Length: 0\r\n\r\n":
+            time.sleep(0.01)
+            yield bytes([byte])
+
+    beats: list[int] = []
+    with hostile_api(drops) as server:
+        api = AuroraApi(EndpointSpec("slow", f"http://{HOST}:{server.port}/1.4", {}), lambda: beats.append(1))
+        with api.post("StockUpdate", [ENVELOPE], len(ENVELOPE), "id-1") as answer:
+            assert b"".join(answer.body) == b""
+    assert len(beats) > 20  # before the answer has a body, which shows by itself that it gets on
