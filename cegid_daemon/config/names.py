@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import fields
 
-from jinja2 import meta, nodes
+from jinja2 import nodes
 
 from cegid_daemon.config.faults import refuse
 from cegid_daemon.rewrite.recipe import Templates
 from cegid_daemon.rewrite.sandbox import Sandbox
 from cegid_daemon.rewrite.seen import MessageSeen, SourceSeen
+from cegid_daemon.rewrite.undeclared import undeclared_names
 
 KNOWN = frozenset({"source", "message", "part", "route", "store", "now"})
 _PARTS = {
@@ -24,7 +25,7 @@ _PARTS = {
 
 def names_in(template: str) -> set[str]:
     """The names a valid name template asks for."""
-    return meta.find_undeclared_variables(_tree(template))
+    return undeclared_names(_tree(template))
 
 
 def refuse_unknown(template: str) -> None:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from jinja2 import meta, nodes
+from jinja2 import nodes
 
 from cegid_daemon.errors import Place
 from cegid_daemon.rewrite.recipe import Templates
 from cegid_daemon.rewrite.sandbox import Sandbox
+from cegid_daemon.rewrite.undeclared import undeclared_names
 
 SEEN = frozenset({"records", "message", "source", "route", "store", "now", "part"})
 _OF_JINJA = frozenset({"caller", "kwargs", "loop", "self", "super", "varargs"})
@@ -27,7 +28,7 @@ def unknown_names(bundle: Templates) -> list[tuple[str, Place]]:
     return [
         (unknown, Place(file=name, line=_first_line(tree, unknown)))
         for name, tree in trees.items()
-        for unknown in sorted(meta.find_undeclared_variables(tree) - known)
+        for unknown in sorted(undeclared_names(tree) - known)
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -13,6 +14,7 @@ from jinja2 import Undefined
 from jinja2.runtime import LoopContext, Macro
 
 from cegid_daemon.config.build import Folders
+from cegid_daemon.config.names import names_in
 from cegid_daemon.errors import ConfigurationError, MessageError, TemplateFault
 from cegid_daemon.rewrite import templates
 from cegid_daemon.rewrite.expressions import compile_condition, compile_text
@@ -22,6 +24,7 @@ from cegid_daemon.rewrite.recipe import Layout, Templates
 from cegid_daemon.rewrite.record import AsItCame, PlainDecimal, Record
 from cegid_daemon.rewrite.rewriting import PartRecords
 from cegid_daemon.rewrite.sandbox import Sandbox
+from cegid_daemon.rewrite.surmise import unknown_names
 from tests.properties.costs import cpu_seconds
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
@@ -198,3 +201,13 @@ def test_replacing_over_and_over_is_bounded() -> None:
     grows = compile_text("r.A" + f"|replace('a', '{'a' * 100}')" * 10, LAYOUT, ["A"])
     with pytest.raises(MessageError, match=r"grows too long.*16,000,000"):
         grows(Record(A="aaa"))
+
+
+@pytest.mark.parametrize("text", ["{{ 'x'|center(30000000) }}", "{{ [[1]]|tojson(indent=30000000) }}"])
+def test_names_are_looked_for_and_nothing_is_computed(text: str) -> None:
+    tracemalloc.start()
+    assert unknown_names(templates.freeze("t.j2", lambda _: text + "{{ a }}"))[0][0] == "a"
+    assert names_in(text + "{{ part }}") == {"part"}
+    grown = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert grown < 20_000_000
