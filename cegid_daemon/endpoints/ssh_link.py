@@ -25,6 +25,7 @@ _KEEPALIVE = 15  # seconds
 _FAST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 _STRONG_CIPHERS = ("aes128-ctr", "aes192-ctr", "aes256-ctr")
 _STRONG_MACS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "hmac-sha2-256", "hmac-sha2-512")
+_OLD_MAC = "hmac-sha1"  # the best that some old servers know, and as a MAC it holds: the last choice
 _RSA = ("rsa-sha2-512", "rsa-sha2-256")
 
 
@@ -103,7 +104,7 @@ class SshLink:
 
     def _shake_hands(self, known: KnownHosts) -> None:
         options = self._transport.get_security_options()
-        options.digests = tuple(kind for kind in options.digests if kind in _STRONG_MACS)
+        options.digests = (*(kind for kind in options.digests if kind in _STRONG_MACS), _OLD_MAC)
         options.kex = tuple(kind for kind in options.kex if not kind.endswith("sha1"))
         options.ciphers = _FAST_CIPHERS + _STRONG_CIPHERS
         options.key_types = _known_kinds_first(tuple(options.key_types), known)

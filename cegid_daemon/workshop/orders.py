@@ -18,6 +18,7 @@ from cegid_daemon.rewrite.recipe import Recipe
 
 MIB = 1024 * 1024
 _BUSY = 10  # a worker that works may get no more than a tenth of a core
+_MOST_BUSY_SECONDS = 3600.0  # beyond its CPU time: longer than that no machine is so busy
 FRAME_HEAD = struct.Struct("!II")  # raw size, body size; then the body
 
 
@@ -38,7 +39,8 @@ class Limits:
 
     def deadline(self, size: int) -> float:
         """Seconds until a worker is given up that used less CPU time: on a busy machine it has but a part of a core."""
-        return _BUSY * self.cpu_seconds(size)
+        cpu = self.cpu_seconds(size)
+        return min(_BUSY * cpu, cpu + _MOST_BUSY_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)

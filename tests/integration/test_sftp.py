@@ -192,6 +192,17 @@ def test_a_port_where_another_protocol_speaks_is_told(sshd: Place, tmp_path: Pat
         server.join()
 
 
+def test_an_old_server_whose_best_mac_is_sha1_is_still_spoken_to(tmp_path: Path) -> None:
+    with sftp.openssh(tmp_path / "sshd", "MACs hmac-sha1", "Ciphers aes256-ctr") as place:
+        (place.root / "in").mkdir()
+        (place.root / "in" / "A.csv").write_bytes(b"a")
+        opened = open_endpoint(place.spec())
+        try:
+            assert [one.name for one in opened.list("in")] == ["A.csv"]
+        finally:
+            opened.close()
+
+
 def test_a_session_limit_of_the_server_is_transient_and_others_go_on(tmp_path: Path) -> None:
     with sftp.openssh(tmp_path / "sshd", "MaxSessions 1") as place:
         (place.root / "a.csv").write_bytes(b"x" * 100)

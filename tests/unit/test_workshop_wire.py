@@ -170,6 +170,7 @@ def test_a_large_file_may_take_longer():
 def test_a_worker_on_a_busy_machine_may_take_longer_than_its_cpu_time():
     limits = Limits(seconds=30)
     assert limits.deadline(0) == 10 * limits.cpu_seconds(0)
+    assert limits.deadline(2_000_000_000) == limits.cpu_seconds(2_000_000_000) + 3600
 
 
 @pytest.mark.parametrize(
