@@ -26,6 +26,7 @@ def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service
 @pytest.fixture
 def service(shared_service: Service) -> Iterator[Service]:
     """The daemon of this file; behind each test it must live, deliver and be small."""
+    shared_service.begin_attack()
     yield shared_service
     shared_service.check()
 

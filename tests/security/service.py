@@ -46,8 +46,8 @@ class Service:
         self.pid = daemon.process.pid
         self._drops = 0
         self.deliver()
-        self.idle_size = self.resident_size()
-        self._forget_peak()
+        self.idle_size = self.size_before = self.resident_size()
+        self.begin_attack()
 
     @property
     def console_url(self) -> str:
@@ -59,15 +59,20 @@ class Service:
         return self._of_status("VmRSS")
 
     def growth(self) -> int:
-        """The most bytes it ever had beyond what it needs when idle; the kernel keeps the peak, so none is missed."""
+        """The most bytes it had since `begin_attack` beyond what it needs when idle; the kernel keeps the peak."""
         return self._of_status("VmHWM") - self.idle_size
 
     def _of_status(self, name: str) -> int:
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
 
-    def _forget_peak(self) -> None:
-        """The start is no attack: from here on the peak counts."""
+    def added(self) -> int:
+        """The most bytes it had since `begin_attack` beyond what it had then."""
+        return self._of_status("VmHWM") - self.size_before
+
+    def begin_attack(self) -> None:
+        """From here on the peak counts: neither the start nor earlier attacks are this one's."""
+        self.size_before = self.resident_size()
         with suppress(PermissionError):  # only root may: without it the start counts too
             Path(f"/proc/{self.pid}/clear_refs").write_text("5")
 
