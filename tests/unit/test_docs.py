@@ -6,6 +6,7 @@ import re
 import shlex
 import sqlite3
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +50,12 @@ def test_every_link_of_a_page_leads_somewhere(page):
         assert target.is_relative_to(ROOT), f"{link} leads out of the repository"
         assert target.exists(), f"{link} leads nowhere"
         assert not anchor or anchor in anchors(target), f"{link}: there is no such heading"
+
+
+def test_each_file_of_tests_has_a_name_of_its_own():
+    """pytest imports them by their names alone, so that a second one of a name ends the whole run."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, times in names.items() if times > 1] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
