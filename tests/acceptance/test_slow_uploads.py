@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,9 +78,10 @@ def test_an_empty_upload_waits_until_it_is_filled(place: Place, tmp_path: Path) 
 def test_a_left_file_uploaded_again_with_the_same_bytes_is_not_sent_again(place: Place, tmp_path: Path) -> None:
     shop = ServerShop(tmp_path / "shop", place, ', after = "leave"')
     path = shop.inbox / "STOCK.csv"
-    for body, taken in ((b"ID;N\na;1\n", 1), (b"ID;N\na;1\n", 1), (b"ID;N\na;2\n", 2)):
+    for second, (body, taken) in enumerate(((b"ID;N\na;1\n", 1), (b"ID;N\na;1\n", 1), (b"ID;N\na;2\n", 2))):
         path.unlink(missing_ok=True)
         path.write_bytes(body)
         path.chmod(0o666)
+        os.utime(path, (1_790_000_000 + second,) * 2)  # servers tell whole seconds
         done = shop.call("once")
         assert (done.returncode, shop.states()["done"]) == (0, taken), done.stderr
