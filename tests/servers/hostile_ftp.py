@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Any
 
+from tests.servers.listener import Listener
 from tests.servers.places import HOST
 
 ENDLESS = "endless"
@@ -31,54 +32,20 @@ class Script:
     plain_data: bool = False
 
 
-class HostileFtp:
+class HostileFtp(Listener):
     """The server, in threads; `words` are those it was told, over all connections."""
 
     def __init__(self, script: Script, armed: threading.Event | None = None) -> None:
         self.script = script
-        self._armed = armed  # until then whoever comes waits
         self.words: list[str] = []
-        self._listener = socket.create_server((HOST, 0))
-        self.port: int = self._listener.getsockname()[1]
-        self._open: list[socket.socket] = [self._listener]
-        self._threads: list[threading.Thread] = []
-        self._start(self._accept)
+        super().__init__("hostile FTP", armed)
+        self.start()
 
-    def _start(self, target: Callable[..., None], *args: Any) -> None:
-        thread = threading.Thread(target=target, args=args, name="shared server, hostile FTP", daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _accept(self) -> None:
-        if self._armed is not None:
-            self._armed.wait()
-        with suppress(OSError):
-            while True:
-                sock = self._listener.accept()[0]
-                self._open.append(sock)
-                self._start(self._serve, sock)
-
-    def _serve(self, sock: socket.socket) -> None:
+    def serve(self, sock: socket.socket) -> None:
         with suppress(OSError, ValueError):
             _Conversation(self, sock).talk()
         with suppress(OSError):
             sock.close()
-
-    def keep(self, sock: socket.socket) -> None:
-        """To be closed at the end."""
-        self._open.append(sock)
-
-    def close(self) -> None:
-        """Ends every connection and waits for the threads."""
-        if self._armed is not None:
-            self._armed.set()
-        for sock in self._open:
-            with suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-            with suppress(OSError):
-                sock.close()
-        for thread in self._threads:
-            thread.join(10)
 
 
 class _Conversation:

@@ -8,10 +8,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import paramiko
 
+from tests.servers.listener import Listener
 from tests.servers.places import HOST, make_key
 
 PASSWORD = "geheim und länger"
@@ -111,44 +111,28 @@ class _Login(paramiko.ServerInterface):
         return paramiko.OPEN_SUCCEEDED
 
 
-class HostileSftp:
+class HostileSftp(Listener):
     """The server, in threads. `raw`: what is done with a connection instead of SSH."""
 
     def __init__(
         self, key: Path, answers: dict[int, Answer], raw: Callable[[socket.socket], None] | None,
         armed: threading.Event | None,
     ) -> None:  # fmt: skip
-        self._armed = armed  # until then whoever comes waits
+        super().__init__("hostile SFTP", armed)
         self._key = paramiko.PKey.from_path(key)
         self._answers = answers
         self._raw = raw
-        self._listener = socket.create_server((HOST, 0))
-        self.port: int = self._listener.getsockname()[1]
         self.host_line = f"[{HOST}]:{self.port} {self._key.get_name()} {self._key.get_base64()}"
         self.passwords: list[str] = []
-        self._open: list[Any] = []
-        self._threads: list[threading.Thread] = []
-        self._start(self._accept)
+        self.start()
 
-    def _start(self, target: Callable[..., None], *args: Any) -> None:
-        thread = threading.Thread(target=target, args=args, name="shared server, hostile SFTP", daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _accept(self) -> None:
-        if self._armed is not None:
-            self._armed.wait()
-        with suppress(OSError):
-            while True:
-                sock = self._listener.accept()[0]
-                self._open.append(sock)
-                self._start(self._raw_serve if self._raw else self._serve, sock)
-
-    def _raw_serve(self, sock: socket.socket) -> None:
-        assert self._raw is not None
-        with suppress(OSError):
-            self._raw(sock)
-        sock.close()
+    def serve(self, sock: socket.socket) -> None:
+        if self._raw is not None:
+            with suppress(OSError):
+                self._raw(sock)
+            sock.close()
+        else:
+            self._serve(sock)
 
     def _serve(self, sock: socket.socket) -> None:
         answers, passwords = self._answers, self.passwords
@@ -164,25 +148,12 @@ class HostileSftp:
                 return super().check_auth_password(username, password)
 
         transport = paramiko.Transport(sock)
-        self._open.append(transport)
+        self.keep(transport)
         transport.add_server_key(self._key)
         transport.set_subsystem_handler("sftp", Handler)
         with suppress(OSError, EOFError, paramiko.SSHException):
             transport.start_server(server=Login())
         transport.join(30)
-
-    def close(self) -> None:
-        """Ends every connection and waits for the threads."""
-        if self._armed is not None:
-            self._armed.set()
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for one in self._open:
-            with suppress(OSError):
-                one.close()
-        for thread in self._threads:
-            thread.join(10)
 
 
 @contextmanager
