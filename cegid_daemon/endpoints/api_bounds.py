@@ -73,7 +73,7 @@ class BoundedResponse(http.client.HTTPResponse):
         self.fp = _CountedLines(_Heard(sock.makefile("rb", buffering=0), beat))
 
 
-class Deadline:
+class ConnectionDeadline:
     """Cuts a connection that takes too long as a whole: a peer that sends a byte now and then is never silent."""
 
     def __init__(self, connection: socket.socket, limit: timedelta) -> None:

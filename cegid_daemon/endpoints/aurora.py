@@ -22,7 +22,7 @@ from xml.sax.saxutils import escape
 
 from cegid_daemon import __version__
 from cegid_daemon.endpoints.api_address import Api
-from cegid_daemon.endpoints.api_bounds import BoundedResponse, Deadline, EndlessFraming, Turns
+from cegid_daemon.endpoints.api_bounds import BoundedResponse, ConnectionDeadline, EndlessFraming, Turns
 from cegid_daemon.endpoints.bounds import Beat, no_beat
 from cegid_daemon.endpoints.mime import inflated, unwrapped
 from cegid_daemon.endpoints.protocol import Abilities, Answer
@@ -95,7 +95,7 @@ class AuroraApi:
     # -- the connection ---------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _connected(self, place: Place) -> Iterator[tuple[http.client.HTTPConnection, Deadline]]:
+    def _connected(self, place: Place) -> Iterator[tuple[http.client.HTTPConnection, ConnectionDeadline]]:
         api = self._api
         try:
             plain = socket.create_connection((api.host, api.port), timeout=api.timeout.total_seconds())
@@ -103,7 +103,7 @@ class AuroraApi:
             raise _not_connected(exc, place) from exc
         connection = http.client.HTTPConnection(api.host, api.port)
         connection.response_class = self._response_class  # type: ignore[assignment]  # it is only called
-        with contextlib.closing(Deadline(plain, api.deadline)) as deadline, contextlib.closing(connection):
+        with contextlib.closing(ConnectionDeadline(plain, api.deadline)) as deadline, contextlib.closing(connection):
             connection.sock = self._secured(plain, place)
             yield connection, deadline
 
@@ -118,7 +118,7 @@ class AuroraApi:
 
     def _send(
         self, connection: http.client.HTTPConnection, method: str, headers: Mapping[str, str], body: Iterable[bytes],
-        place: Place, deadline: Deadline,
+        place: Place, deadline: ConnectionDeadline,
     ) -> http.client.HTTPResponse | None:  # fmt: skip
         """Sends the request; an answer that came before all of it was sent is returned (a refusal, then)."""
         connection.putrequest("POST", f"{self._api.path}/{method}", skip_accept_encoding=True)
@@ -137,14 +137,14 @@ class AuroraApi:
         return None
 
     def _response(
-        self, connection: http.client.HTTPConnection, place: Place, deadline: Deadline
+        self, connection: http.client.HTTPConnection, place: Place, deadline: ConnectionDeadline
     ) -> http.client.HTTPResponse:
         try:
             return connection.getresponse()
         except (OSError, http.client.HTTPException) as exc:
             raise _unanswered(deadline.why() or _said(exc), place) from exc
 
-    def _body(self, response: http.client.HTTPResponse, place: Place, deadline: Deadline) -> Iterator[bytes]:
+    def _body(self, response: http.client.HTTPResponse, place: Place, deadline: ConnectionDeadline) -> Iterator[bytes]:
         """The answer without its wrapping, within its bound."""
         most = self._api.max_answer
         pieces = _bounded(_pieces(response, place, deadline), _WRAPPED * most, most, place)
@@ -171,7 +171,7 @@ def _bounded(pieces: Iterable[bytes], bound: int, max_answer: int, place: Place)
         yield piece
 
 
-def _pieces(response: http.client.HTTPResponse, place: Place, deadline: Deadline) -> Iterator[bytes]:
+def _pieces(response: http.client.HTTPResponse, place: Place, deadline: ConnectionDeadline) -> Iterator[bytes]:
     try:
         while piece := response.read1(_PIECE):
             yield piece
